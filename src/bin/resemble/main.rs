@@ -1,0 +1,2 @@
+//! The client's executable.
+fn main() {}

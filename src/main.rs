@@ -1,0 +1,2 @@
+//! The daemon's executable.
+fn main() {}

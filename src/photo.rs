@@ -1,0 +1,227 @@
+//! The words that every room shares: which photo, which file, which bytes.
+//!
+//! Three things are told apart throughout. A **file** is a place on a disk ([`FileId`]: a root and a path
+//! below it). Its **content** is its bytes ([`ContentHash`]). A **photo** is one content, however many files
+//! hold it ([`PhotoId`]). An embedding belongs to a photo, never to a file.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Number of a watched folder, given by the store when the root is added and never used again after its removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RootId(pub u32);
+
+/// Number of a photo, given by the store in the order of indexing. Ties in a search are broken by it, smallest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PhotoId(pub u64);
+
+/// A path below a root, as the bytes the file system gave: relative, no leading or trailing slash, not
+/// necessarily UTF-8. Empty for the root itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RelativePath(Vec<u8>);
+
+impl RelativePath {
+    /// Returns `path` below `root`, or `None` where it is not below it.
+    pub fn strip(root: &Path, path: &Path) -> Option<Self> {
+        path.strip_prefix(root).ok().map(|rest| Self(rest.as_os_str().as_bytes().to_vec()))
+    }
+
+    /// Wraps bytes that were taken from [`Self::as_bytes`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes as the file system gave them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the path as the standard library sees it.
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// Returns the entry `name` of this directory.
+    pub fn join(&self, name: &OsStr) -> Self {
+        let mut bytes = self.0.clone();
+        if !bytes.is_empty() {
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name.as_bytes());
+        Self(bytes)
+    }
+
+    /// Returns the directory that holds this entry, or `None` for the root itself.
+    pub fn parent(&self) -> Option<Self> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        Some(Self(self.0[..end].to_vec()))
+    }
+
+    /// Returns the absolute path under `root`.
+    pub fn under(&self, root: &Path) -> PathBuf {
+        if self.0.is_empty() { root.to_path_buf() } else { root.join(self.as_path()) }
+    }
+}
+
+/// Where a file is: a root and a path below it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    /// The watched folder.
+    pub root: RootId,
+    /// The path below it.
+    pub path: RelativePath,
+}
+
+/// What `lstat` says of a file. Two equal fingerprints of one path mean the same bytes; any difference means
+/// that the file is read again. Change time and inode are there because `rsync -t` and `touch -r` keep the
+/// modification time of changed content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Size in bytes.
+    pub len: u64,
+    /// Modification time, nanoseconds since 1970; negative before.
+    pub modified_ns: i128,
+    /// Change time of the inode, nanoseconds since 1970.
+    pub changed_ns: i128,
+    /// Inode number, or 0 on file systems that make them up anew at each mount (FAT, exFAT).
+    pub inode: u64,
+}
+
+impl Fingerprint {
+    /// Reads the fingerprint out of what `stat` returned.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let ns = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Self {
+            len: metadata.len(),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// BLAKE3 hash of a file's bytes: the identity of a photo.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContentHash(pub [u8; 32]);
+
+impl ContentHash {
+    /// Hashes the whole content of a file.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentHash({self})")
+    }
+}
+
+impl FromStr for ContentHash {
+    type Err = NotAHash;
+
+    fn from_str(text: &str) -> Result<Self, NotAHash> {
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|_| NotAHash)
+    }
+}
+
+/// The text is not 64 hexadecimal digits.
+#[derive(Debug, thiserror::Error)]
+#[error("not a content hash: 64 hexadecimal digits are needed")]
+pub struct NotAHash;
+
+/// SHA-256 of a model file: says which network an embedding came from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ModelDigest(pub [u8; 32]);
+
+impl fmt::Display for ModelDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ModelDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelDigest({self})")
+    }
+}
+
+/// An upright photo: 8-bit sRGB, rows from the top, three bytes a pixel, no padding.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rgb {
+    /// Pixels a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `width * height * 3` bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl fmt::Debug for Rgb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rgb({}x{})", self.width, self.height)
+    }
+}
+
+/// One vector of one photo, as the encoder gave it: not normalised, `dim` numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding(pub Vec<f32>);
+
+/// How far apart two embeddings are. For both, smaller is closer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// Euclidean distance of the raw embeddings: `|a - b|`, from 0.
+    L2,
+    /// `1 - cos(a, b)`, from 0 to 2.
+    Cosine,
+}
+
+impl Metric {
+    /// Turns a distance into a similarity, where greater is closer and 1 is the same: the cosine itself, or
+    /// `1 / (1 + distance)` for [`Metric::L2`].
+    pub fn similarity(self, distance: f32) -> f32 {
+        match self {
+            Self::L2 => 1.0 / (1.0 + distance),
+            Self::Cosine => 1.0 - distance,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_paths_join_and_part() {
+        let root = RelativePath::default();
+        let file = root.join(OsStr::new("a")).join(OsStr::from_bytes(b"\xff.jpg"));
+        assert_eq!(file.as_bytes(), b"a/\xff.jpg");
+        assert_eq!(file.parent(), Some(RelativePath::from_bytes(b"a".to_vec())));
+        assert_eq!(file.parent().and_then(|dir| dir.parent()), Some(root.clone()));
+        assert_eq!(root.parent(), None);
+        assert_eq!(RelativePath::strip(Path::new("/p"), &file.under(Path::new("/p"))), Some(file));
+    }
+
+    #[test]
+    fn a_content_hash_is_read_back_from_its_text() {
+        let hash = ContentHash::of(b"photo");
+        assert_eq!(hash.to_string().parse::<ContentHash>().unwrap(), hash);
+        assert!("12".parse::<ContentHash>().is_err());
+    }
+}

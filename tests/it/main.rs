@@ -1,0 +1,1 @@
+//! Integration tests: a real daemon, a real client, a temporary world.
