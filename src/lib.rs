@@ -2,4 +2,6 @@
 //!
 //! Read the rooms in this order and you have followed a photo from the disk to an answer.
 
+pub mod encode;
+pub mod models;
 pub mod photo;
