@@ -1,0 +1,177 @@
+//! Tests that need real networks, or ONNX Runtime.
+//!
+//! One process computes with one runtime. The tests of this crate use tract; for ONNX Runtime, the test executable
+//! starts itself again and runs nothing but [`in_another_process`].
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use super::contract::{self, noise};
+use super::test_networks::{Batch, Builder, SIDE, int, model};
+use super::{Candidate, Encoder, Input, Network, OnnxEncoder, Runtime, RuntimeChoice, cut};
+use crate::models::Catalogue;
+
+const RUNTIME: &str = "RESEMBLED_TEST_RUNTIME";
+const ANSWER: &str = "RESEMBLED_TEST_ANSWER";
+
+fn tract() -> Arc<Runtime> {
+    Runtime::start(RuntimeChoice::Tract, &[]).unwrap()
+}
+
+/// Returns ONNX Runtime's library where this machine has it.
+fn library() -> Option<PathBuf> {
+    let named = env::var_os("ORT_DYLIB_PATH").map(PathBuf::from).filter(|path| path.is_file());
+    let data = env::var_os("XDG_DATA_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let data = data.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/share")));
+    named.or_else(|| {
+        let entries = fs::read_dir(data?.join("resembled")).ok()?;
+        entries.filter_map(|entry| Some(entry.ok()?.path())).find(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"))
+        })
+    })
+}
+
+/// Returns the folder of real networks, or tells that there is none.
+fn model_dir() -> Option<PathBuf> {
+    let dir = env::var_os("RESEMBLED_MODEL_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/models"), PathBuf::from);
+    if dir.join("mobilenet_v2_features.onnx").is_file() {
+        return Some(dir);
+    }
+    eprintln!("SKIPPED: no mobilenet_v2_features.onnx in {}; set RESEMBLED_MODEL_DIR", dir.display());
+    None
+}
+
+/// Returns a photo of soft shapes, as noise is unlike anything that a network was trained on.
+fn shapes(side: u32, seed: u32) -> Input {
+    let plane = |colour: u32| {
+        (0..side * side).map(move |at| {
+            let (y, x) = ((at / side) as f32, (at % side) as f32);
+            ((x * (seed + 1) as f32 / 19.0).sin() + (y * (colour + 2) as f32 / 31.0).cos()) * 1.2
+        })
+    };
+    Input { side, values: (0..3).flat_map(plane).collect() }
+}
+
+fn cosine_similarity(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn embed(runtime: &Runtime, network: &Network, photos: &[Input]) -> Vec<Vec<f32>> {
+    let mut encoder = OnnxEncoder::new(runtime, network).unwrap();
+    encoder.embed(photos).unwrap().into_iter().map(|embedding| embedding.0).collect()
+}
+
+/// A network of the tests, which every machine has, and MobileNetV2 where it is.
+fn networks() -> Vec<Network> {
+    let mut builder = Builder::backbone(Batch::Symbol);
+    builder.node("Flatten", &["pool"], "features", vec![]).some_weights("classes", &[7, 4]);
+    builder.node("Gemm", &["features", "classes"], "logits", vec![int("transB", 1)]).output("logits");
+    let mut networks = vec![Network::of(&builder.model("auto")).unwrap()];
+    if let Some(dir) = model_dir() {
+        let model = Catalogue::new(&[], vec![dir]).unwrap().resolve(Path::new("mobilenet_v2")).unwrap();
+        networks.push(Network::of(&model).unwrap());
+    }
+    networks
+}
+
+fn answers(runtime: &Runtime) -> Vec<Vec<f32>> {
+    let photos = |side| [noise(side, 1), shapes(side, 1), shapes(side, 5)];
+    networks().iter().flat_map(|network| embed(runtime, network, &photos(network.side))).collect()
+}
+
+#[test]
+#[ignore = "run by the tests below, in a process of its own"]
+fn in_another_process() {
+    let library = PathBuf::from(env::var_os(RUNTIME).expect("the parent names the library"));
+    let runtime = Runtime::start(RuntimeChoice::OnnxRuntime, &[Candidate::File(library.clone())]).unwrap();
+    assert!(runtime.is_onnx_runtime() && runtime.library.is_some(), "{runtime}");
+    assert!(Runtime::start(RuntimeChoice::Tract, &[]).is_err());
+    cut::tests::check_all(&runtime);
+    for network in networks() {
+        contract::check(&mut OnnxEncoder::new(&runtime, &network).unwrap());
+    }
+    let answer = env::var_os(ANSWER).expect("the parent names the file of the answer");
+    fs::write(answer, serde_json::to_vec(&answers(&runtime)).unwrap()).unwrap();
+}
+
+#[test]
+fn both_runtimes_give_the_same_embeddings() {
+    let Some(library) = library() else {
+        eprintln!("SKIPPED: no ONNX Runtime; set ORT_DYLIB_PATH or run scripts/fetch-onnxruntime.sh");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let answer = dir.path().join("answer.json");
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "encode::runtime_tests::in_another_process", "--ignored", "--nocapture"])
+        .env(RUNTIME, library)
+        .env(ANSWER, &answer)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs: Vec<Vec<f32>> = serde_json::from_slice(&fs::read(answer).unwrap()).unwrap();
+    let ours = answers(&tract());
+    assert_eq!(theirs.len(), ours.len());
+    for (theirs, ours) in theirs.iter().zip(&ours) {
+        let similarity = cosine_similarity(theirs, ours);
+        assert!(similarity >= 0.9999, "cosine {similarity}");
+    }
+}
+
+#[test]
+fn mobilenet_v2_keeps_the_contract() {
+    for network in networks() {
+        contract::check(&mut OnnxEncoder::new(&tract(), &network).unwrap());
+    }
+}
+
+#[test]
+fn the_real_classifier_is_cut_to_the_real_features() {
+    let Some(dir) = model_dir() else { return };
+    let classifier = dir.join("mobilenet_v2_classifier.onnx");
+    if !classifier.is_file() {
+        eprintln!("SKIPPED: no {}", classifier.display());
+        return;
+    }
+    let cut = Network::of(&model(fs::read(classifier).unwrap(), "auto", 224, 1280)).unwrap();
+    assert_eq!((cut.tensor.as_str(), cut.classifier.as_deref()), ("features", Some("classifier.weight")));
+    let features = fs::read(dir.join("mobilenet_v2_features.onnx")).unwrap();
+    let features = Network::of(&model(features, "features", 224, 1280)).unwrap();
+    let photos = [shapes(224, 2)];
+    let similarity =
+        cosine_similarity(&embed(&tract(), &cut, &photos)[0], &embed(&tract(), &features, &photos)[0]);
+    assert!(similarity > 0.999_999, "cosine {similarity}");
+}
+
+#[test]
+fn a_library_that_cannot_be_loaded_is_passed_over_and_told() {
+    // In a process of its own kind: tract is what the other tests start.
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("libonnxruntime.so.1.2.3");
+    fs::write(&broken, "no library").unwrap();
+    let candidates = [Candidate::Folder(dir.path().to_path_buf()), Candidate::System];
+    match Runtime::start(RuntimeChoice::OnnxRuntime, &candidates) {
+        Err(super::RuntimeError::NotFound(passed_over)) => {
+            assert_eq!(passed_over[0].library, broken);
+        }
+        // Another test was faster.
+        Err(super::RuntimeError::Started(name)) => assert_eq!(name, "tract"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_network_the_runtime_does_not_know_is_an_error_and_no_crash() {
+    let mut builder = Builder::backbone(Batch::Symbol);
+    builder.node("NoSuchOperator", &["pool"], "odd", vec![]).output("odd");
+    let network = Network::of(&builder.model("auto")).unwrap();
+    assert!(matches!(OnnxEncoder::new(&tract(), &network), Err(super::EncodeError::Load(_))));
+    let damaged = Network { onnx: network.onnx[..network.onnx.len() / 2].to_vec(), ..network };
+    assert!(matches!(OnnxEncoder::new(&tract(), &damaged), Err(super::EncodeError::Load(_))));
+    assert_eq!(SIDE, damaged.side);
+}
