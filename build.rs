@@ -1,0 +1,26 @@
+//! Compiles `proto/` with a compiler in Rust, so that no `protoc` is needed, and keeps the descriptors for reflection.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use prost::Message;
+
+const PROTOS: [&str; 4] = [
+    "proto/resembled/v1/photo.proto",
+    "proto/resembled/v1/search.proto",
+    "proto/resembled/v1/library.proto",
+    "proto/resembled/v1/daemon.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .bytes(".resembled.v1.SearchPhotosRequest.image")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
