@@ -6,3 +6,4 @@ pub mod decode;
 pub mod encode;
 pub mod models;
 pub mod photo;
+pub mod search;
