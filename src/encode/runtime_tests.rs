@@ -66,15 +66,17 @@ fn embed(runtime: &Runtime, network: &Network, photos: &[Input]) -> Vec<Vec<f32>
     encoder.embed(photos).unwrap().into_iter().map(|embedding| embedding.0).collect()
 }
 
-/// A network of the tests, which every machine has, and MobileNetV2 where it is.
+/// A network of the tests, the built-in encoder, and MobileNetV2 where this machine has it.
 fn networks() -> Vec<Network> {
     let mut builder = Builder::backbone(Batch::Symbol);
     builder.node("Flatten", &["pool"], "features", vec![]).some_weights("classes", &[7, 4]);
     builder.node("Gemm", &["features", "classes"], "logits", vec![int("transB", 1)]).output("logits");
     let mut networks = vec![Network::of(&builder.model("auto")).unwrap()];
-    if let Some(dir) = model_dir() {
-        let model = Catalogue::new(&[], vec![dir]).unwrap().resolve(Path::new("mobilenet_v2")).unwrap();
-        networks.push(Network::of(&model).unwrap());
+    let dir = model_dir();
+    let names = if dir.is_some() { ["builtin", "mobilenet_v2"].as_slice() } else { &["builtin"] };
+    let catalogue = Catalogue::new(&[], dir.into_iter().collect()).unwrap();
+    for name in names {
+        networks.push(Network::of(&catalogue.resolve(Path::new(name)).unwrap()).unwrap());
     }
     networks
 }
@@ -124,7 +126,7 @@ fn both_runtimes_give_the_same_embeddings() {
 }
 
 #[test]
-fn mobilenet_v2_keeps_the_contract() {
+fn every_network_keeps_the_contract() {
     for network in networks() {
         contract::check(&mut OnnxEncoder::new(&tract(), &network).unwrap());
     }
