@@ -16,7 +16,7 @@ pub struct OnnxEncoder {
 }
 
 impl OnnxEncoder {
-    /// Loads and optimises the network, and tries it on a black photo.
+    /// Loads and optimises the network, and tries it on a photo of one colour.
     pub fn new(runtime: &Runtime, network: &Network) -> Result<Self, EncodeError> {
         let session = session(runtime, network).map_err(|error| EncodeError::Load(error.into()))?;
         let mut encoder = Self { session, side: network.side, dim: network.dim };
