@@ -2,6 +2,8 @@
 //!
 //! Read the rooms in this order and you have followed a photo from the disk to an answer.
 
+pub mod decode;
 pub mod encode;
 pub mod models;
 pub mod photo;
+pub mod search;

@@ -14,7 +14,7 @@ pub mod fake;
 mod graph;
 mod library;
 mod onnx;
-mod preprocess;
+pub mod preprocess;
 mod runtime;
 #[cfg(test)]
 mod runtime_tests;
