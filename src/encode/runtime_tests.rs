@@ -10,9 +10,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::contract::{self, noise};
+use super::preprocess::Preprocessor;
 use super::test_networks::{Batch, Builder, int, model};
 use super::{Candidate, Encoder, Input, Network, OnnxEncoder, Runtime, RuntimeChoice, cut};
 use crate::models::Catalogue;
+use crate::photo::Rgb;
 
 const RUNTIME: &str = "RESEMBLED_TEST_RUNTIME";
 const ANSWER: &str = "RESEMBLED_TEST_ANSWER";
@@ -129,6 +131,53 @@ fn both_runtimes_give_the_same_embeddings() {
 fn every_network_keeps_the_contract() {
     for network in networks() {
         contract::check(&mut OnnxEncoder::new(&tract(), &network).unwrap());
+    }
+}
+
+/// Draws one of a few scenes: bars, rings, blobs or a chequered floor, in colours of its own.
+fn scene(kind: u32, width: u32, height: u32) -> Rgb {
+    let mut pixels = Vec::new();
+    for at in 0..width * height {
+        let (x, y) = ((at % width) as f32 / width as f32, (at / width) as f32 / height as f32);
+        let shape = match kind % 4 {
+            0 => (x * (14.0 + kind as f32)).sin(),
+            1 => ((x - 0.5).hypot(y - 0.4) * (20.0 + kind as f32)).cos(),
+            2 => (x * 7.0).sin() * (y * (5.0 + kind as f32)).cos(),
+            _ => ((x * 9.0).floor() + (y * 9.0).floor()) % 2.0 * 2.0 - 1.0,
+        };
+        let hues = [0.7, 2.1, 4.2].map(|hue| (hue + kind as f32 * 0.9 + y).sin());
+        pixels.extend(hues.map(|hue| (127.0 + 60.0 * shape + 60.0 * hue) as u8));
+    }
+    Rgb { width, height, pixels }
+}
+
+/// Makes a photo half as large, a fifth brighter, and shifts it a little.
+fn change(photo: &Rgb) -> Rgb {
+    let (width, height) = (photo.width / 2 - 3, photo.height / 2 - 3);
+    let mut pixels = Vec::new();
+    for at in 0..width * height {
+        let start = ((at / width * 2 + 5) * photo.width + at % width * 2 + 5) as usize * 3;
+        pixels.extend(photo.pixels[start..start + 3].iter().map(|&level| level.saturating_add(level / 5)));
+    }
+    Rgb { width, height, pixels }
+}
+
+#[test]
+fn the_built_in_encoder_finds_the_original_of_a_changed_photo() {
+    let model = Catalogue::new(&[], Vec::new()).unwrap().default_model().unwrap().model;
+    let network = Network::of(&model).unwrap();
+    let mut preprocessor = Preprocessor::new(model.manifest.preprocessing.clone()).unwrap();
+    let photos: Vec<Rgb> = (0..12).map(|kind| scene(kind, 320, 240)).collect();
+    let mut embed_all = |photos: Vec<Rgb>| {
+        let inputs: Vec<Input> = photos.iter().map(|photo| preprocessor.run(photo).unwrap()).collect();
+        embed(&tract(), &network, &inputs)
+    };
+    let changed = embed_all(photos.iter().map(change).collect());
+    let originals = embed_all(photos);
+    for (kind, changed) in changed.iter().enumerate() {
+        let similarity = |original: &Vec<f32>| cosine_similarity(original, changed);
+        let best = (0..12).max_by(|&a, &b| similarity(&originals[a]).total_cmp(&similarity(&originals[b])));
+        assert_eq!(best, Some(kind));
     }
 }
 
