@@ -12,6 +12,7 @@ mod cut;
 mod error;
 pub mod fake;
 mod graph;
+mod library;
 mod onnx;
 pub mod preprocess;
 mod runtime;
@@ -23,9 +24,10 @@ mod thread;
 
 pub use cut::{CutError, Network};
 pub use error::EncodeError;
+pub use library::{Candidate, PassedOver};
 pub use onnx::OnnxEncoder;
 pub use preprocess::{Input, Preprocessing};
-pub use runtime::{Candidate, PassedOver, Runtime, RuntimeChoice, RuntimeError};
+pub use runtime::{Runtime, RuntimeChoice, RuntimeError};
 pub use thread::{EncoderHandle, EncoderPool, LoadEncoder, PoolOptions};
 
 use crate::photo::Embedding;

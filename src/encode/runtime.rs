@@ -4,12 +4,13 @@
 //! crate we reach it through. The first [`Runtime::start`] decides, later ones get the same.
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use serde::Deserialize;
+
+use super::library::{self, Candidate, PassedOver};
 
 /// What the configuration says about the runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -22,26 +23,6 @@ pub enum RuntimeChoice {
     OnnxRuntime,
     /// tract, without looking for a library.
     Tract,
-}
-
-/// A place where ONNX Runtime's library may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Candidate {
-    /// This file; somebody has named it, so it is worth a warning where it cannot be used.
-    File(PathBuf),
-    /// `libonnxruntime.so` or `libonnxruntime.so.*` in this folder, the greatest version first.
-    Folder(PathBuf),
-    /// The system's library path.
-    System,
-}
-
-/// A library that was there, or was named, and could not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PassedOver {
-    /// The library.
-    pub library: PathBuf,
-    /// Why not.
-    pub reason: String,
 }
 
 /// The runtime of this process. Its text is for the log and the status: `ONNX Runtime 1.32.0 (/path)`.
@@ -104,25 +85,16 @@ impl Runtime {
     fn start_first(choice: RuntimeChoice, candidates: &[Candidate]) -> Result<Self, RuntimeError> {
         let mut passed_over = Vec::new();
         if choice != RuntimeChoice::Tract {
-            for library in candidates.iter().flat_map(Candidate::libraries) {
-                match ort::init_from(&library.path) {
-                    Ok(builder) => {
-                        let environment = builder.with_telemetry(false).build();
-                        let environment = environment.map_err(|error| broken(ONNX_RUNTIME, error))?;
-                        let path = loaded_library().unwrap_or(library.path);
-                        return Ok(Self {
-                            name: ONNX_RUNTIME,
-                            version: version_of(&path),
-                            library: Some(path),
-                            passed_over,
-                            environment,
-                        });
-                    }
-                    Err(_) if !library.is_expected => {}
-                    Err(error) => {
-                        passed_over.push(PassedOver { library: library.path, reason: error.to_string() });
-                    }
-                }
+            if let Some(found) = library::find(candidates, &mut passed_over) {
+                let builder = ort::init_from(&found.path).map_err(|error| broken(ONNX_RUNTIME, error))?;
+                let environment = builder.with_telemetry(false).build();
+                return Ok(Self {
+                    name: ONNX_RUNTIME,
+                    version: Some(found.version),
+                    library: Some(found.path),
+                    passed_over,
+                    environment: environment.map_err(|error| broken(ONNX_RUNTIME, error))?,
+                });
             }
             if choice == RuntimeChoice::OnnxRuntime {
                 return Err(RuntimeError::NotFound(passed_over));
@@ -140,7 +112,7 @@ impl Runtime {
     }
 }
 
-fn broken(name: &'static str, error: ort::Error) -> RuntimeError {
+fn broken(name: &'static str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RuntimeError {
     RuntimeError::Broken { name, source: error.into() }
 }
 
@@ -163,63 +135,36 @@ impl fmt::Debug for Runtime {
     }
 }
 
-struct Library {
-    path: PathBuf,
-    /// Its failure is worth telling.
-    is_expected: bool,
-}
-
-impl Candidate {
-    fn libraries(&self) -> Vec<Library> {
-        match self {
-            Self::File(path) => vec![Library { path: path.clone(), is_expected: true }],
-            Self::Folder(dir) => {
-                let mut paths: Vec<PathBuf> = fs::read_dir(dir)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|entry| Some(entry.ok()?.path()))
-                    .filter(|path| is_library(path))
-                    .collect();
-                paths.sort_by_key(|path| std::cmp::Reverse(numbers(version_of(path))));
-                paths.into_iter().map(|path| Library { path, is_expected: true }).collect()
-            }
-            Self::System => ["libonnxruntime.so.1", "libonnxruntime.so"]
-                .map(|name| Library { path: PathBuf::from(name), is_expected: false })
-                .into(),
-        }
-    }
-}
-
-const LIBRARY: &str = "libonnxruntime.so";
-
-fn is_library(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str()?.strip_prefix(LIBRARY))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Returns the version at the end of the file's name.
-fn version_of(library: &Path) -> Option<String> {
-    let version = library.file_name()?.to_str()?.strip_prefix(LIBRARY)?.strip_prefix('.')?;
-    Some(version.to_owned())
-}
-
-fn numbers(version: Option<String>) -> Vec<u64> {
-    version.unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0)).collect()
-}
-
-/// Returns where the loader found the library: under its own name where a link or only a bare name led there.
-fn loaded_library() -> Option<PathBuf> {
-    let maps = fs::read_to_string("/proc/self/maps").ok()?;
-    let path = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
-    path.into_iter().find(|path| is_library(path)).map(Path::to_path_buf)
-}
-
 fn explain(passed_over: &[PassedOver]) -> String {
     if passed_over.is_empty() {
         return "none of the places that were searched has a libonnxruntime.so".to_owned();
     }
-    let reasons =
-        passed_over.iter().map(|PassedOver { library, reason }| format!("{}: {reason}", library.display()));
-    reasons.collect::<Vec<_>>().join("; ")
+    passed_over.iter().map(PassedOver::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn onnx_runtime_or_nothing_is_an_error_that_tells_every_reason() {
+        // Without success this starts nothing, so it does not disturb other tests of this process.
+        let start = |candidates: &[Candidate]| {
+            Runtime::start_first(RuntimeChoice::OnnxRuntime, candidates).unwrap_err().to_string()
+        };
+        let text = start(&[Candidate::File(PathBuf::from("/nonexistent/a.so"))]);
+        assert!(text.starts_with("ONNX Runtime was not found: /nonexistent/a.so: "), "{text}");
+        assert!(start(&[]).contains("none of the places"), "{}", start(&[]));
+    }
+
+    #[test]
+    fn a_choice_is_written_in_lower_case() {
+        for (text, choice) in [
+            ("auto", RuntimeChoice::Auto),
+            ("onnxruntime", RuntimeChoice::OnnxRuntime),
+            ("tract", RuntimeChoice::Tract),
+        ] {
+            assert_eq!(RuntimeChoice::deserialize(toml::Value::from(text)).unwrap(), choice);
+        }
+    }
 }

@@ -16,5 +16,10 @@ pub(super) const PREFERRED: &str = "mobilenet_v2";
 pub(super) const FALLBACK: &str = "builtin";
 
 /// All of them, the preferred first.
-pub(super) const BUILT_IN: &[BuiltIn] =
-    &[BuiltIn { manifest: include_str!("../../models/mobilenet_v2/manifest.toml"), network: None }];
+pub(super) const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn { manifest: include_str!("../../models/mobilenet_v2/manifest.toml"), network: None },
+    BuiltIn {
+        manifest: include_str!("../../models/builtin/manifest.toml"),
+        network: Some(include_bytes!("../../models/builtin/encoder.onnx")),
+    },
+];

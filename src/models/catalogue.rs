@@ -109,11 +109,10 @@ impl Catalogue {
     pub fn default_model(&self) -> Result<DefaultModel, ModelError> {
         match self.resolve_name(PREFERRED) {
             Ok(model) => Ok(DefaultModel { model, missing: None }),
-            Err(missing @ ModelError::NotInstalled { .. }) => match self.resolve_name(FALLBACK) {
-                Ok(model) => Ok(DefaultModel { model, missing: Some(missing) }),
-                Err(ModelError::UnknownName { .. }) => Err(missing),
-                Err(error) => Err(error),
-            },
+            Err(missing @ ModelError::NotInstalled { .. }) => {
+                let model = self.resolve_name(FALLBACK)?;
+                Ok(DefaultModel { model, missing: Some(missing) })
+            }
             Err(error) => Err(error),
         }
     }

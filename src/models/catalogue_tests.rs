@@ -80,6 +80,9 @@ fn every_built_in_manifest_is_whole() {
         }
     }
     assert!(catalogue.entry(PREFERRED).is_ok());
+    assert!(catalogue.entry(FALLBACK).unwrap().network.is_some());
+    let model = catalogue.default_model().unwrap().model;
+    assert_eq!((model.manifest.name.as_str(), model.path), (FALLBACK, None));
 }
 
 #[test]

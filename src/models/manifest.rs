@@ -153,15 +153,7 @@ impl Manifest {
         if self.dim == 0 {
             return Err("dim = 0: an embedding has at least one number".to_owned());
         }
-        let Preprocessing { resize_short_side, crop, mean, std } = &self.preprocessing;
-        if *crop == 0 || resize_short_side < crop {
-            return Err(format!(
-                "preprocessing: crop = {crop} must be at least 1 and at most resize_short_side = {resize_short_side}"
-            ));
-        }
-        if !mean.iter().all(|x| x.is_finite()) || !std.iter().all(|&x| x.is_finite() && x > 0.0) {
-            return Err("preprocessing: mean must be finite numbers, std finite numbers above 0".to_owned());
-        }
+        self.preprocessing.validate().map_err(|error| error.to_string())?;
         for bands in [self.bands.l2, self.bands.cosine].into_iter().flatten() {
             let limits = [0.0, bands.same, bands.near, bands.similar, bands.related];
             if !limits.is_sorted() || !limits.iter().all(|limit| limit.is_finite()) {
