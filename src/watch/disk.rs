@@ -89,14 +89,13 @@ impl Seen {
     }
 }
 
-/// Says whether `metadata` is what `fingerprint` was taken of. The inode does not count where the file
-/// system makes inodes up, which the watching room records as 0.
+/// Says whether `metadata` is still the file that `fingerprint` was taken of. The change time does not count: a
+/// hard link made elsewhere moves it without an event, and whatever moves it by writing causes another change.
+/// Nor does the inode where the file system makes inodes up, which the watching room records as 0.
 pub fn is_unchanged(fingerprint: &Fingerprint, metadata: &std::fs::Metadata) -> bool {
-    let mut now = Fingerprint::of(metadata);
-    if fingerprint.inode == 0 {
-        now.inode = 0;
-    }
-    now == *fingerprint
+    let now = Fingerprint::of(metadata);
+    let is_same_inode = fingerprint.inode == 0 || fingerprint.inode == now.inode;
+    is_same_inode && (now.len, now.modified_ns) == (fingerprint.len, fingerprint.modified_ns)
 }
 
 /// Returns what stands at `path`, or none where nothing does.

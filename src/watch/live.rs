@@ -20,7 +20,7 @@ use super::root::is_listed;
 use super::rules::{IGNORE_FILE, refresh};
 use super::scan::known_below;
 use super::settle::{Due, Touch, Verdict};
-use super::state::{RootEntry, Shared, lock};
+use super::state::{HeldBack, RootEntry, Shared, lock};
 use super::vanish::Belief;
 use super::walk::{Entered, enter, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
@@ -192,8 +192,8 @@ impl LiveThread {
                 return Ok(None);
             }
         };
-        for (name, _) in findings.changed {
-            self.shared.touch(entry, &path.join(name), Touch::Found);
+        for changed in findings.changed {
+            self.shared.touch(entry, &path.join(changed.name), Touch::Found);
         }
         let vanished = findings.missing.iter().chain(&findings.missing_directories);
         for name in vanished {
@@ -345,6 +345,10 @@ impl LiveThread {
         let belief = lock(&entry.disappearance).judge_part(known_missing, entry.known_files(), now);
         if let Belief::Held { until } = belief {
             *lock(&entry.confirm_at) = Some(until);
+            let known = entry.known_files().unwrap_or(known_missing);
+            entry.update_status(&*self.shared.sink, |status| {
+                status.held_back = Some(HeldBack { missing: known_missing, known });
+            });
             // Wakes its thread, which waits for an earlier time.
             entry.request(|requests| requests.check = true);
             return Ok(());

@@ -46,8 +46,8 @@ pub use volume::{Anchor, FileSystem, MountTable, Mounted, Volume, Volumes};
 /// One thing that ingest must do so that the index equals the disk.
 ///
 /// Changes of one file are to be applied in the order in which they came, and a row is to be written only
-/// while `lstat` still gives the fingerprint of the change ([`is_unchanged`]): if it does not, a newer change
-/// is on its way. A file that cannot be found when it is read is no failure, for the same reason.
+/// while `lstat` still finds the file of the change ([`is_unchanged`]): if it does not, a newer change is on
+/// its way. A file that cannot be found when it is read is no failure, for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// New or changed: read it.

@@ -16,7 +16,7 @@ use super::handle::WatchError;
 use super::limits::{SYSCTL, kernel_limit, setting_for, share_of};
 use super::poll::Backoff;
 use super::rules::IGNORE_FILE;
-use super::scan::{Allowed, Findings, known_below};
+use super::scan::{Allowed, Changed, Findings, known_below};
 use super::settle::Touch;
 use super::state::{
     HeldBack, InDirectory, OfflineReason, PollReason, Requests, RootEntry, RootState, Shared, Watching, lock,
@@ -67,6 +67,8 @@ enum End {
 struct Tally {
     directories: u64,
     present: u64,
+    /// Of those: will be counted by the live thread when it hands them out.
+    new_and_unsettled: u64,
     unreadable: u64,
     changes: u64,
     missing: Vec<FileId>,
@@ -113,7 +115,7 @@ impl RootThread {
     }
 
     fn turn(&mut self, mut requests: Requests) -> Result<(), WatchError> {
-        let presence = self.look_for_root()?;
+        let presence = self.look_for_root(requests.check)?;
         let now = Instant::now();
         self.next_check = now + self.shared.config.check_every;
         match presence {
@@ -141,15 +143,16 @@ impl RootThread {
         Ok(())
     }
 
-    /// Looks whether the root is there, and says so in its status where that changed.
-    fn look_for_root(&mut self) -> Result<Presence, WatchError> {
+    /// Looks whether the root is there, and says so in its status where that changed. `thoroughly` also where
+    /// it is the same directory as before, which may have been emptied.
+    fn look_for_root(&mut self, thoroughly: bool) -> Result<Presence, WatchError> {
         let path = self.entry.path();
         self.shared.costs.stat();
         let anchor = match self.shared.config.volumes.anchor(&path) {
             Ok(anchor) => anchor,
             Err(error) => {
                 if self.follow_volume() {
-                    return self.look_for_root();
+                    return self.look_for_root(false);
                 }
                 let reason = match error.kind() {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OfflineReason::Missing,
@@ -158,8 +161,17 @@ impl RootThread {
                 return Ok(self.offline(reason));
             }
         };
-        if self.entry.is_online() && self.entry.anchor() == Some(anchor) {
+        let is_same = self.entry.is_online() && self.entry.anchor() == Some(anchor);
+        if is_same && !thoroughly {
             return Ok(Presence::Present);
+        }
+        match self.is_empty() {
+            Ok(true) if !self.shared.known.is_empty(self.entry.id)? => {
+                return Ok(self.offline(OfflineReason::Empty));
+            }
+            Ok(_) if is_same => return Ok(Presence::Present),
+            Ok(_) => {}
+            Err(error) => return Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
         }
         let mounted = match self.shared.config.volumes.at(&path) {
             Ok(mounted) => mounted,
@@ -168,16 +180,9 @@ impl RootThread {
         let known_volume = self.entry.status().volume;
         if known_volume.is_some_and(|known| !known.is_same_volume(&mounted.volume)) {
             if self.follow_volume() {
-                return self.look_for_root();
+                return self.look_for_root(false);
             }
             return Ok(self.offline(OfflineReason::OtherVolume));
-        }
-        match self.is_empty() {
-            Ok(true) if !self.shared.known.is_empty(self.entry.id)? => {
-                return Ok(self.offline(OfflineReason::Empty));
-            }
-            Ok(_) => {}
-            Err(error) => return Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
         }
         self.entry.set_anchor(Some(anchor));
         self.entry.set_file_system(mounted.file_system);
@@ -246,6 +251,7 @@ impl RootThread {
         let started = Instant::now();
         self.entry.update_status(&*self.shared.sink, |status| status.state = RootState::Scanning);
         let is_first = self.entry.known_files().is_none();
+        let files_before = self.entry.files();
         if lost_watches || is_first {
             self.arm();
         }
@@ -282,7 +288,8 @@ impl RootThread {
         if tally.missing_count > tally.missing.len() as u64 && held_back.is_none() {
             self.entry.request(|requests| requests.full = true);
         }
-        self.entry.set_files(tally.present);
+        let counted_meanwhile = self.entry.files().saturating_sub(files_before);
+        self.entry.set_files(tally.present - tally.new_and_unsettled + counted_meanwhile);
         self.entry.update_status(&*self.shared.sink, |status| {
             status.state = RootState::Online;
             status.directories = tally.directories;
@@ -479,9 +486,10 @@ impl RootThread {
         tally: &mut Tally,
     ) -> Result<bool, WatchError> {
         let (shared, entry) = (&*self.shared, &*self.entry);
-        for (name, fingerprint) in findings.changed {
+        for Changed { name, fingerprint, is_new } in findings.changed {
             let file = entry.file(directory.join(&name));
             if !self.is_whole(&file, &fingerprint, tally) {
+                tally.new_and_unsettled += u64::from(is_new);
                 continue;
             }
             tally.changes += 1;

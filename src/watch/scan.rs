@@ -17,11 +17,19 @@ pub(super) trait Allowed {
     fn is_left_out(&self, name: &OsStr, is_directory: bool) -> bool;
 }
 
+/// A file that is new or not the same any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Changed {
+    pub(super) name: OsString,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) is_new: bool,
+}
+
 /// How one directory differs from what is known of it. Names, sorted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings {
     /// Files that are new or not the same any more.
-    pub(super) changed: Vec<(OsString, Fingerprint)>,
+    pub(super) changed: Vec<Changed>,
     /// Known files that are not there, or are no regular files any more.
     pub(super) missing: Vec<OsString>,
     /// Known files that the rules leave out.
@@ -65,7 +73,8 @@ pub(super) fn compare(
             Ok(Some(seen)) if seen.kind == Kind::File => {
                 findings.present += 1;
                 if known != Some(seen.fingerprint) {
-                    findings.changed.push((name.clone(), seen.fingerprint));
+                    let (name, fingerprint) = (name.clone(), seen.fingerprint);
+                    findings.changed.push(Changed { name, fingerprint, is_new: known.is_none() });
                 }
             }
             Ok(_) if known.is_some() => findings.missing.push(name.clone()),
@@ -183,7 +192,10 @@ mod tests {
         assert_eq!(
             findings,
             Findings {
-                changed: vec![("b.jpg".into(), fingerprint(9)), ("n.jpg".into(), fingerprint(3))],
+                changed: vec![
+                    Changed { name: "b.jpg".into(), fingerprint: fingerprint(9), is_new: false },
+                    Changed { name: "n.jpg".into(), fingerprint: fingerprint(3), is_new: true },
+                ],
                 missing: names(&["g.jpg", "o.jpg"]),
                 left_out: names(&["_l.jpg", "z.old"]),
                 present: 2,

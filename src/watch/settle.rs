@@ -8,7 +8,7 @@
 //! Invariant: a path that was touched comes out, or [`Settle::touch`] says that it did not fit.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,7 @@ pub(super) enum Verdict {
 
 struct Waiting {
     due: (Instant, u64),
+    touched: Instant,
     last: Touch,
     is_open: bool,
     was_written: bool,
@@ -83,11 +84,23 @@ pub(super) struct Settle {
     waiting: HashMap<Arc<Path>, Waiting>,
     by_time: BTreeMap<(Instant, u64), Arc<Path>>,
     next: u64,
+    /// What vanished lately does not come out before then.
+    hold_vanished: Option<Instant>,
 }
+
+/// What vanished waits for what is found elsewhere this many quiet periods at most.
+const HOLD_PERIODS: u32 = 10;
 
 impl Settle {
     pub(super) fn new(quiet: Quiet, capacity: usize) -> Self {
-        Self { quiet, capacity, waiting: HashMap::new(), by_time: BTreeMap::new(), next: 0 }
+        Self {
+            quiet,
+            capacity,
+            waiting: HashMap::new(),
+            by_time: BTreeMap::new(),
+            next: 0,
+            hold_vanished: None,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -109,16 +122,24 @@ impl Settle {
         };
         let delay = match touch {
             _ if is_open => self.quiet.while_open,
-            Touch::Attributes | Touch::Found => self.quiet.default,
-            _ => self.quiet.after_close,
+            // What vanished here may have appeared there, and be still known by its old name when that is read.
+            Touch::Attributes | Touch::Found | Touch::Vanished => self.quiet.default,
+            Touch::Created | Touch::Written | Touch::Closed | Touch::Appeared => self.quiet.after_close,
         };
+        if touch == Touch::Found {
+            self.hold_vanished = Some(now + delay);
+        }
         let was_written = match touch {
             Touch::Vanished | Touch::Appeared => false,
             Touch::Created | Touch::Written | Touch::Closed => true,
             Touch::Attributes | Touch::Found => was_written,
         };
         let path: Arc<Path> = Arc::from(path);
-        self.put(path, now + delay, Waiting { due: (now, 0), last: touch, is_open, was_written, seen: None });
+        self.put(
+            path,
+            now + delay,
+            Waiting { due: (now, 0), touched: now, last: touch, is_open, was_written, seen: None },
+        );
         true
     }
 
@@ -137,6 +158,10 @@ impl Settle {
             }
             let path = entry.remove();
             let Some(waiting) = self.waiting.remove(&path) else { continue };
+            if let Some(until) = self.hold_for(&waiting, now) {
+                self.put(path, until, waiting);
+                continue;
+            }
             let Waiting { last, is_open, was_written, seen, .. } = waiting;
             due.push(Due { path, last, is_open, was_written, seen });
         }
@@ -163,6 +188,7 @@ impl Settle {
         if !self.waiting.contains_key(&due.path) {
             let waiting = Waiting {
                 due: (now, 0),
+                touched: now,
                 last: due.last,
                 is_open: due.is_open,
                 was_written: due.was_written,
@@ -171,6 +197,14 @@ impl Settle {
             self.put(Arc::clone(&due.path), now + needed, waiting);
         }
         Verdict::Wait
+    }
+
+    /// A folder that was moved is found file by file, and reading it may take longer than its old name waits.
+    fn hold_for(&self, waiting: &Waiting, now: Instant) -> Option<Instant> {
+        let is_recent = now < waiting.touched + self.quiet.default * HOLD_PERIODS;
+        // As late as the last that was found, and after it.
+        let until = self.hold_vanished.map(|until| until + Duration::from_nanos(1))?;
+        (waiting.last == Touch::Vanished && is_recent && until > now).then_some(until)
     }
 
     /// Forgets every path below `directory`, and the directory itself.
@@ -182,12 +216,6 @@ impl Settle {
                 self.by_time.remove(&waiting.due);
             }
         }
-    }
-
-    /// Forgets everything; the caller compares as a whole instead.
-    pub(super) fn clear(&mut self) -> Vec<PathBuf> {
-        self.by_time.clear();
-        self.waiting.drain().map(|(path, _)| path.to_path_buf()).collect()
     }
 
     fn put(&mut self, path: Arc<Path>, due: Instant, mut waiting: Waiting) {
@@ -268,6 +296,35 @@ mod tests {
             }
         };
         assert_eq!(looks, 0);
+    }
+
+    #[test]
+    fn what_vanished_comes_out_after_what_was_found_meanwhile() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/old"), Touch::Vanished, start));
+        let found = start + QUIET.default - Duration::from_millis(1);
+        assert!(settle.touch(Path::new("/p/new/a.jpg"), Touch::Found, found));
+        assert!(settle.take_due(start + QUIET.default, 8).is_empty());
+        let later = found + QUIET.default + Duration::from_millis(1);
+        let order: Vec<Touch> = settle.take_due(later, 8).iter().map(|due| due.last).collect();
+        assert_eq!(order, [Touch::Found, Touch::Vanished]);
+    }
+
+    #[test]
+    fn what_keeps_being_found_does_not_hold_back_deletions_for_ever() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/gone.jpg"), Touch::Vanished, start));
+        let mut now = start;
+        let came_out = loop {
+            now += QUIET.default / 2;
+            assert!(settle.touch(Path::new("/p/new.jpg"), Touch::Found, now));
+            if !settle.take_due(now, 8).is_empty() {
+                break now - start;
+            }
+        };
+        assert!(came_out <= QUIET.default * (HOLD_PERIODS + 1), "{came_out:?}");
     }
 
     #[test]

@@ -351,6 +351,10 @@ impl RootEntry {
         (lock(&self.status).directories > 0).then(|| self.files.load(Ordering::Relaxed))
     }
 
+    pub(super) fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_files(&self, files: u64) {
         self.files.store(files, Ordering::Relaxed);
     }

@@ -218,8 +218,7 @@ fn content_changed_under_the_old_size_and_time_is_read_again() {
     file.write_all(b"after!").unwrap();
     file.set_modified(modified).unwrap();
     drop(file);
-    world.equals_disk();
-    assert_eq!(world.reads(), [World::file("a.jpg")]);
+    world.store.wait_until("it is read again", |index| index.reads == [World::file("a.jpg")]);
 }
 
 #[test]
