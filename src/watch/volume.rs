@@ -32,9 +32,8 @@ pub struct Volume {
 impl Volume {
     /// Says whether both are the same volume, by the strongest mark that both have.
     pub fn is_same_volume(&self, other: &Self) -> bool {
-        match (&self.uuid, &other.uuid) {
-            (Some(mine), Some(theirs)) => return mine == theirs,
-            (None, None) | (Some(_), None) | (None, Some(_)) => {}
+        if let (Some(mine), Some(theirs)) = (&self.uuid, &other.uuid) {
+            return mine == theirs;
         }
         match (self.file_system_id, other.file_system_id) {
             (Some(mine), Some(theirs)) => mine == theirs,
