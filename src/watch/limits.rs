@@ -6,9 +6,6 @@ use std::fs;
 /// Where the kernel says how many watches one user may have.
 const SYSCTL_FILE: &str = "/proc/sys/fs/inotify/max_user_watches";
 
-/// How the sysctl is called, for messages.
-pub(super) const SYSCTL: &str = "fs.inotify.max_user_watches";
-
 /// Returns the kernel's limit; none where it does not say, for instance without inotify.
 pub(super) fn kernel_limit() -> Option<u64> {
     fs::read_to_string(SYSCTL_FILE).ok()?.trim().parse().ok()

@@ -137,7 +137,7 @@ impl LiveThread {
             Touch::Vanished => lock(&self.shared.watches).is_watched(path),
             Touch::Appeared => true,
             Touch::Attributes => !is_worth_it || lock(&self.shared.watches).is_watched(path),
-            Touch::Created | Touch::Written | Touch::Closed | Touch::Found => false,
+            Touch::Created | Touch::Written | Touch::Closed | Touch::Found | Touch::Linked => false,
         };
         if may_be_directory {
             let seen = look(path, &entry.file_system(), &self.shared.costs);
@@ -293,6 +293,7 @@ impl LiveThread {
         let from =
             if due.was_written() { None } else { moved_from(&self.shared, &file, &fingerprint, moved)? };
         let parent = file.path.parent().unwrap_or_default();
+        let linked = file.clone();
         let path = due.path.to_path_buf();
         let change = match from.clone() {
             Some(from) => Change::Moved { from, to: file, path, fingerprint },
@@ -306,6 +307,20 @@ impl LiveThread {
             entry.one_file_more();
         }
         moved.extend(from);
+        if due.last == Touch::Linked { Ok(()) } else { self.look_at_links(&linked, fingerprint.inode) }
+    }
+
+    /// Looks at the other names of a file that changed: the kernel tells of a change only under the name that
+    /// was used to make it.
+    fn look_at_links(&self, changed: &FileId, inode: u64) -> Result<(), WatchError> {
+        if inode == 0 {
+            return Ok(());
+        }
+        for (file, _) in self.shared.known.with_inode(inode)? {
+            if let Some(entry) = self.shared.root(file.root).filter(|_| file != *changed) {
+                self.shared.touch(&entry, &file.path.under(&entry.path()), Touch::Linked);
+            }
+        }
         Ok(())
     }
 

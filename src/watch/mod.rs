@@ -98,9 +98,9 @@ pub trait Known: Send + Sync {
     /// Returns the fingerprint under which `file` is known.
     fn file(&self, file: &FileId) -> Result<Option<Fingerprint>, KnownError>;
 
-    /// Returns the files, on any root, known with this inode, size and modification time. Only photos that
-    /// were read without failure.
-    fn same_inode(&self, fingerprint: &Fingerprint) -> Result<Vec<FileId>, KnownError>;
+    /// Returns the files, on any root, known with this inode, and their fingerprints. Only photos that were
+    /// read without failure.
+    fn with_inode(&self, inode: u64) -> Result<Vec<(FileId, Fingerprint)>, KnownError>;
 
     /// Says whether no file is known below `root`.
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError>;
@@ -114,7 +114,8 @@ pub trait Sink: Send + Sync {
     /// Waits while the queue is full; false when the daemon stops.
     fn backlog(&self, change: Change) -> bool;
 
-    /// Hears of a root whose state, path or volume changed. The store keeps path and volume. Must not block for long.
+    /// Hears of a root whose state, path or volume changed. The store keeps path and volume; the room itself does
+    /// not log what is said here. Must not block for long.
     fn root_changed(&self, status: &RootStatus);
 }
 

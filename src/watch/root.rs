@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::Change;
 use super::disk::{Costs, Directory, Identity, Kind, look};
 use super::handle::WatchError;
-use super::limits::{SYSCTL, kernel_limit, setting_for, share_of};
+use super::limits::{kernel_limit, setting_for, share_of};
 use super::poll::Backoff;
 use super::rules::IGNORE_FILE;
 use super::scan::{Allowed, Changed, Findings, known_below};
@@ -186,14 +186,10 @@ impl RootThread {
         }
         self.entry.set_anchor(Some(anchor));
         self.entry.set_file_system(mounted.file_system);
-        let was_offline = matches!(self.entry.status().state, RootState::Offline(_));
         self.entry.update_status(&*self.shared.sink, |status| {
             status.state = RootState::Scanning;
             status.volume = Some(mounted.volume);
         });
-        if was_offline {
-            tracing::info!(path = %path.display(), "the root is back");
-        }
         Ok(Presence::Returned)
     }
 
@@ -229,7 +225,6 @@ impl RootThread {
     fn offline(&mut self, reason: OfflineReason) -> Presence {
         let status = self.entry.status();
         if status.state != RootState::Offline(reason.clone()) {
-            tracing::warn!(path = %status.path.display(), "the root is offline: {reason}");
             self.entry.set_anchor(None);
             self.entry.update_status(&*self.shared.sink, |status| {
                 status.state = RootState::Offline(reason);
@@ -352,12 +347,6 @@ impl RootThread {
             self.unwatch();
         }
         if self.entry.status().watching != watching {
-            match &watching {
-                Watching::Polling(reason) => {
-                    tracing::warn!(path = %path.display(), "the root is polled: {reason}");
-                }
-                Watching::Inotify => tracing::info!(path = %path.display(), "the root is watched again"),
-            }
             self.entry.update_status(&*self.shared.sink, |status| status.watching = watching);
         }
     }
@@ -474,7 +463,6 @@ impl RootThread {
     fn stop_watching(&self) {
         let taken = lock(&self.shared.watches).len();
         let reason = PollReason::WatchLimit { needed: setting_for(taken + 1), limit: kernel_limit() };
-        tracing::warn!(path = %self.entry.path().display(), sysctl = SYSCTL, "the root is polled: {reason}");
         self.unwatch();
         self.entry.update_status(&*self.shared.sink, |status| status.watching = Watching::Polling(reason));
     }

@@ -17,7 +17,7 @@ use crate::photo::Fingerprint;
 /// What happened to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Touch {
-    /// A file was created, and is probably open for writing.
+    /// A name was created: a new file that is about to be written, or a hard link that is not.
     Created,
     /// Bytes were written.
     Written,
@@ -31,6 +31,8 @@ pub(super) enum Touch {
     Vanished,
     /// Seen while reading a directory, different from what is known; nobody knows whether it is being written.
     Found,
+    /// Changed under another name: a hard link of it was written to, which is announced under that name only.
+    Linked,
 }
 
 /// How long a path must be quiet.
@@ -116,23 +118,25 @@ impl Settle {
             None => (false, false),
         };
         let is_open = match touch {
-            Touch::Created | Touch::Written => true,
+            Touch::Written => true,
             Touch::Closed | Touch::Appeared | Touch::Vanished => false,
-            Touch::Attributes | Touch::Found => was_open,
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked => was_open,
         };
         let delay = match touch {
             _ if is_open => self.quiet.while_open,
             // What vanished here may have appeared there, and be still known by its old name when that is read.
-            Touch::Attributes | Touch::Found | Touch::Vanished => self.quiet.default,
-            Touch::Created | Touch::Written | Touch::Closed | Touch::Appeared => self.quiet.after_close,
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked | Touch::Vanished => {
+                self.quiet.default
+            }
+            Touch::Written | Touch::Closed | Touch::Appeared => self.quiet.after_close,
         };
         if touch == Touch::Found {
             self.hold_vanished = Some(now + delay);
         }
         let was_written = match touch {
             Touch::Vanished | Touch::Appeared => false,
-            Touch::Created | Touch::Written | Touch::Closed => true,
-            Touch::Attributes | Touch::Found => was_written,
+            Touch::Written | Touch::Closed => true,
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked => was_written,
         };
         let path: Arc<Path> = Arc::from(path);
         self.put(
@@ -179,7 +183,9 @@ impl Settle {
     ) -> Verdict {
         let is_certain =
             !due.is_open && matches!(due.last, Touch::Closed | Touch::Appeared | Touch::Vanished);
-        let needed = if due.is_open { self.quiet.while_open } else { self.quiet.default };
+        // A new file without a byte waits for its first.
+        let is_awaited = due.last == Touch::Created && seen.len == 0;
+        let needed = if due.is_open || is_awaited { self.quiet.while_open } else { self.quiet.default };
         let is_still = due.seen == Some(seen) || unchanged_for.is_some_and(|age| age >= needed);
         if is_certain || is_still {
             return Verdict::Quiet;
@@ -268,6 +274,22 @@ mod tests {
             &[(0, Touch::Created), (1500, Touch::Written), (3400, Touch::Written), (3401, Touch::Closed)],
             3501,
         );
+    }
+
+    #[test]
+    fn a_hard_link_comes_out_without_ever_being_closed() {
+        check(&[(0, Touch::Created)], 500);
+    }
+
+    #[test]
+    fn a_new_file_without_a_byte_waits_for_its_first() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Created, start));
+        let now = start + QUIET.default;
+        let due = settle.take_due(now, 8).pop().unwrap();
+        assert_eq!(settle.judge(&due, fingerprint(0), Some(QUIET.default), now), Verdict::Wait);
+        assert_eq!(settle.next_due(), Some(now + QUIET.while_open));
     }
 
     #[test]

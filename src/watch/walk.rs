@@ -113,8 +113,9 @@ pub(super) fn moved_from(
     if fingerprint.inode == 0 {
         return Ok(None);
     }
-    for from in shared.known.same_inode(fingerprint)? {
-        if from == *to || taken.contains(&from) {
+    for (from, known) in shared.known.with_inode(fingerprint.inode)? {
+        let is_same = (known.len, known.modified_ns) == (fingerprint.len, fingerprint.modified_ns);
+        if !is_same || from == *to || taken.contains(&from) {
             continue;
         }
         let Some(root) = shared.root(from.root).filter(|root| root.is_online()) else { continue };

@@ -374,7 +374,10 @@ fn the_room_stops_when_asked_and_says_so_when_a_thread_dies() {
         fn file(&self, _: &FileId) -> Result<Option<crate::photo::Fingerprint>, crate::watch::KnownError> {
             Err("the store is broken".into())
         }
-        fn same_inode(&self, _: &crate::photo::Fingerprint) -> Result<Vec<FileId>, crate::watch::KnownError> {
+        fn with_inode(
+            &self,
+            _: u64,
+        ) -> Result<Vec<(FileId, crate::photo::Fingerprint)>, crate::watch::KnownError> {
             Err("the store is broken".into())
         }
         fn is_empty(&self, _: RootId) -> Result<bool, crate::watch::KnownError> {

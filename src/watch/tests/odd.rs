@@ -84,6 +84,19 @@ fn a_hard_link_is_a_file_of_its_own() {
 }
 
 #[test]
+fn a_photo_rewritten_under_one_name_is_read_again_under_all() {
+    let mut world = World::new();
+    let path = world.put("x/a.jpg", "before");
+    fs::create_dir(world.path("y")).unwrap();
+    fs::hard_link(&path, world.path("y/b.jpg")).unwrap();
+    world.start();
+    world.equals_disk();
+    fs::write(&path, "after that").unwrap();
+    world.equals_disk();
+    assert_eq!(world.store.with(|index| index.files[&World::file("y/b.jpg")].len), 10);
+}
+
+#[test]
 fn times_in_the_future_and_before_1970_are_times() {
     let mut world = World::new();
     world.start();

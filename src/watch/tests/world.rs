@@ -122,12 +122,10 @@ impl Known for Store {
         Ok(self.locked().files.get(file).copied())
     }
 
-    fn same_inode(&self, wanted: &Fingerprint) -> Result<Vec<FileId>, KnownError> {
-        let is_same = |known: &Fingerprint| {
-            (known.inode, known.len, known.modified_ns) == (wanted.inode, wanted.len, wanted.modified_ns)
-        };
+    fn with_inode(&self, inode: u64) -> Result<Vec<(FileId, Fingerprint)>, KnownError> {
         let index = self.locked();
-        Ok(index.files.iter().filter(|(_, known)| is_same(known)).map(|(file, _)| file.clone()).collect())
+        let files = index.files.iter().filter(|(_, known)| known.inode == inode);
+        Ok(files.map(|(file, known)| (file.clone(), *known)).collect())
     }
 
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError> {
