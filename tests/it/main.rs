@@ -8,6 +8,7 @@ mod api;
 mod client;
 mod crash;
 mod library;
+mod model_based;
 mod pictures;
 mod service;
 mod world;
