@@ -170,6 +170,9 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         let listener =
             TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
         tracing::info!("answering on {address} for callers with the token in {}", config.token.display());
+        if !address.ip().is_loopback() {
+            tracing::warn!("{address} can be reached from outside: token and photos travel unencrypted");
+        }
         supervisor.start("serving TCP", serve::run_tcp(Arc::clone(&api), listener, token));
     }
     supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
