@@ -165,13 +165,8 @@ impl RootThread {
         if is_same && !thoroughly {
             return Ok(Presence::Present);
         }
-        match self.is_empty() {
-            Ok(true) if !self.shared.known.is_empty(self.entry.id)? => {
-                return Ok(self.offline(OfflineReason::Empty));
-            }
-            Ok(_) if is_same => return Ok(Presence::Present),
-            Ok(_) => {}
-            Err(error) => return Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
+        if is_same {
+            return self.look_whether_empty();
         }
         let mounted = match self.shared.config.volumes.at(&path) {
             Ok(mounted) => mounted,
@@ -184,6 +179,9 @@ impl RootThread {
             }
             return Ok(self.offline(OfflineReason::OtherVolume));
         }
+        if let Presence::Absent = self.look_whether_empty()? {
+            return Ok(Presence::Absent);
+        }
         self.entry.set_anchor(Some(anchor));
         self.entry.set_file_system(mounted.file_system);
         self.entry.update_status(&*self.shared.sink, |status| {
@@ -193,10 +191,18 @@ impl RootThread {
         Ok(Presence::Returned)
     }
 
-    fn is_empty(&self) -> io::Result<bool> {
+    /// A root without any entry is not there, if it had photos: most likely its volume is not mounted.
+    fn look_whether_empty(&mut self) -> Result<Presence, WatchError> {
         let costs = &self.shared.costs;
-        let listing = Directory::open(&self.entry.path(), true, costs)?.list(|_| false, costs)?;
-        Ok(listing.is_empty)
+        let listing =
+            Directory::open(&self.entry.path(), true, costs).and_then(|root| root.list(|_| false, costs));
+        match listing {
+            Ok(listing) if listing.is_empty && !self.shared.known.is_empty(self.entry.id)? => {
+                Ok(self.offline(OfflineReason::Empty))
+            }
+            Ok(_) => Ok(Presence::Present),
+            Err(error) => Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
+        }
     }
 
     /// Looks for the root's volume at other mount points; true where it is now there.

@@ -175,8 +175,8 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) activity: watch::Sender<Activity>,
     pub(super) costs: Costs,
-    /// Sent to the sink so far.
-    pub(super) handed_out: AtomicU64,
+    /// How often events were lost.
+    pub(super) losses: AtomicU64,
 }
 
 impl Shared {
@@ -238,15 +238,6 @@ impl Shared {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
         let age = i128::try_from(now).ok()?.checked_sub(fingerprint.changed_ns)?;
         u64::try_from(age).ok().map(Duration::from_nanos)
-    }
-
-    /// Hands out a live change. False: the sink is full.
-    pub(super) fn send_live(&self, change: super::Change) -> bool {
-        let is_taken = self.sink.live(change);
-        if is_taken {
-            self.handed_out.fetch_add(1, Ordering::Relaxed);
-        }
-        is_taken
     }
 }
 

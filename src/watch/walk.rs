@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::disk::{Directory, Kind, Listing, look};
@@ -138,7 +137,7 @@ pub(super) fn hand_over(shared: &Shared, entry: &RootEntry, change: Change) -> b
         if shared.is_stopping() || entry.is_removed() {
             return false;
         }
-        if shared.send_live(change.clone()) {
+        if shared.sink.live(change.clone()) {
             return true;
         }
         entry.pause(FULL_SINK_PAUSE, || shared.is_stopping() || entry.is_removed());
@@ -147,9 +146,5 @@ pub(super) fn hand_over(shared: &Shared, entry: &RootEntry, change: Change) -> b
 
 /// Hands a photo to be read to the backlog. False: the room or the root is done for.
 pub(super) fn hand_to_backlog(shared: &Shared, entry: &RootEntry, change: Change) -> bool {
-    if shared.is_stopping() || entry.is_removed() || !shared.sink.backlog(change) {
-        return false;
-    }
-    shared.handed_out.fetch_add(1, Ordering::Relaxed);
-    true
+    !shared.is_stopping() && !entry.is_removed() && shared.sink.backlog(change)
 }
