@@ -26,7 +26,7 @@ async fn names(daemon: &Daemon, request: proto::SearchPhotosRequest) -> Vec<Stri
     response.matches.into_iter().map(|found| found.photo.unwrap().name).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_is_found_by_bytes_path_and_photo_alike() {
     let world = World::new();
     for seed in 0..4 {
@@ -44,7 +44,7 @@ async fn a_picture_is_found_by_bytes_path_and_photo_alike() {
     assert_eq!(others.len(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_embedding_is_a_query_too_and_both_metrics_order_by_their_own_distance() {
     let world = World::new();
     for seed in 0..4 {
@@ -68,7 +68,7 @@ async fn an_embedding_is_a_query_too_and_both_metrics_order_by_their_own_distanc
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
     let world = World::new();
     let daemon = world.start().await;
@@ -111,7 +111,7 @@ async fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
     assert_eq!(daemon.status().await.state(), proto::State::Idle, "none of it hurt the daemon");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_and_both_reflections_are_served() {
     let world = World::new();
     let daemon = world.start().await;
@@ -143,7 +143,7 @@ async fn health_and_both_reflections_are_served() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_photos_and_failures_are_complete_and_without_repeats() {
     let world = World::new();
     for seed in 0..20 {

@@ -9,7 +9,7 @@ use crate::world::World;
 
 const PHOTOS: u32 = 60;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_it_encodes_it_finishes_after_the_restart() {
     let world = World::new();
     for seed in 0..PHOTOS {

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::pictures;
 use crate::world::{World, run_to_end};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_daemon_on_the_same_data_ends_with_a_clear_word() {
     let world = World::new();
     let daemon = world.start().await;
@@ -20,7 +20,7 @@ async fn a_second_daemon_on_the_same_data_ends_with_a_clear_word() {
     assert_eq!(daemon.status().await.state(), proto::State::Idle, "the first one does not mind");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_commits_what_is_in_hand_and_leaves_no_socket() {
     let world = World::new();
     for seed in 0..30 {
@@ -31,7 +31,7 @@ async fn sigterm_commits_what_is_in_hand_and_leaves_no_socket() {
     let status = daemon.wait_for("some are encoded", |status| status.photos_encoded > 2).await;
     daemon.signal(Signal::TERM);
     daemon.told("STOPPING=1", &world);
-    assert!(daemon.wait_for_end().success(), "{}", world.log());
+    daemon.end(&world).await;
     assert!(!world.socket().exists());
 
     let daemon = world.start().await;
@@ -39,7 +39,7 @@ async fn sigterm_commits_what_is_in_hand_and_leaves_no_socket() {
     daemon.wait_for_files(30).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
     let world = World::new();
     pictures::write(&world.path("more/a.png"), 1);
@@ -69,7 +69,7 @@ async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
     assert!(world.log().contains("the configuration stays as it was"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tcp_is_only_for_those_with_the_token() {
     let world = World::new();
     // The port is free when it was just given and let go.

@@ -234,14 +234,16 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
-    /// Asks to stop, and waits for the end.
-    pub fn stop(mut self) -> ExitStatus {
+    /// Asks to stop, and waits for a good end.
+    pub async fn stop(mut self, world: &World) {
         self.signal(Signal::TERM);
-        self.wait_for_end()
+        self.end(world).await;
     }
 
-    pub fn wait_for_end(&mut self) -> ExitStatus {
-        wait_for_end(&mut self.child)
+    /// Waits for a good end of the process. Our connection stays alive meanwhile, to let go when it is told to.
+    pub async fn end(&mut self, world: &World) {
+        let status = tokio::task::block_in_place(|| wait_for_end(&mut self.child));
+        assert!(status.success(), "{status}\n{}", world.log());
     }
 }
 
