@@ -41,8 +41,7 @@ impl Daemon {
         if kill {
             running.kill();
         } else {
-            let status = running.stop();
-            assert!(status.success(), "the daemon ended with {status}\n{}", self.log_tail());
+            self.runtime.block_on(running.stop(&self.world));
         }
     }
 
