@@ -22,7 +22,7 @@ use super::scan::known_below;
 use super::settle::{Due, Touch, Verdict};
 use super::state::{HeldBack, RootEntry, Shared, lock};
 use super::vanish::Belief;
-use super::walk::{Entered, enter, moved_from};
+use super::walk::{Entered, enter, is_on_absent_volume, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 
 /// So many events, or quiet paths, are taken at once before the other kind gets its turn.
@@ -349,7 +349,7 @@ impl LiveThread {
                 true
             })?;
         }
-        files.retain(|file| !moved.contains(file));
+        files.retain(|file| !moved.contains(file) && !is_on_absent_volume(&self.shared, entry, &file.path));
         if files.is_empty() {
             return Ok(());
         }

@@ -22,7 +22,10 @@ use super::state::{
     HeldBack, InDirectory, OfflineReason, PollReason, Requests, RootEntry, RootState, Shared, Watching, lock,
 };
 use super::vanish::Belief;
-use super::walk::{Entered, enter, hand_over, hand_to_backlog, moved_from, take_ignore_file};
+use super::volume::Volume;
+use super::walk::{
+    Entered, enter, hand_over, hand_to_backlog, is_on_absent_volume, moved_from, take_ignore_file,
+};
 use super::watches::WatchProblem;
 use crate::photo::{FileId, Fingerprint, RelativePath};
 
@@ -186,7 +189,8 @@ impl RootThread {
         self.entry.set_file_system(mounted.file_system);
         self.entry.update_status(&*self.shared.sink, |status| {
             status.state = RootState::Scanning;
-            status.volume = Some(mounted.volume);
+            let mounts = status.volume.take().map(|known| known.mounts).unwrap_or_default();
+            status.volume = Some(Volume { mounts, ..mounted.volume });
         });
         Ok(Presence::Returned)
     }
@@ -291,11 +295,15 @@ impl RootThread {
         }
         let counted_meanwhile = self.entry.files().saturating_sub(files_before);
         self.entry.set_files(tally.present - tally.new_and_unsettled + counted_meanwhile);
+        let mounts = self.entry.mounts().iter().map(|mount| mount.as_bytes().to_vec()).collect();
         self.entry.update_status(&*self.shared.sink, |status| {
             status.state = RootState::Online;
             status.directories = tally.directories;
             status.unreadable = tally.unreadable;
             status.held_back = held_back;
+            if let Some(volume) = &mut status.volume {
+                volume.mounts = mounts;
+            }
         });
         self.plan_poll(&tally, started.elapsed());
         self.unsettled = tally.unsettled;
@@ -527,7 +535,7 @@ impl RootThread {
     /// Says whether a file that differs from what is known may be read now. If not, it will be looked at again.
     fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, tally: &mut Tally) -> bool {
         let age = Shared::unchanged_for(fingerprint);
-        if self.entry.status().watching == Watching::Inotify {
+        if self.entry.is_watched() {
             let is_old = age.is_some_and(|age| age >= self.shared.config.quiet_while_open);
             if !is_old {
                 let path = file.path.under(&self.entry.path());
@@ -552,6 +560,7 @@ impl RootThread {
                 // It came back; its event, or the next walk, tells.
                 Ok(Some(seen)) if seen.kind == Kind::File && is_listed(&path, &self.shared.costs) => continue,
                 Ok(Some(_)) if self.entry.is_anchored(&self.shared) => {}
+                Ok(None) if is_on_absent_volume(&self.shared, &self.entry, &file.path) => continue,
                 Ok(None) if self.entry.is_anchored(&self.shared) => {}
                 Ok(_) | Err(_) => {
                     self.entry.request(|requests| requests.check = true);

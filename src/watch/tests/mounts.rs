@@ -151,6 +151,51 @@ fn a_volume_mounted_elsewhere_is_followed_without_reading() {
 }
 
 #[test]
+fn a_volume_mounted_inside_a_root_keeps_its_photos_while_it_is_away() {
+    in_namespace("a_volume_mounted_inside_a_root_keeps_its_photos_while_it_is_away", || {
+        let mut world = World::new();
+        for number in 0..10 {
+            world.put(&format!("own/{number}.jpg"), "photo");
+        }
+        let card = world.path("own/card");
+        fs::create_dir(&card).unwrap();
+        mount_tmpfs(&card);
+        for number in 0..5 {
+            world.put(&format!("own/card/x/{number}.jpg"), "photo");
+        }
+        world.start();
+        world.equals_disk();
+        world.idle();
+        world.forget_counts();
+        let volume =
+            open_tree(CWD, &card, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC).unwrap();
+        unmount(&card, UnmountFlags::DETACH).unwrap();
+        let kept = |world: &World| {
+            world.handle().rescan(None);
+            world.idle();
+            let gone = world.store.with(|index| index.gone.clone());
+            assert!(gone.is_empty() && world.reads().is_empty(), "gone {gone:?}, read {:?}", world.reads());
+        };
+        kept(&world);
+        // And over a restart.
+        world.stop();
+        world.start();
+        kept(&world);
+        // A deletion beside it is one.
+        fs::remove_file(world.path("own/0.jpg")).unwrap();
+        world.store.wait_until("it is gone", |index| index.files.len() == 14);
+        world.forget_counts();
+        move_mount(&volume, "", CWD, &card, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
+        kept(&world);
+        // What was a mount point may become a folder like any other.
+        unmount(&card, UnmountFlags::DETACH).unwrap();
+        world.put("own/card/plain.jpg", "plain");
+        world.handle().rescan(None);
+        world.equals_disk();
+    });
+}
+
+#[test]
 fn a_machine_out_of_watches_means_polling() {
     in_namespace("a_machine_out_of_watches_means_polling", || {
         let mut config = config();
