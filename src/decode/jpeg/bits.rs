@@ -59,8 +59,8 @@ impl<'a> Bits<'a> {
     /// Makes at least 56 bits valid.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
-        let next = match self.data.get(self.at..).and_then(|rest| rest.first_chunk()) {
-            Some(&raw) => u64::from_be_bytes(raw),
+        let next = match self.data.get(self.at..self.at + 8) {
+            Some(raw) => u64::from_be_bytes([raw[0], raw[1], raw[2], raw[3], raw[4], raw[5], raw[6], raw[7]]),
             None => 0,
         };
         self.window |= next >> self.have;

@@ -20,6 +20,8 @@ pub(super) struct Component {
     /// Samples that one block becomes.
     pub block_width: usize,
     pub block_height: usize,
+    /// The last zigzag index that a block of this size is made of.
+    pub last_needed: usize,
     /// Samples that belong to the picture.
     pub width: usize,
     pub height: usize,
@@ -37,9 +39,11 @@ impl Component {
         self.padded_wide * self.block_width
     }
 
-    /// Returns the last zigzag index that its blocks are made of.
-    pub(super) fn last_needed(&self) -> usize {
-        idct::last_needed(self.block_width, self.block_height)
+    /// Returns the stored coefficients of a block.
+    #[inline(always)]
+    pub(super) fn coefficients_of(&mut self, column: usize, row: usize) -> Option<&mut [i16; 64]> {
+        let start = (row * self.padded_wide + column) * 64;
+        self.coefficients.get_mut(start..)?.first_chunk_mut()
     }
 
     /// Turns a dequantised block into the samples at its place.
@@ -54,7 +58,7 @@ impl Component {
     /// Turns all coefficients into samples.
     fn write_all(&mut self) {
         let Some(factors) = self.factors else { return };
-        let last = self.last_needed();
+        let last = self.last_needed;
         let coefficients = std::mem::take(&mut self.coefficients);
         for (index, stored) in coefficients.chunks_exact(64).enumerate() {
             let mut block = [0; 64];
@@ -110,6 +114,7 @@ impl Frame {
                     padded_high,
                     block_width,
                     block_height,
+                    last_needed: idct::last_needed(block_width, block_height),
                     width: (full_width * h * block_width).div_ceil(8 * h_max),
                     height: (full_height * v * block_height).div_ceil(8 * v_max),
                     samples: Vec::new(),

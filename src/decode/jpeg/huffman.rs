@@ -103,13 +103,13 @@ impl Table {
             let entry = u32::from(self.symbols[(rest >> (SKIP_LOOK - LOOK)) as usize]);
             let (len, run, size) = (entry >> 8, entry >> 4 & 15, entry & 15);
             if len == 0 || taken + len + size > SKIP_LOOK {
-                break (taken | passed << 4) as Skip;
+                break (taken | (passed << 4)) as Skip;
             }
             if size == 0 && run != 15 {
-                break (taken + len | passed << 4) as Skip | SKIP_END;
+                break ((taken + len) | (passed << 4)) as Skip | SKIP_END;
             }
             if passed + run + 1 > 63 {
-                break (taken | passed << 4) as Skip;
+                break (taken | (passed << 4)) as Skip;
             }
             taken += len + size;
             passed += run + 1;
@@ -120,20 +120,20 @@ impl Table {
     #[inline(always)]
     pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u32> {
         let entry = u32::from(self.symbols[bits.peek(LOOK)]);
-        if entry == 0 {
-            return self.long_symbol(bits);
-        }
-        bits.consume(entry >> 8);
-        Some(entry & 0xff)
+        let (len, symbol) = if entry != 0 { (entry >> 8, entry & 0xff) } else { self.long(bits.peek(16))? };
+        bits.consume(len);
+        Some(symbol)
     }
 
+    /// Finds the length and symbol of a long code among the next 16 bits. It takes them by value, so that
+    /// those who read bits in a loop can keep them in registers.
     #[cold]
-    fn long_symbol(&self, bits: &mut Bits<'_>) -> Option<u32> {
-        let code = bits.peek(16) as u32;
+    #[inline(never)]
+    fn long(&self, next: usize) -> Option<(u32, u32)> {
+        let code = next as u32;
         let len = (LOOK + 1..=16).find(|&len| code < self.limits[len as usize])?;
-        bits.consume(len);
         let index = (code >> (16 - len)) as i32 + self.deltas[len as usize];
-        self.values.get(index as usize).map(|&value| u32::from(value))
+        self.values.get(index as usize).map(|&value| (len, u32::from(value)))
     }
 
     /// Reads the coefficients of a block from `k` to `last` in zigzag order and gives each that is not zero
@@ -151,12 +151,13 @@ impl Table {
             bits.refill();
             let mut entry = self.coefficients[bits.peek(LOOK)];
             if entry == 0 {
-                let symbol = self.long_symbol(bits)?;
-                entry = match symbol {
-                    _ if symbol & 15 != 0 => symbol >> 4 << 5 | (symbol & 15) << 9,
-                    0xf0 => 15 << 5,
-                    _ => END,
-                };
+                let (len, symbol) = self.long(bits.peek(16))?;
+                entry = len
+                    | match symbol {
+                        _ if symbol & 15 != 0 => symbol >> 4 << 5 | (symbol & 15) << 9,
+                        0xf0 => 15 << 5,
+                        _ => END,
+                    };
             }
             bits.consume(entry & 31);
             if entry & END != 0 {

@@ -14,6 +14,7 @@ mod huffman;
 mod idct;
 mod markers;
 mod output;
+mod progressive;
 mod scan;
 
 use std::time::Instant;
@@ -103,7 +104,7 @@ fn read_scans(
                 }
                 let scan = ScanHeader::read(body, &header.frame).map_err(ScanError::Malformed)?;
                 let is_needed =
-                    |part: &markers::ScanPart| scan.first <= frame.components[part.component].last_needed();
+                    |part: &markers::ScanPart| scan.first <= frame.components[part.component].last_needed;
                 if header.frame.is_progressive && !scan.parts.iter().any(is_needed) {
                     at = markers::end_of_scan(bytes, at);
                     continue;

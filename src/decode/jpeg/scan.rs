@@ -4,6 +4,7 @@
 //! make no sense, and what it did not fill keeps its grey. How much that was is counted, for the caller to
 //! judge. The end of the file in the middle of a scan is another matter: such a file is not complete.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::bits::{Bits, extend, unstuff};
@@ -11,6 +12,7 @@ use super::frame::{Component, Frame};
 use super::huffman::Table;
 use super::idct::NATURAL;
 use super::markers::ScanHeader;
+use super::progressive;
 
 /// The tables that DHT, DQT and DRI segments have set so far.
 #[derive(Default)]
@@ -38,15 +40,6 @@ pub(super) struct Outcome {
     pub mcus: usize,
 }
 
-/// What one segment carries from block to block.
-#[derive(Default)]
-struct Carry {
-    /// The last DC value of each component of the scan.
-    dc: [i32; 4],
-    /// Blocks still to come without new coefficients (progressive).
-    end_of_band_run: u32,
-}
-
 /// Decodes the scan whose entropy-coded bytes begin at `at`.
 pub(super) fn decode(
     bytes: &[u8],
@@ -71,22 +64,13 @@ pub(super) fn decode(
     let (mut done, mut lost) = (0, 0);
     while done < mcus {
         let end = unstuff(bytes, at, &mut clean);
-        let mut bits = Bits::new(&clean);
-        let mut carry = Carry::default();
         let count = interval.min(mcus - done);
-        let mut good = 0;
-        while good < count {
-            let place = done + good;
-            if place % wide == 0 && Instant::now() > deadline {
-                return Err(ScanError::OutOfTime);
-            }
-            let decoded =
-                decode_mcu(scan, frame, tables, &mut bits, &mut carry, (place % wide, place / wide));
-            if decoded.is_none() || bits.is_overrun() {
-                break;
-            }
-            good += 1;
-        }
+        let segment = Segment { bits: Bits::new(&clean), places: done..done + count, wide, deadline };
+        let good = if frame.is_progressive {
+            progressive::decode_segment(segment, scan, frame, tables)?
+        } else {
+            decode_segment(segment, scan, frame, tables)?
+        };
         if good < count && end == bytes.len() {
             return Err(ScanError::Malformed("the file ends too early"));
         }
@@ -107,6 +91,26 @@ pub(super) fn decode(
     Ok(Outcome { end: at, lost, mcus })
 }
 
+/// The bits up to the next restart marker, and the MCUs they hold.
+pub(super) struct Segment<'a> {
+    pub bits: Bits<'a>,
+    /// Numbers of the MCUs, row by row.
+    pub places: Range<usize>,
+    /// MCUs in a row.
+    pub wide: usize,
+    pub deadline: Instant,
+}
+
+impl Segment<'_> {
+    /// Looks at the clock at the start of each row.
+    pub(super) fn check_time(&self, place: usize) -> Result<(), ScanError> {
+        if place.is_multiple_of(self.wide) && Instant::now() > self.deadline {
+            return Err(ScanError::OutOfTime);
+        }
+        Ok(())
+    }
+}
+
 /// Checks that all tables are there and notes each component's quantisation.
 fn prepare(scan: &ScanHeader, frame: &mut Frame, tables: &mut Tables) -> Result<(), ScanError> {
     for part in &scan.parts {
@@ -122,7 +126,7 @@ fn prepare(scan: &ScanHeader, frame: &mut Frame, tables: &mut Tables) -> Result<
         }
         if let Some(table) = &mut tables.ac[part.ac]
             && !frame.is_progressive
-            && component.last_needed() < 63
+            && component.last_needed < 63
         {
             table.prepare_skips();
         }
@@ -130,56 +134,45 @@ fn prepare(scan: &ScanHeader, frame: &mut Frame, tables: &mut Tables) -> Result<
     Ok(())
 }
 
-#[inline(always)]
-fn decode_mcu(
+/// Decodes a segment of a sequential scan and writes its samples. Returns how many MCUs were good.
+fn decode_segment(
+    mut segment: Segment<'_>,
     scan: &ScanHeader,
     frame: &mut Frame,
     tables: &Tables,
-    bits: &mut Bits<'_>,
-    carry: &mut Carry,
-    (column, row): (usize, usize),
-) -> Option<()> {
-    for (index, part) in scan.parts.iter().enumerate() {
-        let component = &mut frame.components[part.component];
-        let (h, v) = if scan.parts.len() == 1 { (1, 1) } else { (component.h, component.v) };
-        for place in 0..h * v {
-            let block = (column * h + place % h, row * v + place / h);
-            if frame.is_progressive {
-                let start = (block.1 * component.padded_wide + block.0) * 64;
-                let coefficients = component.coefficients.get_mut(start..start + 64)?.first_chunk_mut()?;
-                if scan.first > 0 {
-                    let table = tables.ac[part.ac].as_ref()?;
-                    if scan.high == 0 {
-                        first_ac(scan, table, bits, carry, coefficients)?;
-                    } else {
-                        refine_ac(scan, table, bits, carry, coefficients)?;
+) -> Result<usize, ScanError> {
+    let is_single = scan.parts.len() == 1;
+    let mut last_dc = [0; 4];
+    let mut good = 0;
+    for place in segment.places.clone() {
+        segment.check_time(place)?;
+        let (column, row) = (place % segment.wide, place / segment.wide);
+        for (part, last_dc) in scan.parts.iter().zip(&mut last_dc) {
+            let (Some(dc), Some(ac)) = (&tables.dc[part.dc], &tables.ac[part.ac]) else {
+                return Ok(good); // checked by `prepare`
+            };
+            let component = &mut frame.components[part.component];
+            let (h, v) = if is_single { (1, 1) } else { (component.h, component.v) };
+            for y in 0..v {
+                for x in 0..h {
+                    let block_place = (column * h + x, row * v + y);
+                    if decode_block(component, dc, ac, &mut segment.bits, last_dc, block_place).is_none() {
+                        return Ok(good);
                     }
-                } else if scan.high == 0 {
-                    let difference = read_dc(tables.dc[part.dc].as_ref()?, bits)?;
-                    carry.dc[index] = carry.dc[index].wrapping_add(difference);
-                    coefficients[0] = (carry.dc[index] << scan.low) as i16;
-                } else if bits.bit() {
-                    coefficients[0] |= 1 << scan.low;
                 }
-            } else {
-                let (dc, ac) = (tables.dc[part.dc].as_ref()?, tables.ac[part.ac].as_ref()?);
-                sequential(component, dc, ac, bits, &mut carry.dc[index], block)?;
             }
         }
+        if segment.bits.is_overrun() {
+            break;
+        }
+        good += 1;
     }
-    Some(())
+    Ok(good)
 }
 
+/// Reads one whole block and writes its samples; `None` where the bits make no sense.
 #[inline(always)]
-fn read_dc(table: &Table, bits: &mut Bits<'_>) -> Option<i32> {
-    bits.refill();
-    let size = table.symbol(bits)?;
-    (size <= 15).then(|| extend(bits.take(size), size))
-}
-
-/// Reads one whole block and writes its samples.
-#[inline(always)]
-fn sequential(
+fn decode_block(
     component: &mut Component,
     dc: &Table,
     ac: &Table,
@@ -192,7 +185,7 @@ fn sequential(
     let mut block = [0; 64];
     block[0] = last_dc.wrapping_mul(i32::from(factors[0]));
     let mut is_flat = true;
-    let last = component.last_needed();
+    let last = component.last_needed;
     let stop = ac.coefficients(bits, 1, last, |k, value| {
         block[NATURAL[k]] = value * i32::from(factors[k]);
         is_flat = false;
@@ -204,92 +197,10 @@ fn sequential(
     Some(())
 }
 
-/// The first scan of a band: as in a sequential file, but runs of empty blocks are counted.
-fn first_ac(
-    scan: &ScanHeader,
-    table: &Table,
-    bits: &mut Bits<'_>,
-    carry: &mut Carry,
-    coefficients: &mut [i16; 64],
-) -> Option<()> {
-    if carry.end_of_band_run > 0 {
-        carry.end_of_band_run -= 1;
-        return Some(());
-    }
-    let mut k = scan.first;
-    while k <= scan.last {
-        bits.refill();
-        let symbol = table.symbol(bits)?;
-        let (run, size) = ((symbol >> 4) as usize, symbol & 15);
-        if size == 0 {
-            if run < 15 {
-                carry.end_of_band_run = (1 << run) - 1 + bits.take(run as u32) as u32;
-                break;
-            }
-            k += 16;
-            continue;
-        }
-        k += run;
-        let value = extend(bits.take(size), size);
-        if k <= scan.last {
-            coefficients[k] = (value << scan.low) as i16;
-        }
-        k += 1;
-    }
-    Some(())
-}
-
-/// A later scan of a band: one more bit for the coefficients that are there, and some new ones.
-fn refine_ac(
-    scan: &ScanHeader,
-    table: &Table,
-    bits: &mut Bits<'_>,
-    carry: &mut Carry,
-    coefficients: &mut [i16; 64],
-) -> Option<()> {
-    let step = 1i16 << scan.low;
-    let refine = |bits: &mut Bits<'_>, coefficient: &mut i16| {
-        if bits.bit() && *coefficient & step == 0 {
-            *coefficient = coefficient.wrapping_add(if *coefficient >= 0 { step } else { -step });
-        }
-    };
-    let mut k = scan.first;
-    if carry.end_of_band_run == 0 {
-        while k <= scan.last {
-            bits.refill();
-            let symbol = table.symbol(bits)?;
-            let (mut run, size) = (symbol >> 4, symbol & 15);
-            let mut new = 0;
-            if size > 0 {
-                new = if bits.bit() { step } else { -step };
-            } else if run < 15 {
-                carry.end_of_band_run = (1 << run) + bits.take(run) as u32;
-                break;
-            }
-            // The run counts coefficients that are still 0; the others on the way are refined.
-            while k <= scan.last {
-                if coefficients[k] != 0 {
-                    refine(bits, &mut coefficients[k]);
-                } else if run == 0 {
-                    break;
-                } else {
-                    run -= 1;
-                }
-                k += 1;
-            }
-            if new != 0 && k <= scan.last {
-                coefficients[k] = new;
-            }
-            k += 1;
-        }
-    }
-    if carry.end_of_band_run > 0 {
-        for coefficient in &mut coefficients[k..=scan.last] {
-            if *coefficient != 0 {
-                refine(bits, coefficient);
-            }
-        }
-        carry.end_of_band_run -= 1;
-    }
-    Some(())
+/// Reads the difference of a DC value to that of the block before.
+#[inline(always)]
+pub(super) fn read_dc(table: &Table, bits: &mut Bits<'_>) -> Option<i32> {
+    bits.refill();
+    let size = table.symbol(bits)?;
+    (size <= 15).then(|| extend(bits.take(size), size))
 }
