@@ -1,0 +1,28 @@
+//! Errors of the search room. Each refuses one request or one batch and leaves the index as it was.
+
+use crate::photo::PhotoId;
+
+/// Why a batch was not applied, or a query not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The vector is longer or shorter than those of the model in use.
+    #[error("the vector has {found} numbers, the index holds vectors of {expected}")]
+    WrongDimension {
+        /// Numbers in a vector of this index.
+        expected: usize,
+        /// Numbers in the refused vector.
+        found: usize,
+    },
+
+    /// An embedding holds NaN or an infinity, or is so long that its length is infinite.
+    #[error("the embedding of photo {} is not finite", .0.0)]
+    EmbeddingNotFinite(PhotoId),
+
+    /// The query holds NaN or an infinity, or is so long that its length is infinite.
+    #[error("the query vector is not finite")]
+    QueryNotFinite,
+
+    /// The caller lost interest while the search was running.
+    #[error("the search was cancelled")]
+    Cancelled,
+}

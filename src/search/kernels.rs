@@ -1,0 +1,134 @@
+//! The inner loops: one query against many rows that lie one after another.
+//!
+//! Plain Rust, shaped so that the compiler turns it into the widest vectors of the machine it runs on: sums are kept
+//! in independent lanes, since a float sum may not be reordered by the compiler. Each row is computed in the same order
+//! of operations wherever it lies, so a distance does not depend on the row's neighbors.
+
+use multiversion::multiversion;
+
+/// Independent sums in a float kernel: four registers of 512 bits, or eight of 256.
+const LANES: usize = 64;
+
+/// Writes `|query - row|²` for each row. `rows` holds `out.len()` rows of `query.len()` numbers.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(super) fn squared_l2(query: &[f32], rows: &[f32], out: &mut [f32]) {
+    for (row, out) in rows.chunks_exact(query.len().max(1)).zip(out) {
+        let mut sums = [0f32; LANES];
+        let (query_blocks, query_rest) = query.as_chunks::<LANES>();
+        let (row_blocks, row_rest) = row.as_chunks::<LANES>();
+        for (a, b) in query_blocks.iter().zip(row_blocks) {
+            for lane in 0..LANES {
+                let difference = a[lane] - b[lane];
+                sums[lane] += difference * difference;
+            }
+        }
+        for (lane, (a, b)) in query_rest.iter().zip(row_rest).enumerate() {
+            sums[lane] += (a - b) * (a - b);
+        }
+        *out = total(sums);
+    }
+}
+
+/// Writes `|query - row * scale|²` for each row: with a query of length 1 and `scale = 1 / |row|`, twice the cosine
+/// distance, without the cancellation of `1 - dot`. `rows` holds `out.len()` rows of `query.len()` numbers.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(super) fn squared_l2_scaled(query: &[f32], rows: &[f32], scales: &[f32], out: &mut [f32]) {
+    for ((row, &scale), out) in rows.chunks_exact(query.len().max(1)).zip(scales).zip(out) {
+        let mut sums = [0f32; LANES];
+        let (query_blocks, query_rest) = query.as_chunks::<LANES>();
+        let (row_blocks, row_rest) = row.as_chunks::<LANES>();
+        for (a, b) in query_blocks.iter().zip(row_blocks) {
+            for lane in 0..LANES {
+                let difference = a[lane] - b[lane] * scale;
+                sums[lane] += difference * difference;
+            }
+        }
+        for (lane, (a, b)) in query_rest.iter().zip(row_rest).enumerate() {
+            sums[lane] += (a - b * scale) * (a - b * scale);
+        }
+        *out = total(sums);
+    }
+}
+
+/// Adds the lanes pairwise, which rounds less than adding them in a row.
+#[inline(always)]
+fn total(mut sums: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// Returns the Euclidean length, or `None` where a number is not finite or the length exceeds what an `f32` holds.
+pub(super) fn length(vector: &[f32]) -> Option<f32> {
+    // In f64 the squares of all f32 fit, so only a true infinity or NaN ends up here as not finite.
+    let squared: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let length = squared.sqrt() as f32;
+    length.is_finite().then_some(length)
+}
+
+/// Below this length a vector has no direction that `f32` could hold, and counts as the zero vector.
+const SHORTEST: f32 = 1e-30;
+
+/// Returns the factor that brings a vector of this length to length 1, or 0 where it has no direction.
+pub(super) fn to_unit(length: f32) -> f32 {
+    if length < SHORTEST { 0.0 } else { 1.0 / length }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn norm(vector: impl Iterator<Item = f64>) -> f64 {
+        vector.map(|x| x * x).sum::<f64>().sqrt()
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_within_a_thousandth_of_double_precision(
+            query in prop::collection::vec(0f32..6.0, 1..300),
+            steps in prop::collection::vec(1e-5f32..3.0, 1..5),
+        ) {
+            // Rows from far away down to all but the same as the query: where |a|² + |b|² - 2ab has no digits left.
+            let rows: Vec<f32> =
+                steps.iter().flat_map(|step| query.iter().enumerate().map(move |(i, x)| x + step * (i % 3) as f32)).collect();
+            let mut found = vec![0f32; steps.len()];
+            squared_l2(&query, &rows, &mut found);
+            for (row, found) in rows.chunks_exact(query.len()).zip(&found) {
+                let expected = norm(query.iter().zip(row).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+                prop_assert!((f64::from(found.sqrt()) - expected).abs() <= 1e-3 * expected, "{} {expected}", found.sqrt());
+            }
+        }
+
+        #[test]
+        fn scaled_rows_are_within_a_thousandth_of_double_precision(
+            query in prop::collection::vec(0.1f32..6.0, 2..300),
+            step in 0.01f32..3.0,
+        ) {
+            let row: Vec<f32> = query.iter().enumerate().map(|(i, x)| x + step * (i % 3) as f32).collect();
+            let (a, b) = (to_unit(length(&query).unwrap()), to_unit(length(&row).unwrap()));
+            let unit: Vec<f32> = query.iter().map(|x| x * a).collect();
+            let mut found = [0f32];
+            squared_l2_scaled(&unit, &row, &[b], &mut found);
+            let (n, m) = (norm(query.iter().map(|&x| x.into())), norm(row.iter().map(|&x| x.into())));
+            let expected = norm(query.iter().zip(&row).map(|(a, b)| f64::from(*a) / n - f64::from(*b) / m)).powi(2);
+            prop_assert!((f64::from(found[0]) - expected).abs() <= 1e-3 * expected + 1e-10, "{} {expected}", found[0]);
+        }
+    }
+
+    #[test]
+    fn a_length_is_refused_where_it_is_not_a_number() {
+        assert_eq!(length(&[3.0, 4.0]), Some(5.0));
+        assert_eq!(length(&[f32::NAN]), None);
+        assert_eq!(length(&[f32::INFINITY, 1.0]), None);
+        assert_eq!(length(&[f32::MAX, f32::MAX]), None);
+        assert_eq!(to_unit(0.0), 0.0);
+        assert_eq!(to_unit(1e-40), 0.0);
+    }
+}
