@@ -2,9 +2,10 @@
 """Makes the reference numbers that the Rust tests compare with, by Pillow and ONNX Runtime.
 
     make.py tensors                                    writes tensors.json (needs Pillow and NumPy)
+    make.py jpegs                                      writes jpegs.json and ../data/*.jpg (needs Pillow and NumPy)
     make.py embeddings --photos DIR --model FILE.onnx  writes embeddings.json (needs ONNX Runtime too)
 
-Both files lie beside this script and are committed; running it again must not change them, but for the
+What they write is committed; running it again must not change them, but for the
 last digits where another version of Pillow or ONNX Runtime rounds differently.
 
 The steps are those of the published networks: short side to 256 by Pillow's antialiased bilinear filter, the
@@ -65,6 +66,34 @@ def make_tensors():
     write("tensors.json", {"pillow": PIL.__version__, "every": 61, "pictures": pictures})
 
 
+# Every way of coding that Pillow can write, at a size that fills no block.
+JPEGS = {
+    "420": {"subsampling": 2},
+    "422": {"subsampling": 1},
+    "444": {"subsampling": 0, "quality": 97},
+    "progressive": {"progressive": True, "subsampling": 2},
+    "progressive_444": {"progressive": True, "subsampling": 0},
+    "restarts": {"subsampling": 2, "restart_marker_blocks": 3},
+    "grey": {"mode": "L"},
+    "grey_progressive": {"mode": "L", "progressive": True},
+    "cmyk": {"mode": "CMYK", "quality": 90},
+}
+
+
+def make_jpegs():
+    pictures = []
+    (HERE / "../data").mkdir(exist_ok=True)
+    for name, options in JPEGS.items():
+        path = HERE / f"../data/{name}.jpg"
+        mode = options.pop("mode", "RGB")
+        # Half as fine as the other drawings, so that chroma has something to say.
+        image = drawn(194, 122).resize((97, 61), Image.BOX).convert(mode)
+        image.save(path, **{"quality": 75, **options})
+        levels = numpy.asarray(Image.open(path).convert("RGB")).reshape(-1)
+        pictures.append({"name": name, "levels": levels[::7].tolist()})
+    write("jpegs.json", {"pillow": PIL.__version__, "every": 7, "pictures": pictures})
+
+
 def make_embeddings(photos, model):
     import onnxruntime
 
@@ -91,7 +120,7 @@ def make_embeddings(photos, model):
 
 def write(name, content):
     text = json.dumps(content, indent=None, separators=(",", ":")).replace('{"path"', '\n{"path"')
-    (HERE / name).write_text(text.replace('{"width"', '\n{"width"') + "\n")
+    (HERE / name).write_text(text.replace('{"width"', '\n{"width"').replace('{"name"', '\n{"name"') + "\n")
     print(name, len(text), "bytes")
 
 
@@ -99,12 +128,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
     commands.add_parser("tensors")
+    commands.add_parser("jpegs")
     embeddings = commands.add_parser("embeddings")
     embeddings.add_argument("--photos", type=pathlib.Path, required=True)
     embeddings.add_argument("--model", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
     if arguments.command == "tensors":
         make_tensors()
+    elif arguments.command == "jpegs":
+        make_jpegs()
     else:
         make_embeddings(arguments.photos, arguments.model)
 

@@ -1,0 +1,147 @@
+//! JPEG, decoded no larger than needed: libjpeg reduces the picture by eighths while it decodes. At full size the
+//! pixels are those of every other program built on libjpeg.
+//!
+//! Before libjpeg sees the file, its segments are walked for what libjpeg does not tell or tells too late: EXIF, the
+//! kinds of coding it refuses, and how much memory and how many passes a file of many scans takes.
+
+mod segments;
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use mozjpeg::{ColorSpace, CompInfo, Decompress};
+
+use super::info::Exif;
+use super::{DecodeError, Decoded, Format, Limits, Need, pixels};
+use crate::photo::Rgb;
+use segments::Segments;
+
+/// More scans than any encoder writes; a hostile file could have thousands, each costing a pass over the picture.
+const MAX_SCANS: usize = 200;
+
+pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+    let segments = Segments::read(bytes, MAX_SCANS + 1);
+    if let Some(kind) = segments.frame.and_then(|frame| frame.unsupported()) {
+        return Err(DecodeError::Unsupported { what: format!("JPEG with {kind}") });
+    }
+    if segments.scans > MAX_SCANS {
+        return Err(malformed("it has too many scans"));
+    }
+    let (image, width, height) = guarded(|| picture(bytes, &segments, need, limits))?;
+    let exif = segments.exif.map(Exif::read).unwrap_or_default();
+    let (width, height) = exif.orientation.upright_size(width, height);
+    Ok(Decoded { image: exif.orientation.apply(image), info: exif.with_size(Format::Jpeg, width, height) })
+}
+
+/// Returns the picture as it is stored, and its full width and height.
+fn picture(
+    bytes: &[u8],
+    segments: &Segments<'_>,
+    need: Need,
+    limits: &Limits,
+) -> Result<(Rgb, u32, u32), DecodeError> {
+    let ran_dry = Cell::new(false);
+    let mut header =
+        Decompress::builder().from_reader(Source { rest: bytes, ran_dry: &ran_dry }).map_err(malformed)?;
+    let (full_width, full_height) = (header.width() as u32, header.height() as u32);
+    let eighths = eighths(full_width.min(full_height), need);
+    let scaled_pixels =
+        [full_width, full_height].map(|side| (u64::from(side) * u64::from(eighths)).div_ceil(8));
+    // The decoder's pixels, and a copy of them as RGB or turned upright.
+    let mut memory_bytes = scaled_pixels.iter().product::<u64>() * 7;
+    if segments.has_several_scans() {
+        memory_bytes += header.components().iter().map(coefficient_bytes).sum::<u64>();
+    }
+    limits.check_size(Format::Jpeg, full_width, full_height, memory_bytes)?;
+
+    header.scale(eighths);
+    let stored = match header.color_space() {
+        ColorSpace::JCS_GRAYSCALE => ColorSpace::JCS_GRAYSCALE,
+        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => ColorSpace::JCS_CMYK,
+        _ => ColorSpace::JCS_RGB,
+    };
+    let mut started = header.to_colorspace(stored).map_err(malformed)?;
+    let (width, height) = (started.width(), started.height());
+    let mut rows = vec![0; started.min_flat_buffer_size()];
+    let (row_bytes, mut whole_rows) = (rows.len() / height, 0);
+    for row in rows.chunks_exact_mut(row_bytes) {
+        started.read_scanlines_into(row).map_err(malformed)?;
+        whole_rows += usize::from(!ran_dry.get());
+    }
+    // libjpeg paints what is missing grey. A quarter of grey is still the photo, more of it no longer.
+    if whole_rows < height - height / 4 {
+        return Err(malformed("the file ends too early"));
+    }
+    let pixels = match stored {
+        ColorSpace::JCS_GRAYSCALE => pixels::grey_to_rgb(&rows),
+        ColorSpace::JCS_CMYK => {
+            // As Adobe's programs began it, all programs store light instead of ink.
+            rows.iter_mut().for_each(|ink| *ink = 255 - *ink);
+            pixels::cmyk_to_rgb(&rows)
+        }
+        _ => rows,
+    };
+    Ok((Rgb { width: width as u32, height: height as u32, pixels }, full_width, full_height))
+}
+
+/// Returns the smallest number of eighths that leaves the short side not below the need; all 8 if none does.
+fn eighths(short_side: u32, need: Need) -> u8 {
+    (1..8).find(|&eighths| (short_side * u32::from(eighths)).div_ceil(8) >= need.short_side).unwrap_or(8)
+}
+
+/// Memory for a component of which all coefficients are kept until the last scan.
+fn coefficient_bytes(component: &CompInfo) -> u64 {
+    // Blocks are padded to whole units of up to 4x4.
+    let blocks = |count: u32| u64::from(count).next_multiple_of(4);
+    blocks(component.width_in_blocks) * blocks(component.height_in_blocks) * 64 * 2
+}
+
+/// The bytes of the file, with a note of whether libjpeg asked for more than there are. It takes the end for the
+/// end of the picture then, and only counts a warning.
+struct Source<'a> {
+    rest: &'a [u8],
+    ran_dry: &'a Cell<bool>,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.rest.read(buffer)
+    }
+}
+
+impl BufRead for Source<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.rest.is_empty() {
+            self.ran_dry.set(true);
+        }
+        Ok(self.rest)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.rest.consume(count);
+    }
+}
+
+/// Turns the errors of libjpeg, which come as unwinding without a panic, into ours. Real panics go on.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| {
+        match payload
+            .downcast_ref::<String>()
+            .and_then(|message| message.strip_prefix("libjpeg fatal error: "))
+        {
+            Some(message) if message.starts_with("Unsupported") => {
+                Err(DecodeError::Unsupported { what: format!("JPEG: {message}") })
+            }
+            Some(message) => Err(malformed(message)),
+            None => resume_unwind(payload),
+        }
+    })
+}
+
+fn malformed(reason: impl ToString) -> DecodeError {
+    DecodeError::malformed(Format::Jpeg, reason)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The segments of a JPEG between its markers, as far as they are ours to read. What is wrong with them is left to
+//! libjpeg to say.
+
+const END_OF_IMAGE: u8 = 0xd9;
+const START_OF_SCAN: u8 = 0xda;
+
+/// What a walk over the segments found.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Segments<'a> {
+    /// The EXIF block, from its byte-order mark on.
+    pub exif: Option<&'a [u8]>,
+    /// The first frame header.
+    pub frame: Option<Frame>,
+    /// Scans of the picture, as far as they were counted.
+    pub scans: usize,
+    /// Components in the first scan.
+    first_scan_components: u8,
+}
+
+/// How the picture is coded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Frame {
+    marker: u8,
+    bits: u8,
+    components: u8,
+}
+
+impl Frame {
+    /// Names the kind of coding if it is one that libjpeg does not decode.
+    pub(super) fn unsupported(self) -> Option<&'static str> {
+        match (self.marker, self.bits) {
+            (0xc3, _) => Some("lossless coding"),
+            (0xc5..=0xc7, _) => Some("hierarchical coding"),
+            (0xc9..=0xcf, _) => Some("arithmetic coding"),
+            (_, 8) => None,
+            (_, 12) => Some("12 bits a sample"),
+            _ => Some("an unknown number of bits a sample"),
+        }
+    }
+}
+
+impl<'a> Segments<'a> {
+    /// Walks to the end of the picture, or until `max_scans` were counted, or to where the file makes no sense.
+    pub(super) fn read(bytes: &'a [u8], max_scans: usize) -> Self {
+        let mut found = Self::default();
+        let mut at = 2;
+        while found.scans < max_scans
+            && let Some((marker, start)) = next_marker(bytes, at)
+        {
+            at = start;
+            if matches!(marker, 0x01 | 0xd0..=0xd8) {
+                continue; // no length follows
+            }
+            if marker == END_OF_IMAGE {
+                break;
+            }
+            let Some((body, end)) = body(bytes, start) else { break };
+            at = end;
+            match marker {
+                0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
+                    if let ([bits, _, _, _, _, components, ..], None) = (body, found.frame) {
+                        found.frame = Some(Frame { marker, bits: *bits, components: *components });
+                    }
+                }
+                0xe1 if found.exif.is_none() => found.exif = body.strip_prefix(b"Exif\0\0"),
+                START_OF_SCAN => {
+                    if found.scans == 0 {
+                        found.first_scan_components = body.first().copied().unwrap_or(0);
+                    }
+                    found.scans += 1;
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Says whether the picture is spread over several scans, so that all its coefficients are kept until the last.
+    pub(super) fn has_several_scans(&self) -> bool {
+        self.scans > 1
+            || self
+                .frame
+                .is_some_and(|frame| frame.marker == 0xc2 || self.first_scan_components < frame.components)
+    }
+}
+
+/// Finds the next marker and where its segment begins. On the way lie fill bytes, the coded bytes of a scan, and in
+/// files of careless writers anything.
+fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
+    loop {
+        at += memchr::memchr(0xff, bytes.get(at..)?)?;
+        at += bytes[at..].iter().position(|&byte| byte != 0xff)?;
+        if bytes[at] != 0 {
+            return Some((bytes[at], at + 1));
+        }
+    }
+}
+
+/// Returns a segment without marker and length, and where it ends.
+fn body(bytes: &[u8], start: usize) -> Option<(&[u8], usize)> {
+    let len = u16::from_be_bytes(*bytes.get(start..)?.first_chunk()?);
+    let end = start + usize::from(len);
+    Some((bytes.get(start + 2..end)?, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCAN: &[u8] = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0coded\xff\0bytes\xff\xd0";
+
+    fn frame(marker: u8, bits: u8) -> Vec<u8> {
+        [0xff, marker, 0, 11, bits, 0, 16, 0, 32, 1, 1, 0x11, 0].to_vec()
+    }
+
+    #[test]
+    fn the_segments_of_a_picture_are_read_to_its_end() {
+        let exif = b"\xff\xe1\0\x0aExif\0\0II\xff\xff";
+        let file = [b"\xff\xd8".as_slice(), exif, &frame(0xc2, 8), SCAN, SCAN, b"\xff\xd9", SCAN].concat();
+        let found = Segments::read(&file, 9);
+        assert_eq!((found.exif, found.scans), (Some(b"II".as_slice()), 2));
+        assert_eq!(found.frame.unwrap().unsupported(), None);
+        assert!(found.has_several_scans());
+        assert_eq!(Segments::read(&file, 1).scans, 1);
+    }
+
+    #[test]
+    fn one_scan_with_all_components_is_not_several() {
+        let file = [b"\xff\xd8".as_slice(), &frame(0xc0, 8), SCAN, b"\xff\xd9"].concat();
+        assert!(!Segments::read(&file, 9).has_several_scans());
+    }
+
+    #[test]
+    fn nonsense_ends_the_walk() {
+        for file in
+            [b"\xff\xd8".as_slice(), b"\xff\xd8\xff", b"\xff\xd8\xff\xe1\0\x01", b"\xff\xd8\xff\xe1\xff\xff"]
+        {
+            assert_eq!(Segments::read(file, 9), Segments::default());
+        }
+    }
+
+    #[test]
+    fn kinds_of_coding_that_are_not_decoded_have_a_name() {
+        let check = |marker: u8, bits: u8, expected| {
+            let file = [b"\xff\xd8".as_slice(), &frame(marker, bits)].concat();
+            assert_eq!(Segments::read(&file, 9).frame.unwrap().unsupported(), expected);
+        };
+        check(0xc0, 8, None);
+        check(0xc1, 12, Some("12 bits a sample"));
+        check(0xc3, 16, Some("lossless coding"));
+        check(0xc5, 8, Some("hierarchical coding"));
+        check(0xca, 8, Some("arithmetic coding"));
+    }
+}
