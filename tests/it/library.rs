@@ -146,6 +146,18 @@ async fn one_bad_photo_costs_one_photo_until_it_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_photo_without_an_extension_is_a_photo_and_other_files_are_no_failures() {
+    let world = World::new();
+    pictures::write(&world.photo("from a chat"), 1);
+    fs::write(world.photo("Makefile"), "all:\n").unwrap();
+    fs::write(world.photo("notes.txt"), "text").unwrap();
+    let daemon = world.start().await;
+    let status = daemon.wait_for_files(1).await;
+    assert_eq!(status.failed, 0);
+    assert_eq!(daemon.files().await[0].0, world.photo("from a chat"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_is_not_utf8_is_a_name_like_any_other() {
     let world = World::new();
     let path = world.photos().join(OsStr::from_bytes(b"caf\xe9\n.png"));
