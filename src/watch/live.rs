@@ -293,6 +293,10 @@ impl LiveThread {
         // What was written to is read, even if whoever wrote it put size and time back.
         let from =
             if due.was_written() { None } else { moved_from(&self.shared, &file, &fingerprint, moved)? };
+        // A walk of the root's thread may have adopted it between the two looks.
+        if from.is_none() && self.shared.known.file(&file)? == Some(fingerprint) {
+            return Ok(());
+        }
         let parent = file.path.parent().unwrap_or_default();
         let linked = file.clone();
         let path = due.path.to_path_buf();

@@ -10,6 +10,7 @@
 //! is lost on the way (a kernel queue, a queue of ours, a watch, a full sink) becomes another comparison.
 //! Invariant: [`Change::Gone`] is only said of a root that is present, on the volume it was on.
 
+mod arm;
 mod config;
 mod disk;
 mod events;
@@ -17,6 +18,7 @@ mod handle;
 mod limits;
 mod live;
 mod poll;
+mod presence;
 mod root;
 mod rules;
 mod scan;

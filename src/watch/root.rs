@@ -5,28 +5,20 @@
 //! likes: watches are in place before the first photo is handed out, so live changes do not wait for it.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Change;
-use super::disk::{Costs, Directory, Identity, Kind, look};
+use super::disk::{Costs, Directory, Kind, look};
 use super::handle::WatchError;
-use super::limits::{kernel_limit, setting_for, share_of};
 use super::poll::Backoff;
-use super::rules::IGNORE_FILE;
-use super::scan::{Allowed, Changed, Findings, known_below};
+use super::presence::Presence;
+use super::scan::{Changed, Findings, known_below};
 use super::settle::Touch;
-use super::state::{
-    HeldBack, InDirectory, OfflineReason, PollReason, Requests, RootEntry, RootState, Shared, Watching, lock,
-};
+use super::state::{HeldBack, Requests, RootEntry, RootState, Shared, Watching, lock};
 use super::vanish::Belief;
-use super::volume::Volume;
-use super::walk::{
-    Entered, enter, hand_over, hand_to_backlog, is_on_absent_volume, moved_from, take_ignore_file,
-};
-use super::watches::WatchProblem;
+use super::walk::{Entered, enter, hand_over, hand_to_backlog, is_on_absent_volume, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath};
 
 /// A file on a polled root that changed before this long ago is taken to be whole at first sight; generous,
@@ -37,22 +29,13 @@ const POLLED_IS_OLD: Duration = Duration::from_secs(120);
 const MAX_MISSING: usize = 1 << 17;
 
 pub(super) struct RootThread {
-    shared: Arc<Shared>,
-    entry: Arc<RootEntry>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) entry: Arc<RootEntry>,
     next_check: Instant,
     next_poll: Option<Instant>,
     backoff: Backoff,
     /// Polled files that looked different from what is known, as they looked.
-    unsettled: HashMap<RelativePath, Fingerprint>,
-}
-
-/// Whether the root is there.
-enum Presence {
-    Absent,
-    /// As it was at the last look.
-    Present,
-    /// For the first time, again, or not the same directory as before.
-    Returned,
+    pub(super) unsettled: HashMap<RelativePath, Fingerprint>,
 }
 
 /// How a walk ended.
@@ -108,7 +91,7 @@ impl RootThread {
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.shared.is_stopping() || self.entry.is_removed()
     }
 
@@ -144,112 +127,6 @@ impl RootThread {
             self.walk_part(directory)?;
         }
         Ok(())
-    }
-
-    /// Looks whether the root is there, and says so in its status where that changed. `thoroughly` also where
-    /// it is the same directory as before, which may have been emptied.
-    fn look_for_root(&mut self, thoroughly: bool) -> Result<Presence, WatchError> {
-        let path = self.entry.path();
-        self.shared.costs.stat();
-        let anchor = match self.shared.config.volumes.anchor(&path) {
-            Ok(anchor) => anchor,
-            Err(error) => {
-                if self.follow_volume() {
-                    return self.look_for_root(false);
-                }
-                let reason = match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OfflineReason::Missing,
-                    _ => OfflineReason::Unreachable(error.to_string()),
-                };
-                return Ok(self.offline(reason));
-            }
-        };
-        let is_same = self.entry.is_online() && self.entry.anchor() == Some(anchor);
-        if is_same && !thoroughly {
-            return Ok(Presence::Present);
-        }
-        if is_same {
-            return self.look_whether_empty();
-        }
-        let mounted = match self.shared.config.volumes.at(&path) {
-            Ok(mounted) => mounted,
-            Err(error) => return Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
-        };
-        let known_volume = self.entry.status().volume;
-        if known_volume.is_some_and(|known| !known.is_same_volume(&mounted.volume)) {
-            if self.follow_volume() {
-                return self.look_for_root(false);
-            }
-            return Ok(self.offline(OfflineReason::OtherVolume));
-        }
-        if let Presence::Absent = self.look_whether_empty()? {
-            return Ok(Presence::Absent);
-        }
-        self.entry.set_anchor(Some(anchor));
-        self.entry.set_file_system(mounted.file_system);
-        self.entry.update_status(&*self.shared.sink, |status| {
-            status.state = RootState::Scanning;
-            let mounts = status.volume.take().map(|known| known.mounts).unwrap_or_default();
-            status.volume = Some(Volume { mounts, ..mounted.volume });
-        });
-        Ok(Presence::Returned)
-    }
-
-    /// A root without any entry is not there, if it had photos: most likely its volume is not mounted.
-    fn look_whether_empty(&mut self) -> Result<Presence, WatchError> {
-        let costs = &self.shared.costs;
-        let listing =
-            Directory::open(&self.entry.path(), true, costs).and_then(|root| root.list(|_| false, costs));
-        match listing {
-            Ok(listing) if listing.is_empty && !self.shared.known.is_empty(self.entry.id)? => {
-                Ok(self.offline(OfflineReason::Empty))
-            }
-            Ok(_) => Ok(Presence::Present),
-            Err(error) => Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
-        }
-    }
-
-    /// Looks for the root's volume at other mount points; true where it is now there.
-    fn follow_volume(&self) -> bool {
-        let status = self.entry.status();
-        let Some(volume) = status.volume else { return false };
-        let Ok(found) = self.shared.config.volumes.find(&volume) else { return false };
-        let is_taken = |path: &Path| {
-            self.shared
-                .all_roots()
-                .iter()
-                .any(|other| other.id != self.entry.id && overlaps(&other.path(), path))
-        };
-        let found = found.into_iter().find(|path| *path != status.path && !is_taken(path));
-        let Some(path) = found.filter(|path| self.shared.config.volumes.anchor(path).is_ok()) else {
-            return false;
-        };
-        tracing::info!(from = %status.path.display(), to = %path.display(), "the root's drive is mounted elsewhere; following it");
-        self.unwatch();
-        self.entry.set_path(&path);
-        self.entry.set_anchor(None);
-        self.entry.update_status(&*self.shared.sink, |status| status.path = path);
-        true
-    }
-
-    fn offline(&mut self, reason: OfflineReason) -> Presence {
-        let status = self.entry.status();
-        if status.state != RootState::Offline(reason.clone()) {
-            self.entry.set_anchor(None);
-            self.entry.update_status(&*self.shared.sink, |status| {
-                status.state = RootState::Offline(reason);
-                status.held_back = None;
-            });
-            self.unwatch();
-            self.unsettled.clear();
-        }
-        Presence::Absent
-    }
-
-    fn unwatch(&self) {
-        let path = self.entry.path();
-        lock(&self.shared.watches).unwatch_below(&path);
-        lock(&self.shared.settle).forget_below(&path);
     }
 
     fn walk_all(&mut self, lost_watches: bool) -> Result<(), WatchError> {
@@ -349,82 +226,6 @@ impl RootThread {
         Ok(())
     }
 
-    /// Decides how the root is watched and, where the kernel tells, adds all watches, so that no directory has
-    /// to wait for its watch while the walk waits for the sink.
-    fn arm(&mut self) {
-        let path = self.entry.path();
-        let watching = match self.entry.file_system().remote_name() {
-            Some(kind) => Watching::Polling(PollReason::FileSystem(kind)),
-            None => self.add_watches(&path),
-        };
-        if let Watching::Polling(_) = &watching {
-            self.unwatch();
-        }
-        if self.entry.status().watching != watching {
-            self.entry.update_status(&*self.shared.sink, |status| status.watching = watching);
-        }
-    }
-
-    fn add_watches(&self, path: &Path) -> Watching {
-        let directories = self.list_directories();
-        let needed = directories.len() as u64;
-        let limit = kernel_limit();
-        let others = {
-            let watches = lock(&self.shared.watches);
-            watches.len() - watches.below(path).len() as u64
-        };
-        let too_few =
-            || Watching::Polling(PollReason::WatchLimit { needed: setting_for(others + needed), limit });
-        let budget = self.shared.config.watch_budget.or(limit.map(share_of));
-        if budget.is_some_and(|budget| others + needed > budget) {
-            return too_few();
-        }
-        for (directory, identity) in directories {
-            if self.is_over() {
-                break;
-            }
-            let mut watches = lock(&self.shared.watches);
-            let elsewhere = watches.path_of(identity).filter(|other| !other.starts_with(path));
-            if let Some(other) = elsewhere.map(Path::to_path_buf)
-                && is_still(&other, identity)
-            {
-                return Watching::Polling(PollReason::WatchedTwice(other));
-            }
-            match watches.watch(&directory, identity, true) {
-                Ok(()) | Err(WatchProblem::Gone) => {}
-                Err(WatchProblem::Limit) => return too_few(),
-                Err(WatchProblem::Other(error)) => {
-                    tracing::warn!(path = %directory.display(), %error, "cannot watch the folder");
-                }
-            }
-        }
-        Watching::Inotify
-    }
-
-    /// Returns all directories that the rules let in, with what they are.
-    fn list_directories(&self) -> Vec<(PathBuf, Identity)> {
-        let root = self.entry.path();
-        let costs = &self.shared.costs;
-        let mut found = Vec::new();
-        let mut waiting = vec![RelativePath::default()];
-        while let Some(directory) = waiting.pop() {
-            if self.is_over() {
-                break;
-            }
-            let path = directory.under(&root);
-            let is_root = directory.as_bytes().is_empty();
-            // Whatever cannot be read now is reported by the walk.
-            let Ok(opened) = Directory::open(&path, is_root, costs) else { continue };
-            let Ok(listing) = opened.list(|name| name == IGNORE_FILE, costs) else { continue };
-            take_ignore_file(&self.shared, &self.entry, &directory, &opened, &listing);
-            let allowed = InDirectory { shared: &self.shared, entry: &self.entry, directory: &directory };
-            let entered = listing.directories.iter().filter(|name| !allowed.is_left_out(name, true));
-            waiting.extend(entered.map(|name| directory.join(name)));
-            found.push((path, opened.identity()));
-        }
-        found
-    }
-
     /// Walks everything below `start`, handing out what has to be read.
     fn walk(&self, start: RelativePath, tally: &mut Tally) -> Result<End, WatchError> {
         let mut waiting = vec![start];
@@ -471,14 +272,6 @@ impl RootThread {
             }
         }
         Ok(End::Complete)
-    }
-
-    /// The kernel has no watch left although our count said so: others have taken them.
-    fn stop_watching(&self) {
-        let taken = lock(&self.shared.watches).len();
-        let reason = PollReason::WatchLimit { needed: setting_for(taken + 1), limit: kernel_limit() };
-        self.unwatch();
-        self.entry.update_status(&*self.shared.sink, |status| status.watching = Watching::Polling(reason));
     }
 
     fn hand_out(
@@ -572,14 +365,6 @@ impl RootThread {
             }
         }
     }
-}
-
-fn overlaps(one: &Path, other: &Path) -> bool {
-    one.starts_with(other) || other.starts_with(one)
-}
-
-fn is_still(path: &Path, identity: Identity) -> bool {
-    rustix::fs::lstat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == identity)
 }
 
 /// Says whether exactly this name is in its directory. On file systems that ignore case, `lstat` finds a file

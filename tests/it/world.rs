@@ -143,6 +143,12 @@ impl Daemon {
         DaemonServiceClient::new(self.channel.clone())
     }
 
+    /// Hears nothing more of what systemd would be told. A queue that nobody reads is full after a minute, and
+    /// then whoever tells waits.
+    pub fn stop_listening(&mut self) {
+        self.notify = UnixDatagram::unbound().unwrap();
+    }
+
     /// Waits until systemd would have been told this.
     pub fn told(&mut self, what: &str, world: &World) {
         let mut message = [0; 4096];

@@ -16,10 +16,8 @@ fn a_restart_over_100_000_unchanged_photos_looks_once_at_each() {
     for number in 0..100_000 {
         world.put(&format!("{}/{}/{number}.jpg", number % 20, number % 1000), "photo");
     }
-    world.start();
-    world.equals_disk();
-    world.stop();
-    world.forget_counts();
+    // As if all of them had been read before.
+    world.knows_disk();
     let (begun, cpu) = (Instant::now(), cpu_seconds());
     world.start();
     world.idle();

@@ -32,7 +32,9 @@ impl Daemon {
 
     pub(super) fn start_again(&mut self) {
         let roots: Vec<&OsStr> = self.roots.iter().map(|root| root.as_os_str()).collect();
-        self.running = Some(self.runtime.block_on(self.world.start_with(&roots)));
+        let mut running = self.runtime.block_on(self.world.start_with(&roots));
+        running.stop_listening();
+        self.running = Some(running);
     }
 
     /// Ends the daemon and waits for its end.

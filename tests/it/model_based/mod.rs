@@ -26,7 +26,7 @@ use resembled::photo::ContentHash;
 use crate::world::World;
 
 /// Longer than anything takes on a busy machine; reached only by a failing run.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = crate::world::DEADLINE;
 
 /// Operations between two settlings, at the most.
 const BATCH: usize = 12;
