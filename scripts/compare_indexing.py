@@ -27,7 +27,7 @@ from temporary_daemon import ROOT, TemporaryDaemon
 
 MEAN = numpy.array([0.485, 0.456, 0.406], numpy.float32)
 STD = numpy.array([0.229, 0.224, 0.225], numpy.float32)
-COPIES = 8
+COPIES = 24
 
 
 def fill(folder, originals):

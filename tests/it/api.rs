@@ -36,7 +36,7 @@ async fn a_picture_is_found_by_bytes_path_and_photo_alike() {
     daemon.wait_for_files(4).await;
     let by_bytes = names(&daemon, request(Query::Image(pictures::png(0).into()))).await;
     let path = world.photo("0.png").as_os_str().as_bytes().to_vec();
-    assert_eq!(names(&daemon, request(Query::Path(path.into()))).await, by_bytes);
+    assert_eq!(names(&daemon, request(Query::Path(path))).await, by_bytes);
     let name = format!("photos/{}", ContentHash::of(&pictures::png(0)));
     assert_eq!(by_bytes[0], name);
     let others = names(&daemon, request(Query::Photo(name.clone()))).await;

@@ -76,11 +76,6 @@ pub(crate) fn time(timestamp: Option<&prost_types::Timestamp>) -> Value {
         .map_or(Value::Null, |time| json!(time.to_string()))
 }
 
-/// Returns a size as people say it.
-pub(crate) fn size(bytes: u64) -> String {
-    indicatif::HumanBytes(bytes).to_string()
-}
-
 /// Makes a path absolute: the daemon does not know our directory.
 pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(path)?)

@@ -60,7 +60,7 @@ fn query(args: &SearchArgs) -> anyhow::Result<Query> {
     anyhow::ensure!(metadata.is_file(), "{} is not a file", args.file.display());
     if metadata.len() > MAX_SENT_BYTES {
         let path = output::absolute(&args.file)?;
-        return Ok(Query::Path(path.as_os_str().as_bytes().to_vec().into()));
+        return Ok(Query::Path(path.as_os_str().as_bytes().to_vec()));
     }
     Ok(Query::Image(fs::read(&args.file).with_context(shown)?.into()))
 }
