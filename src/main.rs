@@ -1,6 +1,7 @@
 //! `resembled`: argv to configuration to daemon to exit code. The only file that exits.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -9,6 +10,9 @@ use resembled::config::Config;
 use resembled::{daemon, log};
 
 mod commands;
+
+/// How long threads may take that were left behind.
+const GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -34,7 +38,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .enable_all()
                 .build()
                 .context("cannot start the threads that serve")?;
-            runtime.block_on(daemon::run(config, Box::new(load)))?;
+            let ended = runtime.block_on(daemon::run(config, Box::new(load)));
+            // What still blocks then is a message that nobody reads.
+            runtime.shutdown_timeout(GRACE);
+            ended?;
             Ok(ExitCode::SUCCESS)
         }
     }

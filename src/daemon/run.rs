@@ -179,11 +179,11 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     supervisor.start("reloading", reload_on_request(Arc::clone(&api), reloads, reload, stop.clone()));
     let keep_for = Duration::from_secs(u64::from(config.ingest.keep_deleted_days) * 86_400);
     supervisor.start("purging", purge_now_and_then(Arc::clone(&api), keep_for, stop.clone()));
-    systemd::ready();
+    systemd::ready().await;
     tracing::info!(photos = api.index.len(), "ready after {:.1?}", begun.elapsed());
 
     let watched = supervisor.watch().await;
-    systemd::stopping();
+    systemd::stopping().await;
     tracing::info!("stopping");
     // The workers finish the photo in hand; what waits is found again at the next start. With the last handles of
     // the writer and the encoder, which the tasks hold, those two end.
@@ -302,7 +302,7 @@ async fn reload_on_request(
             () = stop.cancelled() => return Ok(()),
             () = requests.notified() => {}
         }
-        systemd::reloading();
+        systemd::reloading().await;
         match reload() {
             Ok(config) => apply(&api, &config).await?,
             Err(error) => {
@@ -310,7 +310,7 @@ async fn reload_on_request(
                 tracing::error!(error, "the configuration stays as it was");
             }
         }
-        systemd::ready();
+        systemd::ready().await;
     }
 }
 

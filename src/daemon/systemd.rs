@@ -1,5 +1,6 @@
 //! What systemd is told, and the watchdog that is fed by real work. Outside of systemd all of it does nothing.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,29 +15,59 @@ use crate::store::StoreError;
 /// How often systemd's status line is brought up to date.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// Tells systemd. That it does not listen is no reason to stop.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
+/// How long one message may take. Nobody may be reading at the other end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One message.
+enum Notice {
+    Ready,
+    Reloading,
+    Stopping,
+    Watchdog,
+    Status(String),
+}
+
+impl Notice {
+    fn send(&self) -> io::Result<()> {
+        match self {
+            Self::Ready => sd_notify::notify(&[NotifyState::Ready]),
+            Self::Reloading => {
+                sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
+            }
+            Self::Stopping => sd_notify::notify(&[
+                NotifyState::Stopping,
+                NotifyState::Status("stopping: committing what is in hand"),
+            ]),
+            Self::Watchdog => sd_notify::notify(&[NotifyState::Watchdog]),
+            Self::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+        }
+    }
+}
+
+/// Sends on a thread of its own, since sending blocks where nobody reads. That systemd does not hear us is no
+/// reason to stop.
+async fn tell(notice: Notice) {
+    let sent = tokio::task::spawn_blocking(move || notice.send());
+    match tokio::time::timeout(PATIENCE, sent).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::debug!(%error, "systemd was not told"),
+        Ok(Err(_)) | Err(_) => tracing::debug!("systemd does not listen"),
     }
 }
 
 /// The daemon answers.
-pub(super) fn ready() {
-    tell(&[NotifyState::Ready]);
+pub(super) async fn ready() {
+    tell(Notice::Ready).await;
 }
 
 /// The daemon is on its way out.
-pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: committing what is in hand")]);
+pub(super) async fn stopping() {
+    tell(Notice::Stopping).await;
 }
 
 /// The configuration is being read again, until [`ready`].
-pub(super) fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!(%error, "systemd was not told"),
-    }
+pub(super) async fn reloading() {
+    tell(Notice::Reloading).await;
 }
 
 /// Keeps systemd's status line and its watchdog up to date until `stop`.
@@ -47,6 +78,7 @@ pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Res
     let watchdog = sd_notify::watchdog_enabled();
     let mut ticks = interval(watchdog.map_or(STATUS_EVERY, |limit| (limit / 3).min(STATUS_EVERY)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = String::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -54,10 +86,13 @@ pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Res
         }
         if watchdog.is_some() {
             api.writer.flush().await?;
-            tell(&[NotifyState::Watchdog]);
+            tell(Notice::Watchdog).await;
         }
         let line = status_line(&api)?;
-        tell(&[NotifyState::Status(&line)]);
+        if line != told {
+            tell(Notice::Status(line.clone())).await;
+            told = line;
+        }
     }
 }
 

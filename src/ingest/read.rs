@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 
 use crate::decode::{SNIFFED_BYTES, sniff};
 use crate::photo::Fingerprint;
+use crate::watch;
 
 /// What reading a file came to.
 #[derive(Debug)]
@@ -78,7 +79,8 @@ fn read_open(mut file: File, claims_to_be_a_photo: bool, max_bytes: u64) -> Cont
         return of_error(error);
     }
     match file.metadata() {
-        Ok(metadata) if Fingerprint::of(&metadata) == before && bytes.len() as u64 == before.len => {
+        // A hard link made meanwhile changes the inode, not the bytes.
+        Ok(metadata) if watch::is_unchanged(&before, &metadata) && bytes.len() as u64 == before.len => {
             Contents::Whole { bytes, fingerprint: before }
         }
         Ok(_) => Contents::Changing,

@@ -121,7 +121,17 @@ impl DaemonService for Daemon {
                 let failed = next.is_err();
                 let is_news = next.as_ref().ok() != last.as_ref();
                 last = next.as_ref().ok().cloned();
-                if (is_news && updates.send(next).await.is_err()) || failed {
+                if is_news {
+                    // A client that does not read must not keep us from stopping.
+                    let sent = tokio::select! {
+                        () = api.stop.cancelled() => break,
+                        sent = updates.send(next) => sent,
+                    };
+                    if sent.is_err() {
+                        break;
+                    }
+                }
+                if failed {
                     break;
                 }
             }
