@@ -1,9 +1,10 @@
-//! The queue between watching and reading: changes in, one at a time out, live ones first.
+//! The queue between watching and reading: changes in, one at a time out. Live ones go first, and of these the
+//! newest, so that one new photo does not wait behind the ten thousand of a card.
 //!
-//! Invariant: of one file, at most one change is in the works at a time, from [`Queue::take`] until its write is
-//! committed, so that two workers never write about the same file in the wrong order. Invariant: one content is
-//! encoded once, however many files hold it: whoever meets a content that another worker has in hand parks its
-//! change until that one is done.
+//! Invariant: of one file, at most one change is in a lane or in the works at a time, until its write is committed;
+//! later ones wait for it in their order. So workers never write about the same file in the wrong order, whatever
+//! order the lanes have. Invariant: one content is encoded once, however many files hold it: whoever meets a
+//! content that another worker has in hand parks its change until that one is done.
 //!
 //! Both lanes are bounded. A full live lane refuses, and the watcher rescans; a full backlog lane lets the
 //! scanner wait.
@@ -32,15 +33,23 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
-    live: VecDeque<Change>,
+    /// Taken from the end.
+    live: Vec<Change>,
+    /// Taken from the front.
     backlog: VecDeque<Change>,
-    /// Files in the works.
+    /// Files with a change in a lane or in the works.
     busy: HashSet<FileId>,
-    /// Later changes of files in the works, in their order.
-    waiting: HashMap<FileId, VecDeque<Change>>,
+    /// Later changes of busy files, in their order.
+    waiting: HashMap<FileId, Vec<(Lane, Change)>>,
     /// Contents in the works, with the changes parked for them. Their files stay busy.
     contents: HashMap<ContentHash, Vec<Change>>,
     closed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Lane {
+    Live,
+    Backlog,
 }
 
 /// Whether a worker may encode a content.
@@ -59,7 +68,7 @@ impl Queue {
         if state.closed || state.live.len() >= LIVE {
             return false;
         }
-        state.live.push_back(change);
+        state.enter(Lane::Live, change);
         self.filled.notify_one();
         true
     }
@@ -73,25 +82,25 @@ impl Queue {
         if state.closed {
             return false;
         }
-        state.backlog.push_back(change);
+        state.enter(Lane::Backlog, change);
         self.filled.notify_one();
         true
     }
 
-    /// Takes the next change whose files nobody has in the works, and waits for one. `None` once the queue is closed.
-    ///
-    /// Each file of the change is busy from now on, until [`Queue::done`].
+    /// Takes the next change, and waits for one. `None` once the queue is closed. Its files are busy until
+    /// [`Queue::done`].
     pub fn take(&self) -> Option<Change> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            while let Some(change) = state.next() {
+            if let Some(change) = state.live.pop() {
+                return Some(change);
+            }
+            if let Some(change) = state.backlog.pop_front() {
                 self.drained.notify_one();
-                if let Some(change) = state.admit(change) {
-                    return Some(change);
-                }
+                return Some(change);
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -108,33 +117,29 @@ impl Queue {
         Claim::Granted
     }
 
-    /// Gives a claimed content back, after its commit or its failure. The changes parked for it go first now.
+    /// Gives a claimed content back, after its commit or its failure. The changes parked for it go next.
     pub fn release(&self, content: ContentHash) {
         let mut state = self.lock();
-        for change in state.contents.remove(&content).into_iter().flatten() {
-            for file in files(&change) {
-                state.busy.remove(file);
-            }
-            state.live.push_front(change);
-            self.filled.notify_one();
-        }
+        let parked = state.contents.remove(&content).unwrap_or_default();
+        // Their files were busy all the while.
+        state.live.extend(parked);
+        self.filled.notify_all();
     }
 
-    /// Ends the works on a file. What came for it meanwhile goes first now.
+    /// Ends the works on a file. What came for it meanwhile may go now.
     pub fn done(&self, file: &FileId) {
         let mut state = self.lock();
         state.busy.remove(file);
-        for change in state.waiting.remove(file).into_iter().flatten().rev() {
-            state.live.push_front(change);
-            self.filled.notify_one();
+        for (lane, change) in state.waiting.remove(file).into_iter().flatten() {
+            state.enter(lane, change);
         }
+        self.filled.notify_all();
     }
 
     /// Returns how many files are queued or in the works.
     pub fn pending(&self) -> usize {
         let state = self.lock();
-        let waiting: usize = state.waiting.values().map(VecDeque::len).sum();
-        state.live.len() + state.backlog.len() + waiting + state.busy.len()
+        state.busy.len() + state.waiting.values().map(Vec::len).sum::<usize>()
     }
 
     /// Lets everybody go. What is queued is forgotten: the next start finds it again.
@@ -151,19 +156,22 @@ impl Queue {
 }
 
 impl State {
-    fn next(&mut self) -> Option<Change> {
-        self.live.pop_front().or_else(|| self.backlog.pop_front())
-    }
-
-    /// Marks the files of a change as busy, or lays the change aside where one of them is.
-    fn admit(&mut self, change: Change) -> Option<Change> {
+    /// Puts a change into its lane, or behind an earlier change of one of its files. A move that waits for one file
+    /// does not hold the other: whoever takes it looks at the disk again.
+    fn enter(&mut self, lane: Lane, change: Change) {
         let blocking = files(&change).find(|file| self.busy.contains(*file)).cloned();
         if let Some(file) = blocking {
-            self.waiting.entry(file).or_default().push_back(change);
-            return None;
+            let waiting = self.waiting.entry(file).or_default();
+            if waiting.last().is_none_or(|(_, last)| *last != change) {
+                waiting.push((lane, change));
+            }
+            return;
         }
         self.busy.extend(files(&change).cloned());
-        Some(change)
+        match lane {
+            Lane::Live => self.live.push(change),
+            Lane::Backlog => self.backlog.push_back(change),
+        }
     }
 }
 
@@ -179,7 +187,7 @@ pub(super) fn files(change: &Change) -> impl Iterator<Item = &FileId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::photo::{RelativePath, RootId};
+    use crate::photo::{Fingerprint, RelativePath, RootId};
 
     fn gone(name: &str) -> Change {
         let path = RelativePath::from_bytes(name.as_bytes().to_vec());
@@ -191,26 +199,42 @@ mod tests {
     }
 
     #[test]
-    fn live_changes_go_before_the_backlog() {
+    fn live_changes_go_before_the_backlog_and_the_newest_first() {
         let queue = Queue::default();
-        assert!(queue.push_backlog(gone("old")));
-        assert!(queue.push_live(gone("new")));
-        assert_eq!(queue.take(), Some(gone("new")));
-        assert_eq!(queue.take(), Some(gone("old")));
+        for name in ["old", "older"] {
+            assert!(queue.push_backlog(gone(name)));
+        }
+        for name in ["new", "newer"] {
+            assert!(queue.push_live(gone(name)));
+        }
+        for name in ["newer", "new", "old", "older"] {
+            assert_eq!(queue.take(), Some(gone(name)));
+        }
     }
 
     #[test]
-    fn a_file_in_the_works_is_not_given_out_again_until_it_is_done() {
+    fn the_changes_of_one_file_keep_their_order_in_whatever_lane() {
         let queue = Queue::default();
-        queue.push_live(gone("a"));
-        queue.push_live(gone("a"));
+        let moved = Change::Moved {
+            from: file(&gone("a")),
+            to: file(&gone("b")),
+            path: "/b".into(),
+            fingerprint: Fingerprint { len: 0, modified_ns: 0, changed_ns: 0, inode: 0 },
+        };
+        queue.push_backlog(gone("a"));
+        queue.push_live(moved.clone());
         queue.push_live(gone("b"));
-        let first = queue.take().unwrap();
-        assert_eq!(first, gone("a"));
-        assert_eq!(queue.take(), Some(gone("b")), "the second change of a waits");
-        queue.done(&file(&first));
+        assert_eq!(queue.pending(), 3, "a, b, and the move that waits for a");
+        assert_eq!(queue.take(), Some(gone("b")), "the newest, and b is free");
+        queue.done(&file(&gone("b")));
         assert_eq!(queue.take(), Some(gone("a")));
-        assert_eq!(queue.pending(), 2, "a and b are in the works");
+        queue.done(&file(&gone("a")));
+        assert_eq!(queue.take(), Some(moved));
+        queue.push_live(gone("b"));
+        assert_eq!(queue.pending(), 3);
+        queue.done(&file(&gone("a")));
+        queue.done(&file(&gone("b")));
+        assert_eq!(queue.take(), Some(gone("b")));
     }
 
     #[test]
@@ -219,11 +243,11 @@ mod tests {
         let content = ContentHash::of(b"x");
         queue.push_live(gone("a"));
         queue.push_live(gone("b"));
-        let (a, b) = (queue.take().unwrap(), queue.take().unwrap());
-        assert_eq!(queue.claim(content, &a), Claim::Granted);
-        assert_eq!(queue.claim(content, &b), Claim::Parked);
+        let (b, a) = (queue.take().unwrap(), queue.take().unwrap());
+        assert_eq!(queue.claim(content, &b), Claim::Granted);
+        assert_eq!(queue.claim(content, &a), Claim::Parked);
         queue.release(content);
-        assert_eq!(queue.take(), Some(b));
+        assert_eq!(queue.take(), Some(a));
     }
 
     #[test]

