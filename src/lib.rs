@@ -1,6 +1,45 @@
 //! `resembled` finds the photos that resemble a photo.
 //!
-//! Read the rooms in this order and you have followed a photo from the disk to an answer.
+//! Read the rooms in this order and you have followed a photo from the disk to an answer:
+//!
+//! ```text
+//! folders - watch -> changes - ingest: decode -> upright RGB - encode -> embedding -> store -> search -> serve
+//!              ^                                                                        |
+//!              +----------------- what is known already --------------------------------+
+//! ```
+//!
+//! | room | in | out |
+//! | --- | --- | --- |
+//! | [`watch`] | the file system | [`Change`](watch::Change)s |
+//! | [`ingest`] | changes | committed photos; where the next three meet |
+//! | [`decode`] | a file's bytes | an upright RGB image |
+//! | [`encode`] | an image, made ready | an embedding; which network that is, says [`models`] |
+//! | [`store`] | embeddings and files | durable rows, and a consistent view of them |
+//! | [`search`] | a query | the k nearest neighbours |
+//! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
+//!
+//! Around them: [`cli`] is what the user typed, [`config`] what it means, [`photo`] the words all rooms share,
+//! [`daemon`] the wiring, [`log`] where the log goes.
+//!
+//! What must stay true, and is attacked by tests:
+//!
+//! - The store is the only truth. Everything in memory is rebuilt from it.
+//! - Events only say where to look; comparing the disk with the store decides. At rest, the index equals the disk.
+//! - An embedding belongs to a content and a network, never to a path.
+//! - Whatever one photo does to its decoder or one request to its service costs that photo or that request.
+//! - Nothing is ever written into a photo folder.
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod decode;
+pub mod encode;
+pub mod ingest;
+pub mod log;
+pub mod models;
 pub mod photo;
+pub mod proto;
 pub mod search;
+pub mod serve;
+pub mod store;
+pub mod watch;

@@ -1,2 +1,56 @@
-//! The client's executable.
-fn main() {}
+//! `resemble`: asks the daemon, and prints its answer for people or, with `--json`, for scripts.
+//!
+//! Exit codes: 0 something was found or done, 1 nothing was found, 2 an error.
+
+mod cli;
+mod connect;
+mod library;
+mod output;
+mod search;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Whether there is an answer. Becomes the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// At least one line.
+    Found,
+    /// No line, and no error either.
+    Nothing,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::from(error).context("cannot start")),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(Answer::Found) => ExitCode::SUCCESS,
+        Ok(Answer::Nothing) => ExitCode::from(1),
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("resemble: {error:#}");
+    ExitCode::from(2)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Answer> {
+    let channel = connect::connect(&cli.target).await?;
+    match cli.command {
+        Command::Search(args) => search::search(channel, &args).await,
+        Command::List(args) => library::list(channel, args.json).await,
+        Command::Failures(args) => library::failures(channel, args.json).await,
+        Command::Roots { command, output } => library::roots(channel, command, output.json).await,
+        Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
+        Command::Status { watch, output } => status::status(channel, watch, output.json).await,
+    }
+}

@@ -1,0 +1,177 @@
+//! `resemble list`, `failures`, `roots` and `rescan`
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use resembled::proto;
+use resembled::proto::daemon_service_client::DaemonServiceClient;
+use resembled::proto::library_service_client::LibraryServiceClient;
+use serde_json::json;
+
+use crate::Answer;
+use crate::cli::Roots;
+use crate::connect::{Connection, refused};
+use crate::output;
+
+/// Rows asked for at a time.
+const PAGE: i32 = 1_000;
+
+fn client(channel: Connection) -> LibraryServiceClient<Connection> {
+    LibraryServiceClient::new(channel).max_decoding_message_size(usize::MAX)
+}
+
+pub(crate) async fn list(channel: Connection, json: bool) -> anyhow::Result<Answer> {
+    let mut client = client(channel);
+    let mut answer = Answer::Nothing;
+    let mut page_token = String::new();
+    loop {
+        let request = proto::ListPhotosRequest { page_size: PAGE, page_token };
+        let page = client.list_photos(request).await.map_err(refused)?.into_inner();
+        for photo in &page.photos {
+            for file in &photo.files {
+                print_file(photo, file, json)?;
+                answer = Answer::Found;
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(answer);
+        }
+    }
+}
+
+fn print_file(photo: &proto::Photo, file: &proto::File, json: bool) -> anyhow::Result<()> {
+    if !json {
+        return output::line(output::shown(&file.path));
+    }
+    let mut object = serde_json::Map::new();
+    output::put_path(&mut object, &file.path);
+    object.extend(output::object(json!({
+        "content": photo.name.trim_start_matches("photos/"),
+        "size": photo.size_bytes,
+        "online": file.online,
+        "width": photo.width,
+        "height": photo.height,
+        "type": photo.media_type,
+        "taken": output::time(photo.capture_time.as_ref()),
+        "camera": photo.camera,
+    })));
+    output::json_line(&object)
+}
+
+pub(crate) async fn failures(channel: Connection, json: bool) -> anyhow::Result<Answer> {
+    let mut client = client(channel);
+    let mut answer = Answer::Nothing;
+    let mut page_token = String::new();
+    loop {
+        let request = proto::ListFailuresRequest { page_size: PAGE, page_token };
+        let page = client.list_failures(request).await.map_err(refused)?.into_inner();
+        for failure in &page.failures {
+            answer = Answer::Found;
+            if json {
+                let mut object = serde_json::Map::new();
+                output::put_path(&mut object, &failure.path);
+                let kind = failure.kind().as_str_name().trim_start_matches("FAILURE_KIND_").to_lowercase();
+                object.extend(output::object(json!({
+                    "reason": failure.reason,
+                    "kind": kind,
+                    "size": failure.size_bytes,
+                    "time": output::time(failure.failure_time.as_ref()),
+                })));
+                output::json_line(&object)?;
+            } else {
+                output::line(format_args!("{}: {}", output::shown(&failure.path), failure.reason))?;
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(answer);
+        }
+    }
+}
+
+pub(crate) async fn roots(channel: Connection, command: Option<Roots>, json: bool) -> anyhow::Result<Answer> {
+    let mut client = client(channel);
+    let roots = match command {
+        Some(Roots::Add { folder }) => {
+            let path = output::absolute(&folder)?.as_os_str().as_bytes().to_vec();
+            vec![client.add_root(proto::AddRootRequest { path }).await.map_err(refused)?.into_inner()]
+        }
+        Some(Roots::Remove { folder }) => {
+            let name = root_name(&mut client, &folder).await?;
+            client.remove_root(proto::RemoveRootRequest { name }).await.map_err(refused)?;
+            return Ok(Answer::Found);
+        }
+        None => client.list_roots(proto::ListRootsRequest {}).await.map_err(refused)?.into_inner().roots,
+    };
+    if json {
+        for root in &roots {
+            let mut object = serde_json::Map::new();
+            output::put_path(&mut object, &root.path);
+            object.extend(root_json(root));
+            output::json_line(&object)?;
+        }
+    } else {
+        print_roots(&roots)?;
+    }
+    Ok(if roots.is_empty() { Answer::Nothing } else { Answer::Found })
+}
+
+/// Prints watched folders for people.
+pub(crate) fn print_roots(roots: &[proto::Root]) -> anyhow::Result<()> {
+    let mut table = output::table(["folder", "files", "state", ""]);
+    for root in roots {
+        table.add_row([
+            output::shown(&root.path),
+            root.files.to_string(),
+            state(root.state()).to_owned(),
+            root.detail.clone(),
+        ]);
+    }
+    output::print(&table)
+}
+
+/// Returns what a script may want of a root, but for its path.
+pub(crate) fn root_json(root: &proto::Root) -> serde_json::Map<String, serde_json::Value> {
+    output::object(json!({
+        "name": root.name,
+        "files": root.files,
+        "state": state(root.state()),
+        "detail": root.detail,
+        "configured": root.configured,
+    }))
+}
+
+fn state(state: proto::RootState) -> &'static str {
+    match state {
+        proto::RootState::Unspecified => "unknown",
+        proto::RootState::Online => "online",
+        proto::RootState::Polled => "polled",
+        proto::RootState::Offline => "offline",
+    }
+}
+
+/// Finds the number of a watched folder.
+async fn root_name(client: &mut LibraryServiceClient<Connection>, folder: &Path) -> anyhow::Result<String> {
+    let given = output::absolute(folder)?;
+    let real = given.canonicalize().ok();
+    let roots = client.list_roots(proto::ListRootsRequest {}).await.map_err(refused)?.into_inner().roots;
+    let found = roots.into_iter().find(|root| {
+        let path = output::path(&root.path);
+        path == given || Some(&path) == real.as_ref()
+    });
+    match found {
+        Some(root) => Ok(root.name),
+        None => bail!("{} is not a watched folder: `resemble roots` lists them", given.display()),
+    }
+}
+
+pub(crate) async fn rescan(channel: Connection, folder: Option<&Path>) -> anyhow::Result<Answer> {
+    let root = match folder {
+        Some(folder) => root_name(&mut client(channel.clone()), folder).await.context("cannot rescan")?,
+        None => String::new(),
+    };
+    DaemonServiceClient::new(channel).rescan(proto::RescanRequest { root }).await.map_err(refused)?;
+    Ok(Answer::Found)
+}

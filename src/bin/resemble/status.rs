@@ -1,0 +1,121 @@
+//! `resemble status`
+
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use resembled::proto;
+use resembled::proto::daemon_service_client::DaemonServiceClient;
+use serde_json::json;
+
+use crate::Answer;
+use crate::connect::{Connection, refused};
+use crate::library::{print_roots, root_json};
+use crate::output;
+
+pub(crate) async fn status(channel: Connection, watch: bool, json: bool) -> anyhow::Result<Answer> {
+    let mut client = DaemonServiceClient::new(channel);
+    if watch {
+        return watch_status(client, json).await;
+    }
+    let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
+    if json { print_json(&status)? } else { print_text(&status)? }
+    Ok(Answer::Found)
+}
+
+/// Shows a bar, or a line a change, until the index equals the disk.
+async fn watch_status(mut client: DaemonServiceClient<Connection>, json: bool) -> anyhow::Result<Answer> {
+    let mut updates = client.watch_status(proto::WatchStatusRequest {}).await.map_err(refused)?.into_inner();
+    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    bar.set_style(
+        ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} files, {per_sec}, {eta} left")
+            .context("the progress bar's template")?,
+    );
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let mut last = None;
+    while let Some(status) = updates.message().await.map_err(refused)? {
+        if json {
+            print_json(&status)?;
+        }
+        let done = status.files + status.failed;
+        bar.set_message(state(status.state()));
+        bar.set_length(done + status.pending);
+        bar.set_position(done);
+        let is_idle = status.state() == proto::State::Idle;
+        last = Some(status);
+        if is_idle {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    match last {
+        Some(status) if !json => print_text(&status)?,
+        Some(_) => {}
+        None => anyhow::bail!("the daemon stopped"),
+    }
+    Ok(Answer::Found)
+}
+
+fn state(state: proto::State) -> &'static str {
+    match state {
+        proto::State::Unspecified => "unknown",
+        proto::State::Scanning => "scanning",
+        proto::State::Indexing => "indexing",
+        proto::State::Idle => "idle",
+        proto::State::Stopping => "stopping",
+    }
+}
+
+fn print_json(status: &proto::Status) -> anyhow::Result<()> {
+    let model = status.model.clone().unwrap_or_default();
+    let times = status.step_times.unwrap_or_default();
+    let roots: Vec<_> = status
+        .roots
+        .iter()
+        .map(|root| {
+            let mut object = serde_json::Map::new();
+            output::put_path(&mut object, &root.path);
+            object.extend(root_json(root));
+            object
+        })
+        .collect();
+    output::json_line(&output::object(json!({
+        "state": state(status.state()),
+        "photos": status.photos,
+        "files": status.files,
+        "pending": status.pending,
+        "failed": status.failed,
+        "files_indexed": status.files_indexed,
+        "photos_encoded": status.photos_encoded,
+        "model": model.name,
+        "model_digest": model.digest,
+        "dimensions": model.dimensions,
+        "runtime": status.runtime,
+        "version": status.version,
+        "seconds": {
+            "read": times.read_seconds,
+            "decode": times.decode_seconds,
+            "resize": times.resize_seconds,
+            "encode": times.encode_seconds,
+            "store": times.store_seconds,
+        },
+        "roots": roots,
+    })))
+}
+
+fn print_text(status: &proto::Status) -> anyhow::Result<()> {
+    let model = status.model.clone().unwrap_or_default();
+    let at_least = if status.state() == proto::State::Scanning { "at least " } else { "" };
+    output::line(format_args!("{}, resembled {}", state(status.state()), status.version))?;
+    output::line(format_args!("photos   {} searchable, in {} files", status.photos, status.files))?;
+    if status.pending > 0 {
+        output::line(format_args!("pending  {at_least}{}", status.pending))?;
+    }
+    if status.failed > 0 {
+        output::line(format_args!("failed   {} (`resemble failures` lists them)", status.failed))?;
+    }
+    output::line(format_args!("model    {}, {} numbers a photo", model.name, model.dimensions))?;
+    output::line(format_args!("runtime  {}", status.runtime))?;
+    output::line("")?;
+    print_roots(&status.roots)
+}

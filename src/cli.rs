@@ -1,0 +1,71 @@
+//! What the user typed. Nothing in here has an effect.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Watches photo folders and answers: which photos resemble this one?
+#[derive(Debug, Parser)]
+#[command(name = "resembled", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; without it, the daemon runs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+
+    /// Configuration file [default: $XDG_CONFIG_HOME/resembled/config.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "RESEMBLED_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+}
+
+/// Flags of the daemon.
+#[derive(Debug, Default, Args)]
+pub struct Run {
+    /// Folders to watch, besides those in the configuration
+    #[arg(value_name = "DIR")]
+    pub roots: Vec<PathBuf>,
+
+    /// Network: a name of `resembled models list`, or an ONNX file
+    #[arg(long, value_name = "NAME|PATH", env = "RESEMBLED_MODEL")]
+    pub model: Option<String>,
+
+    /// Unix socket to answer on [default: $XDG_RUNTIME_DIR/resembled/resembled.sock]
+    #[arg(long, value_name = "PATH", env = "RESEMBLED_SOCKET")]
+    pub socket: Option<PathBuf>,
+
+    /// Answer on TCP too; callers then need the token that the daemon writes to its data directory
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// Log filter: error, warn, info, debug, trace, or one a module (`resembled::watch=debug`)
+    #[arg(long, value_name = "FILTER", env = "RESEMBLED_LOG")]
+    pub log: Option<String>,
+}
+
+/// Commands that are not the daemon.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Networks: which there are, fetching one, checking files
+    #[command(subcommand)]
+    Models(Models),
+    /// Reads the configuration, says what is wrong with it, or what follows from it
+    CheckConfig,
+}
+
+/// `resembled models`
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// Lists the networks of the catalogue, and where their files are
+    List,
+    /// Downloads a network into the data directory, and checks it
+    Pull {
+        /// Name of the network
+        name: String,
+    },
+    /// Checks the files that are there against their digests
+    Verify,
+}

@@ -1,0 +1,105 @@
+//! Commands that are not the daemon: `check-config` and `models`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use resembled::cli::Models;
+use resembled::config::Config;
+use resembled::models::{Catalogue, ModelState, Verdict};
+
+/// Says what follows from the configuration. That it was read at all means that it is valid.
+pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let model = catalogue(config)?;
+    let chosen = match &config.model {
+        Some(name) => model.resolve(name.as_ref())?,
+        None => model.default_model()?.model,
+    };
+    writeln!(out, "the configuration is valid")?;
+    for root in &config.roots {
+        let note = if root.is_dir() { "" } else { "  (not there now)" };
+        writeln!(out, "folder   {}{note}", root.display())?;
+    }
+    writeln!(out, "model    {}", chosen.manifest.name)?;
+    writeln!(out, "store    {}", config.store.display())?;
+    writeln!(out, "socket   {}", config.socket.display())?;
+    if let Some(address) = config.listen {
+        writeln!(out, "TCP      {address}, token in {}", config.token.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists, fetches or checks networks.
+pub(crate) fn models(config: &Config, command: &Models) -> anyhow::Result<ExitCode> {
+    let catalogue = catalogue(config)?;
+    match command {
+        Models::List => list(&catalogue),
+        Models::Pull { name } => pull(config, &catalogue, name),
+        Models::Verify => verify(&catalogue),
+    }
+}
+
+fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
+    Ok(Catalogue::new(std::slice::from_ref(&config.manifest_dir), config.model_dirs.clone())?)
+}
+
+fn list(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for row in catalogue.list() {
+        let state = match row.state {
+            ModelState::BuiltIn => "built in".to_owned(),
+            ModelState::Installed(path) => path.display().to_string(),
+            ModelState::Pullable(bytes) => {
+                let size = indicatif::HumanBytes(bytes);
+                format!("not installed; `resembled models pull {}` downloads {size}", row.manifest.name)
+            }
+            ModelState::Missing => "not installed".to_owned(),
+        };
+        let manifest = &row.manifest;
+        writeln!(out, "{}: {} ({}, {} numbers a photo)", manifest.name, manifest.title, manifest.licence, manifest.dim)?;
+        writeln!(out, "    {state}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pull(config: &Config, catalogue: &Catalogue, name: &str) -> anyhow::Result<ExitCode> {
+    let bar = ProgressBar::new(0);
+    bar.set_style(
+        ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left")
+            .context("the progress bar's template")?,
+    );
+    bar.set_message(name.to_owned());
+    let path = catalogue.pull(name, &config.pull_dir, &mut |progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    })?;
+    bar.finish_and_clear();
+    writeln!(io::stdout().lock(), "{name} is in {}", path.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks every model file that is there. Fails where one of them is not what its manifest promises.
+fn verify(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let mut code = ExitCode::SUCCESS;
+    for row in catalogue.verify() {
+        let place = row.path.map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
+        let verdict = match row.verdict {
+            Verdict::Good => "good".to_owned(),
+            Verdict::Unpromised(digest) => format!("not compared: its manifest has no sha256; it is {digest}"),
+            Verdict::Wrong(difference) => {
+                code = ExitCode::FAILURE;
+                format!("WRONG: {difference}; delete it and get it again")
+            }
+            Verdict::Unreadable(error) => {
+                code = ExitCode::FAILURE;
+                format!("cannot be read: {error}")
+            }
+            _ => "not known".to_owned(),
+        };
+        writeln!(out, "{}: {verdict} ({place})", row.name)?;
+    }
+    Ok(code)
+}

@@ -1,0 +1,120 @@
+//! The configuration file, key by key. Every key has a default; a key that is not known is an error with its line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::encode::RuntimeChoice;
+
+/// `config.toml`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Folders to watch.
+    pub roots: Vec<PathBuf>,
+    /// Name or path of the network.
+    pub model: Option<String>,
+    /// More folders to search for model files.
+    pub model_dirs: Vec<PathBuf>,
+    /// Unix socket.
+    pub socket: Option<PathBuf>,
+    /// TCP address.
+    pub listen: Option<SocketAddr>,
+    /// Log filter.
+    pub log: Option<String>,
+    /// `[encoder]`
+    pub encoder: EncoderSection,
+    /// `[decode]`
+    pub decode: DecodeSection,
+    /// `[watch]`
+    pub watch: WatchSection,
+    /// `[ingest]`
+    pub ingest: IngestSection,
+}
+
+/// `[encoder]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderSection {
+    /// Which runtime.
+    pub runtime: RuntimeChoice,
+    /// Library of ONNX Runtime, before all other places.
+    pub onnxruntime_library: Option<PathBuf>,
+    /// Threads that encode. 0: one a core, 4 at the most.
+    pub threads: usize,
+}
+
+/// `[decode]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecodeSection {
+    /// Pixels of a photo at the most, in millions.
+    pub max_megapixels: u64,
+    /// Size of a file at the most, in MiB.
+    pub max_file_mib: u64,
+}
+
+impl Default for DecodeSection {
+    fn default() -> Self {
+        Self { max_megapixels: 250, max_file_mib: 256 }
+    }
+}
+
+impl DecodeSection {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        positive("decode.max_megapixels", self.max_megapixels)?;
+        positive("decode.max_file_mib", self.max_file_mib)
+    }
+}
+
+/// `[watch]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchSection {
+    /// Patterns in gitignore syntax that hold in every folder.
+    pub ignore: Vec<String>,
+    /// Looks into hidden folders too.
+    pub hidden: bool,
+}
+
+/// `[ingest]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IngestSection {
+    /// Threads that read and decode. 0: one a core.
+    pub threads: usize,
+    /// Days that the embeddings of a deleted photo are kept, for the case that it comes back.
+    pub keep_deleted_days: u32,
+}
+
+impl Default for IngestSection {
+    fn default() -> Self {
+        Self { threads: 0, keep_deleted_days: 30 }
+    }
+}
+
+impl IngestSection {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.threads > 256 {
+            let value = self.threads.to_string();
+            return Err(ConfigError::Value { key: "ingest.threads", value, problem: "at most 256; 0 takes one a core" });
+        }
+        Ok(())
+    }
+}
+
+fn positive(key: &'static str, value: u64) -> Result<(), ConfigError> {
+    if value == 0 {
+        return Err(ConfigError::Value { key, value: value.to_string(), problem: "must be at least 1" });
+    }
+    Ok(())
+}
+
+impl File {
+    /// Parses the text. The error names line and column.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}

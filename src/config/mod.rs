@@ -1,0 +1,173 @@
+//! What the user means: flags over environment over file over defaults, as absolute paths and durations, one
+//! part for each room.
+//!
+//! The environment and the home directory come in as arguments, so that every case is a plain unit test.
+
+mod dirs;
+mod file;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use self::dirs::Dirs;
+pub use self::file::{DecodeSection, EncoderSection, File, IngestSection, WatchSection};
+use crate::cli;
+use crate::encode::Candidate;
+
+/// Everything the daemon needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folders to watch, absolute.
+    pub roots: Vec<PathBuf>,
+    /// Name or path of the network; `None` for the best one that is there.
+    pub model: Option<String>,
+    /// Folders that are searched for model files, in this order.
+    pub model_dirs: Vec<PathBuf>,
+    /// Folder of the user's own manifests.
+    pub manifest_dir: PathBuf,
+    /// Folder that `models pull` writes to.
+    pub pull_dir: PathBuf,
+    /// The store.
+    pub store: PathBuf,
+    /// Unix socket.
+    pub socket: PathBuf,
+    /// TCP address, only on request.
+    pub listen: Option<SocketAddr>,
+    /// Where the bearer token of TCP is kept.
+    pub token: PathBuf,
+    /// Log filter.
+    pub log: String,
+    /// Candidates for the library of ONNX Runtime, in this order.
+    pub onnxruntime: Vec<Candidate>,
+    /// The other parts, as they stand in the file.
+    pub encoder: EncoderSection,
+    /// Limits of decoding.
+    pub decode: DecodeSection,
+    /// What is watched, and how.
+    pub watch: WatchSection,
+    /// How much indexing may take.
+    pub ingest: IngestSection,
+}
+
+/// What is wrong with the configuration. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// The file is not valid; the source names line and key.
+    #[error("the configuration {} is not valid", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+
+    /// Neither `HOME` nor the XDG variables say where data belongs.
+    #[error("HOME is not set, so there is no place for data: set HOME, or all of XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME and XDG_CACHE_HOME")]
+    NoHome,
+
+    /// A value that makes no sense.
+    #[error("{key} = {value}: {problem}")]
+    Value {
+        /// Where it stands.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+
+    /// A relative path cannot be made absolute.
+    #[error("the current directory cannot be found out, so a relative path has no meaning")]
+    CurrentDirectory(#[source] io::Error),
+}
+
+/// The environment, as far as the configuration asks for it.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+impl Config {
+    /// Puts flags, environment, file and defaults together.
+    pub fn load(flags: &cli::Run, file: Option<&Path>, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let dirs = Dirs::find(environment)?;
+        let (path, required) = match file {
+            Some(path) => (path.to_path_buf(), true),
+            None => (dirs.config.join("config.toml"), false),
+        };
+        let file = match fs::read_to_string(&path) {
+            Ok(text) => File::parse(&text)
+                .map_err(|source| ConfigError::Parse { path: path.clone(), source: Box::new(source) })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => File::default(),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Self::combine(flags, file, &base, &dirs, environment)
+    }
+
+    fn combine(
+        flags: &cli::Run,
+        file: File,
+        file_dir: &Path,
+        dirs: &Dirs,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        let here = std::env::current_dir().map_err(ConfigError::CurrentDirectory)?;
+        let in_file = |path: &Path| dirs.expand(path, file_dir);
+        let variable = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+
+        let mut roots: Vec<PathBuf> = flags.roots.iter().map(|root| here.join(root)).collect();
+        roots.extend(file.roots.iter().map(|root| in_file(root)));
+        let roots = roots.iter().map(|root| dirs::normalise(root)).collect();
+
+        let mut model_dirs: Vec<PathBuf> = variable("RESEMBLED_MODEL_DIR").map(|dir| here.join(dir)).into_iter().collect();
+        model_dirs.extend(file.model_dirs.iter().map(|dir| in_file(dir)));
+        let pull_dir = dirs.data.join("models");
+        model_dirs.push(pull_dir.clone());
+
+        let named = file.encoder.onnxruntime_library.iter().map(|path| in_file(path));
+        let mut onnxruntime: Vec<Candidate> =
+            named.chain(variable("ORT_DYLIB_PATH").map(|path| here.join(path))).map(Candidate::File).collect();
+        let executable = std::env::current_exe().ok();
+        let beside = executable.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+        onnxruntime.extend(beside.map(Candidate::Folder));
+        onnxruntime.push(Candidate::Folder(dirs.data.clone()));
+        onnxruntime.push(Candidate::System);
+
+        file.decode.check()?;
+        file.ingest.check()?;
+        Ok(Self {
+            roots,
+            model: flags.model.clone().filter(|model| !model.is_empty()).or(file.model),
+            model_dirs,
+            manifest_dir: dirs.config.join("models"),
+            pull_dir,
+            store: dirs.data.join("resembled.redb"),
+            socket: match (&flags.socket, &file.socket) {
+                (Some(path), _) => here.join(path),
+                (None, Some(path)) => in_file(path),
+                (None, None) => dirs.runtime.join("resembled.sock"),
+            },
+            listen: flags.listen.or(file.listen),
+            token: dirs.data.join("token"),
+            log: flags.log.clone().filter(|log| !log.is_empty()).or(file.log).unwrap_or_else(|| "info".to_owned()),
+            onnxruntime,
+            encoder: file.encoder,
+            decode: file.decode,
+            watch: file.watch,
+            ingest: file.ingest,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! The daemon: wiring only. This room knows all others, and no other knows it.
+//!
+//! [`run`] reads top to bottom as the start order: store, model, index, watch, then scan, bind, ready; and as the
+//! stop order: refuse calls, stop watching, finish and commit what is in hand, close the store.
+
+mod adapters;
+mod priority;
+mod roots;
+mod run;
+mod signals;
+mod supervisor;
+mod systemd;
+
+pub use self::run::{DaemonError, Reload, run};

@@ -1,0 +1,339 @@
+//! Start order, stop order, and what happens on SIGHUP in between.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::adapters::{Changes, KnownFiles};
+use super::roots::{self, Roots};
+use super::signals::Listener;
+use super::supervisor::{Supervisor, SupervisorError};
+use super::{priority, systemd};
+use crate::config::{Config, ConfigError};
+use crate::decode::{self, Limits};
+use crate::encode::{
+    CutError, EncodeError, EncoderPool, LoadEncoder, Network, OnnxEncoder, PoolOptions, Runtime, RuntimeError,
+};
+use crate::ingest::{self, Encoding, IngestError, Parts, Progress, Queue, Step, Workers};
+use crate::models::{Catalogue, Model, ModelError};
+use crate::photo::{Embedding, PhotoId};
+use crate::search::{Index, SearchError};
+use crate::serve::{self, Api, ServeError, Socket, SocketError, Token};
+use crate::store::{Committed, ModelRecord, Store, StoreError, Write, Writer, WriterHandle};
+use crate::watch::{WatchConfig, WatchError, Watcher};
+
+/// How long the rooms have to stop. systemd's own limit is 90 seconds.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How often photos are dropped whose files have been gone for long enough.
+const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
+
+/// Embeddings handed to the index at a time while it is loaded.
+const LOAD_BATCH: usize = 4096;
+
+/// Threads that encode, where the configuration does not say. One keeps up with three that decode camera files.
+const MAX_ENCODERS: usize = 4;
+
+/// Reads the configuration again.
+pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// No runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// No network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The network cannot be used.
+    #[error("the network cannot be used")]
+    Cut(#[from] CutError),
+    /// The network cannot be run.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The index.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// Watching.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// Indexing.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Serving.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Signals.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+    /// A room.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+}
+
+/// Runs the daemon until SIGTERM, SIGINT or a failure.
+pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
+    let begun = Instant::now();
+    let stop = CancellationToken::new();
+    let reloads = Arc::new(Notify::new());
+    let _signals = Listener::start(stop.clone(), Arc::clone(&reloads)).map_err(DaemonError::Signals)?;
+
+    // Taken before anything that lasts, so that a second daemon ends at once.
+    let store = Arc::new(Store::open(&config.store)?);
+    let socket = match Socket::from_systemd()? {
+        Some(socket) => socket,
+        None => Socket::bind(&config.socket)?,
+    };
+    let (model, runtime) = load_model(&config)?;
+    let network = Arc::new(Network::of(&model)?);
+    let manifest = Arc::clone(&model.manifest);
+    let record = store.ensure_model(model.digest, &manifest.name, manifest.dim, manifest.metric)?;
+    let digest = model.digest;
+    drop(model);
+    let index = Arc::new(load_index(&store, &record)?);
+
+    let mut supervisor = Supervisor::new(stop.clone());
+    let queue = Arc::new(Queue::default());
+    let progress = Arc::new(Progress::default());
+    let (writer_thread, writer) = start_writer(&store, &record, &index, &queue, &progress)?;
+    supervisor.start("the store", writer_thread.ended());
+    let (pool, encoder) = start_encoders(&config, &runtime, network)?;
+    supervisor.start("the encoder", pool.ended());
+    let limits = Limits {
+        max_bytes: config.decode.max_file_mib << 20,
+        max_pixels: config.decode.max_megapixels * 1_000_000,
+        ..Limits::default()
+    };
+    let encoding = Encoding { encoder, preprocessing: manifest.preprocessing.clone(), limits };
+
+    let settled = roots::settle(&store, &config.roots)?;
+    for dropped in &settled.dropped {
+        tracing::info!("{} is no longer configured and is forgotten", dropped.path.display());
+        writer.write(Write::RemoveRoot { root: dropped.id })?;
+    }
+    writer.flush().await?;
+    if settled.watched.is_empty() {
+        tracing::warn!("no folder is watched yet: add one with `resemble roots add DIR`");
+    }
+    let known = KnownFiles { store: Arc::clone(&store), index: Arc::clone(&index) };
+    let changes = Changes::new(Arc::clone(&queue), Arc::clone(&store));
+    let (watcher, watch) =
+        Watcher::start(watch_config(&config), settled.watched, Arc::new(known), Arc::new(changes))?;
+    supervisor.start("watching", watcher.run(stop.clone()));
+    let parts = Parts {
+        queue: Arc::clone(&queue),
+        store: Arc::clone(&store),
+        model: record.clone(),
+        writer: writer.clone(),
+        encoding: encoding.clone(),
+        progress: Arc::clone(&progress),
+    };
+    let workers = Workers::start(parts, threads_or_cores(config.ingest.threads), priority::lower)?;
+    supervisor.start("indexing", workers.ended());
+
+    let api = Arc::new(Api {
+        store,
+        model: record,
+        manifest,
+        digest,
+        runtime: runtime.to_string(),
+        index,
+        encoding,
+        watch,
+        queue: Arc::clone(&queue),
+        progress,
+        writer,
+        configured: Mutex::new(settled.configured),
+        stop: stop.clone(),
+    });
+    if let Some(path) = socket.path() {
+        tracing::info!("answering on {}", path.display());
+    }
+    supervisor.start("serving", serve::run_socket(Arc::clone(&api), socket));
+    if let Some(address) = config.listen {
+        let token = Token::load(&config.token).map_err(ServeError::from)?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
+        tracing::info!("answering on {address} for callers with the token in {}", config.token.display());
+        supervisor.start("serving TCP", serve::run_tcp(Arc::clone(&api), listener, token));
+    }
+    supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
+    supervisor.start("reloading", reload_on_request(Arc::clone(&api), reloads, reload, stop.clone()));
+    let keep_for = Duration::from_secs(u64::from(config.ingest.keep_deleted_days) * 86_400);
+    supervisor.start("purging", purge_now_and_then(Arc::clone(&api), keep_for, stop.clone()));
+    systemd::ready();
+    tracing::info!(photos = api.index.len(), "ready after {:.1?}", begun.elapsed());
+
+    let watched = supervisor.watch().await;
+    systemd::stopping();
+    tracing::info!("stopping");
+    // The workers finish the photo in hand; what waits is found again at the next start. With the last handles of
+    // the writer and the encoder, which the tasks hold, those two end.
+    queue.close();
+    drop(api);
+    let joined = supervisor.join(GRACE).await;
+    watched.and(joined).map_err(DaemonError::from)
+}
+
+/// Finds the network and what runs it, and says which they are.
+fn load_model(config: &Config) -> Result<(Model, Arc<Runtime>), DaemonError> {
+    let catalogue = Catalogue::new(std::slice::from_ref(&config.manifest_dir), config.model_dirs.clone())?;
+    let model = match &config.model {
+        Some(name) => catalogue.resolve(name.as_ref())?,
+        None => {
+            let default = catalogue.default_model()?;
+            if let Some(missing) = default.missing {
+                tracing::info!("{missing}");
+            }
+            default.model
+        }
+    };
+    let runtime = Runtime::start(config.encoder.runtime, &config.onnxruntime)?;
+    for passed_over in &runtime.passed_over {
+        tracing::warn!("{} is not used: {}", passed_over.library.display(), passed_over.reason);
+    }
+    tracing::info!("the network {} runs in {runtime}", model.manifest.name);
+    Ok((model, runtime))
+}
+
+/// Reads all embeddings of the network into memory.
+fn load_index(store: &Store, model: &ModelRecord) -> Result<Index, DaemonError> {
+    let index = Index::new(model.dim as usize);
+    let mut batch: Vec<(PhotoId, Vec<f32>)> = Vec::with_capacity(LOAD_BATCH);
+    let apply = |batch: &mut Vec<(PhotoId, Vec<f32>)>| -> Result<(), DaemonError> {
+        index.apply(batch.iter().map(|(photo, values)| (*photo, values.as_slice())), &[])?;
+        batch.clear();
+        Ok(())
+    };
+    store.read()?.each_embedding(model, |photo, values| -> Result<(), DaemonError> {
+        batch.push((photo, values.to_vec()));
+        if batch.len() == LOAD_BATCH { apply(&mut batch) } else { Ok(()) }
+    })?;
+    apply(&mut batch)?;
+    Ok(index)
+}
+
+/// Starts the store's writer. After each commit the index follows, and then the files are out of the works.
+fn start_writer(
+    store: &Arc<Store>,
+    model: &ModelRecord,
+    index: &Arc<Index>,
+    queue: &Arc<Queue>,
+    progress: &Arc<Progress>,
+) -> Result<(Writer, WriterHandle), StoreError> {
+    let (index, queue, progress) = (Arc::clone(index), Arc::clone(queue), Arc::clone(progress));
+    Writer::start(Arc::clone(store), model.clone(), move |writes: &[Write], committed: Committed, took| {
+        let added = committed.added.iter().map(|(photo, Embedding(values))| (*photo, values.as_slice()));
+        index.apply(added, &committed.removed).map_err(|error| StoreError::Follow(error.into()))?;
+        progress.spent(Step::Store, took);
+        ingest::committed(writes, &queue, &progress);
+        Ok(())
+    })
+}
+
+fn start_encoders(
+    config: &Config,
+    runtime: &Arc<Runtime>,
+    network: Arc<Network>,
+) -> Result<(EncoderPool, crate::encode::EncoderHandle), EncodeError> {
+    let threads = match config.encoder.threads {
+        0 => threads_or_cores(0).min(MAX_ENCODERS),
+        threads => threads,
+    };
+    let runtime = Arc::clone(runtime);
+    let load: LoadEncoder = Arc::new(move || Ok(Box::new(OnnxEncoder::new(&runtime, &network)?)));
+    let options =
+        PoolOptions { threads, queue_len: 2 * threads, query_queue_len: 64, enter_background: priority::lower };
+    EncoderPool::start(options, load)
+}
+
+fn watch_config(config: &Config) -> WatchConfig {
+    WatchConfig {
+        ignore: config.watch.ignore.clone(),
+        include_hidden: config.watch.hidden,
+        ..WatchConfig::new(decode::is_photo_name)
+    }
+}
+
+fn threads_or_cores(threads: usize) -> usize {
+    match threads {
+        0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    }
+}
+
+/// Reads the configuration again whenever SIGHUP asks for it. One that is not valid changes nothing.
+async fn reload_on_request(
+    api: Arc<Api>,
+    requests: Arc<Notify>,
+    reload: Reload,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = requests.notified() => {}
+        }
+        systemd::reloading();
+        match reload() {
+            Ok(config) => apply(&api, &config).await?,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the configuration stays as it was");
+            }
+        }
+        systemd::ready();
+    }
+}
+
+/// Applies what can change while the daemon runs: folders and ignore patterns.
+async fn apply(api: &Api, config: &Config) -> Result<(), DaemonError> {
+    let Roots { watched, configured, dropped } = roots::settle(&api.store, &config.roots)?;
+    for root in &dropped {
+        api.watch.remove_root(root.id);
+        api.writer.write(Write::RemoveRoot { root: root.id })?;
+    }
+    api.writer.flush().await?;
+    let present = api.watch.roots();
+    for root in watched {
+        if present.iter().all(|status| status.id != root.id) {
+            api.watch.add_root(root)?;
+        }
+    }
+    *api.configured.lock().unwrap_or_else(PoisonError::into_inner) = configured;
+    if let Err(error) = api.watch.reload_rules(&config.watch.ignore, config.watch.hidden) {
+        tracing::error!("the ignore patterns stay as they were: {error}");
+    }
+    tracing::info!("read the configuration again; folders and ignore patterns hold now, all else from the next start");
+    Ok(())
+}
+
+/// Drops photos whose files have been gone for `keep_for`, at the start and every few hours.
+async fn purge_now_and_then(
+    api: Arc<Api>,
+    keep_for: Duration,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    let mut ticks = tokio::time::interval(PURGE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let before = i64::try_from(since_1970.saturating_sub(keep_for).as_secs()).unwrap_or(0);
+        api.writer.write(Write::PurgeOrphans { before })?;
+    }
+}

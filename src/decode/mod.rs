@@ -1,0 +1,139 @@
+//! The decode room: a file's bytes in, an upright sRGB picture and what it tells about itself out.
+//!
+//! [`decode`] is a pure function, called on whichever thread the caller likes. It looks at the content, never
+//! at a name; it reads no other file; it holds no state.
+//!
+//! Invariant: no bytes bring the process down or make it allocate beyond [`Limits`]. Sizes are checked on the
+//! header before pixels are allocated, and a decoder's panic comes back as [`DecodeError::Crashed`].
+
+mod error;
+mod format;
+mod info;
+mod jpeg;
+mod orientation;
+mod pixels;
+mod raster;
+mod tags;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{DecodeError, FailureKind};
+pub use format::{Format, SNIFFED_BYTES, is_photo_name, sniff};
+pub use info::{PhotoInfo, Position, Taken};
+
+use crate::photo::Rgb;
+
+/// How large the picture is needed. Decoding may stop at a smaller size than the file holds, never below this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// The smallest acceptable short side in pixels. A photo that is smaller to begin with is not enlarged.
+    pub short_side: u32,
+}
+
+impl Need {
+    /// Asks for every pixel of the file.
+    pub fn full() -> Self {
+        Self { short_side: u32::MAX }
+    }
+
+    /// Asks for at least this short side.
+    pub fn short_side(pixels: u32) -> Self {
+        Self { short_side: pixels }
+    }
+}
+
+/// What one photo may cost. Every limit is checked before the cost arises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Length of the file. Default 1 GiB: RAWs and 16-bit scans have hundreds of MB.
+    pub max_bytes: u64,
+    /// Pixels of the full picture. Default 300 million: the largest phone sensors have 200.
+    pub max_pixels: u64,
+    /// Memory that decoding takes on top of the file's bytes, as far as the header tells. Default 384 MiB.
+    pub max_memory_bytes: u64,
+    /// Time for one photo. Kept by whoever can stop a decoder, which is the worker process. Default 20 s.
+    pub max_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 30,
+            max_pixels: 300_000_000,
+            max_memory_bytes: 384 << 20,
+            max_time: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Limits {
+    fn check_len(&self, len: usize) -> Result<(), DecodeError> {
+        if len as u64 > self.max_bytes {
+            return Err(DecodeError::TooManyBytes { len_bytes: len as u64, limit_bytes: self.max_bytes });
+        }
+        Ok(())
+    }
+
+    /// Checks the size that a header claims, where decoding takes `memory_bytes` in all.
+    fn check_size(
+        &self,
+        format: Format,
+        width: u32,
+        height: u32,
+        memory_bytes: u64,
+    ) -> Result<(), DecodeError> {
+        if width == 0 || height == 0 {
+            return Err(DecodeError::malformed(format, "its width or height is 0"));
+        }
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(DecodeError::TooManyPixels { width, height, limit: self.max_pixels });
+        }
+        if memory_bytes > self.max_memory_bytes {
+            let limit_bytes = self.max_memory_bytes;
+            return Err(DecodeError::TooMuchMemory { format, width, height, limit_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// A decoded photo.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// The upright picture, at least as large as needed; see [`PhotoInfo`] for the full size.
+    pub image: Rgb,
+    /// What the photo tells about itself.
+    pub info: PhotoInfo,
+}
+
+/// Decodes the bytes of one file.
+///
+/// # Errors
+/// Each [`DecodeError`] condemns this photo only, and will be the same for the same bytes.
+pub fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    limits.check_len(bytes.len())?;
+    let format = sniff(bytes).ok_or(DecodeError::NotAPhoto)?;
+    // The decoders share nothing with us but the bytes, so a panic leaves nothing half done behind.
+    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, need, limits)))
+        .unwrap_or_else(|panic| Err(DecodeError::Crashed { reason: panic_message(&*panic) }))
+}
+
+fn decode_as(format: Format, bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+    match format {
+        Format::Jpeg => jpeg::decode(bytes, need, limits),
+        Format::Png | Format::WebP | Format::Gif | Format::Bmp | Format::Tiff | Format::Ico => {
+            raster::decode(format, bytes, limits)
+        }
+        _ => Err(DecodeError::Unsupported { what: format!("{format} files are not decoded") }),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let message = panic.downcast_ref::<&str>().copied();
+    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}

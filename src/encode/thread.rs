@@ -1,0 +1,229 @@
+//! Photos from any thread in, embeddings back to whoever asked.
+//!
+//! Background threads share one queue, for photos that are indexed; when it is full, the sender waits. One more thread
+//! has a short queue of its own for queries, at normal priority, so that nobody who searches waits behind an import;
+//! when that is full, the query is refused. Each thread owns its encoder.
+//!
+//! Shutdown needs no flag: dropping the last [`EncoderHandle`] closes the queues, closed queues end the threads after
+//! what is in them.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::thread::{Builder, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{EncodeError, Encoder, Input};
+use crate::photo::Embedding;
+
+/// Makes an encoder, on the thread that will own it.
+pub type LoadEncoder = Arc<dyn Fn() -> Result<Box<dyn Encoder>, EncodeError> + Send + Sync>;
+
+/// How many threads, and how much may wait for them.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolOptions {
+    /// Background threads, at least 1.
+    pub threads: usize,
+    /// Photos that may wait for them; each is an [`Input`], some 600 kB at 224 pixels.
+    pub queue_len: usize,
+    /// Queries that may wait.
+    pub query_queue_len: usize,
+    /// Called first on each background thread: the place to lower its priority.
+    pub enter_background: fn(),
+}
+
+/// Owns the threads.
+#[derive(Debug)]
+pub struct EncoderPool {
+    threads: Vec<Option<JoinHandle<()>>>,
+    ended: mpsc::UnboundedReceiver<usize>,
+}
+
+/// Brings photos to the threads. Clones bring them to the same.
+#[derive(Clone, Debug)]
+pub struct EncoderHandle {
+    background: mpsc::Sender<Job>,
+    queries: mpsc::Sender<Job>,
+    dim: usize,
+    side: u32,
+}
+
+#[derive(Debug)]
+struct Job {
+    photo: Input,
+    reply: oneshot::Sender<Result<Embedding, EncodeError>>,
+}
+
+type Inbox = Arc<Mutex<mpsc::Receiver<Job>>>;
+
+/// Tells the pool which thread has ended, on return and on panic alike.
+struct Ending {
+    thread: usize,
+    ended: mpsc::UnboundedSender<usize>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // The pool may be gone before its threads; then nobody wants to know.
+        let _ = self.ended.send(self.thread);
+    }
+}
+
+impl EncoderPool {
+    /// Starts the threads and waits until each has its encoder; blocks for as long as that takes. The thread for
+    /// queries loads its own at the first query.
+    pub fn start(options: PoolOptions, load: LoadEncoder) -> Result<(Self, EncoderHandle), EncodeError> {
+        let (background, background_inbox) = mpsc::channel(options.queue_len.max(1));
+        let (queries, query_inbox) = mpsc::channel(options.query_queue_len.max(1));
+        let (ended_sender, ended) = mpsc::unbounded_channel();
+        let mut pool = Self { threads: Vec::new(), ended };
+        let (ready, loaded) = std_mpsc::channel();
+        let inbox: Inbox = Arc::new(Mutex::new(background_inbox));
+        for index in 0..options.threads.max(1) {
+            let (load, inbox, ready) = (Arc::clone(&load), Arc::clone(&inbox), ready.clone());
+            pool.spawn(format!("encoder-{index}"), &ended_sender, move || {
+                (options.enter_background)();
+                match load() {
+                    Ok(mut encoder) => {
+                        // If nobody listens, another thread failed and the queue is closed.
+                        let _ = ready.send(Ok((encoder.dim(), encoder.side())));
+                        drop(ready);
+                        serve(&inbox, |photo| embed_one(&mut *encoder, photo));
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            })?;
+        }
+        drop((ready, inbox));
+        let query_inbox: Inbox = Arc::new(Mutex::new(query_inbox));
+        pool.spawn("encoder-query".to_owned(), &ended_sender, move || {
+            let mut encoder = None;
+            serve(&query_inbox, |photo| {
+                let encoder = match &mut encoder {
+                    Some(encoder) => encoder,
+                    empty => empty.insert(load()?),
+                };
+                embed_one(&mut **encoder, photo)
+            });
+        })?;
+
+        match first_shape(&loaded, options.threads.max(1)) {
+            Ok((dim, side)) => Ok((pool, EncoderHandle { background, queries, dim, side })),
+            Err(error) => {
+                drop((background, queries));
+                for thread in pool.threads.into_iter().flatten() {
+                    // A panic has been reported by `error`.
+                    let _ = thread.join();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the pool keeps the handle, and `ended` joins it")]
+    fn spawn(
+        &mut self,
+        name: String,
+        ended: &mpsc::UnboundedSender<usize>,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), EncodeError> {
+        let ending = Ending { thread: self.threads.len(), ended: ended.clone() };
+        let thread = Builder::new().name(name).spawn(move || {
+            let _ending = ending;
+            run();
+        });
+        self.threads.push(Some(thread.map_err(EncodeError::Thread)?));
+        Ok(())
+    }
+
+    /// Waits for all threads to end, or for the first to panic.
+    pub async fn ended(mut self) -> Result<(), EncodeError> {
+        while let Some(thread) = self.ended.recv().await {
+            let Some(thread) = self.threads[thread].take() else { continue };
+            let name = thread.thread().name().unwrap_or("encoder").to_owned();
+            // It has sent its last word, so this does not block.
+            thread.join().map_err(|_| EncodeError::Panicked(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for every thread to load its encoder, and returns the shape of the first.
+fn first_shape(
+    loaded: &std_mpsc::Receiver<Result<(usize, u32), EncodeError>>,
+    threads: usize,
+) -> Result<(usize, u32), EncodeError> {
+    // A channel that closes before each thread has answered means that one has panicked.
+    let next = || loaded.recv().map_err(|_| EncodeError::Panicked("encoder".to_owned()))?;
+    let shape = next()?;
+    for _ in 1..threads {
+        next()?;
+    }
+    Ok(shape)
+}
+
+fn serve(inbox: &Inbox, mut embed: impl FnMut(Input) -> Result<Embedding, EncodeError>) {
+    while let Some(Job { photo, reply }) = next(inbox) {
+        // Whoever asked may have gone meanwhile.
+        if !reply.is_closed() {
+            let _ = reply.send(embed(photo));
+        }
+    }
+}
+
+/// One idle thread waits for the queue, the others wait for the lock.
+fn next(inbox: &Inbox) -> Option<Job> {
+    inbox.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+}
+
+fn embed_one(encoder: &mut dyn Encoder, photo: Input) -> Result<Embedding, EncodeError> {
+    let mut embeddings = encoder.embed(&[photo])?;
+    Ok(embeddings.pop().expect("an encoder gives one embedding a photo"))
+}
+
+impl EncoderHandle {
+    /// Numbers in one embedding.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Pixels a side of the photos.
+    pub fn side(&self) -> u32 {
+        self.side
+    }
+
+    /// Encodes a photo to be indexed. Waits where the queue is full; dropping the future takes the photo back.
+    pub async fn embed(&self, photo: Input) -> Result<Embedding, EncodeError> {
+        let (job, answer) = job(photo);
+        self.background.send(job).await.map_err(|_| EncodeError::Stopped)?;
+        answer.await.map_err(|_| EncodeError::Stopped)?
+    }
+
+    /// Encodes a photo to be indexed, for threads outside of the asynchronous runtime.
+    pub fn embed_blocking(&self, photo: Input) -> Result<Embedding, EncodeError> {
+        let (job, answer) = job(photo);
+        self.background.blocking_send(job).map_err(|_| EncodeError::Stopped)?;
+        answer.blocking_recv().map_err(|_| EncodeError::Stopped)?
+    }
+
+    /// Encodes a photo that somebody searches with. Refused as [`EncodeError::Busy`] where the queue is full;
+    /// dropping the future takes the photo back.
+    pub async fn embed_query(&self, photo: Input) -> Result<Embedding, EncodeError> {
+        let (job, answer) = job(photo);
+        self.queries.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EncodeError::Busy,
+            mpsc::error::TrySendError::Closed(_) => EncodeError::Stopped,
+        })?;
+        answer.await.map_err(|_| EncodeError::Stopped)?
+    }
+}
+
+fn job(photo: Input) -> (Job, oneshot::Receiver<Result<Embedding, EncodeError>>) {
+    let (reply, answer) = oneshot::channel();
+    (Job { photo, reply }, answer)
+}
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

@@ -1,0 +1,183 @@
+//! Ingest: changes in, committed photos out. This is where watching, decoding, encoding and storing meet.
+//!
+//! [`Queue`] takes the changes, live ones first. Each worker takes one, reads the file, and has it decoded,
+//! preprocessed and encoded, unless its content is known; the store's writer commits many at a time, and only
+//! then is the file out of the works.
+//!
+//! Invariant: a file is written down with the fingerprint under which its bytes were read, so a change that
+//! was missed for whatever reason shows as a difference at the next comparison.
+
+mod progress;
+mod queue;
+mod read;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+pub use self::progress::{Progress, Step};
+pub use self::queue::Queue;
+pub use self::read::{Contents, read};
+use self::worker::Worker;
+use crate::decode::{Limits, Need};
+use crate::encode::preprocess::{self, Input, PreprocessError, Preprocessing};
+use crate::encode::{EncodeError, EncoderHandle};
+use crate::photo::Rgb;
+use crate::store::{ModelRecord, Store, StoreError, Write, WriterHandle};
+
+/// How bytes become an embedding: the same for indexing and for queries.
+#[derive(Clone)]
+pub struct Encoding {
+    /// The network's threads.
+    pub encoder: EncoderHandle,
+    /// What the network wants to see.
+    pub preprocessing: Preprocessing,
+    /// What is too much.
+    pub limits: Limits,
+}
+
+impl Encoding {
+    /// Returns how large a decoded photo must be at least: twice the network's short side, so that the resize
+    /// still averages over four pixels and more and a scaled decode does not show.
+    pub fn need(&self) -> Need {
+        Need::short_side(self.preprocessing.needed_short_side())
+    }
+
+    /// Makes the network's input of an upright photo.
+    pub fn input(&self, image: &Rgb) -> Result<Input, PreprocessError> {
+        preprocess::preprocess(image, &self.preprocessing)
+    }
+}
+
+/// Why ingest had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// The network's thread has ended.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+
+    /// A thread could not be started.
+    #[error("cannot start a worker")]
+    Start(#[source] io::Error),
+
+    /// A worker panicked.
+    #[error("a worker panicked")]
+    Panicked,
+}
+
+/// The worker threads.
+pub struct Workers {
+    threads: Vec<JoinHandle<Result<(), IngestError>>>,
+    queue: Arc<Queue>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// What the workers share.
+pub struct Parts {
+    /// Where changes come from.
+    pub queue: Arc<Queue>,
+    /// What is known already.
+    pub store: Arc<Store>,
+    /// Whose embeddings count.
+    pub model: ModelRecord,
+    /// Where writes go.
+    pub writer: WriterHandle,
+    /// Bytes to embedding.
+    pub encoding: Encoding,
+    /// Counters.
+    pub progress: Arc<Progress>,
+}
+
+impl Workers {
+    /// Starts `count` threads; each calls `prepare` first, to lower its priority.
+    #[expect(clippy::disallowed_methods, reason = "the handles are kept, and `ended` joins them")]
+    pub fn start(parts: Parts, count: usize, prepare: fn()) -> Result<Self, IngestError> {
+        let (alive, ended) = oneshot::channel();
+        let alive = Arc::new(FirstEnd::new(alive));
+        let queue = Arc::clone(&parts.queue);
+        let worker = Worker {
+            queue: parts.queue,
+            store: parts.store,
+            model: parts.model,
+            writer: parts.writer,
+            encoding: parts.encoding,
+            progress: parts.progress,
+        };
+        let mut threads = Vec::with_capacity(count);
+        for number in 0..count {
+            let (worker, alive) = (worker.clone(), Arc::clone(&alive));
+            let thread = thread::Builder::new()
+                .name(format!("ingest-{number}"))
+                .spawn(move || {
+                    let _alive = AliveGuard(alive);
+                    prepare();
+                    worker.run()
+                })
+                .map_err(IngestError::Start)?;
+            threads.push(thread);
+        }
+        Ok(Self { threads, queue, ended })
+    }
+
+    /// Waits for the first worker to end, then for all, and returns the first error.
+    pub async fn ended(self) -> Result<(), IngestError> {
+        let _ = self.ended.await;
+        self.queue.close();
+        let mut first = Ok(());
+        for thread in self.threads {
+            // Each ends with its current photo now.
+            let joined = tokio::task::spawn_blocking(|| thread.join()).await;
+            let result = joined.map_err(|_| IngestError::Panicked)?.map_err(|_| IngestError::Panicked)?;
+            first = first.and(result);
+        }
+        first
+    }
+}
+
+/// Wakes `ended` when the first worker goes.
+struct FirstEnd(std::sync::Mutex<Option<oneshot::Sender<()>>>);
+
+impl FirstEnd {
+    fn new(sender: oneshot::Sender<()>) -> Self {
+        Self(std::sync::Mutex::new(Some(sender)))
+    }
+}
+
+/// Dropped on return and on panic alike.
+struct AliveGuard(Arc<FirstEnd>);
+
+impl Drop for AliveGuard {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    }
+}
+
+/// Ends the works on what was just committed; the writer's thread calls it after each commit.
+pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress) {
+    for write in writes {
+        match write {
+            Write::Encoded { file, photo, .. } => {
+                progress.add_files(1);
+                queue.release(photo.content);
+                queue.done(file);
+            }
+            Write::Known { file, .. } => {
+                progress.add_files(1);
+                queue.done(file);
+            }
+            Write::Moved { from, to, .. } => {
+                queue.done(from);
+                queue.done(to);
+            }
+            Write::Failed { file, .. } | Write::NotAPhoto { file, .. } | Write::Gone { file } => queue.done(file),
+            Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
+        }
+    }
+}

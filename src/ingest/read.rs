@@ -1,0 +1,107 @@
+//! Path -> bytes, without ever waiting for the wrong kind of file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::photo::Fingerprint;
+
+/// What reading a file came to.
+#[derive(Debug)]
+pub enum Contents {
+    /// The whole file, and what the disk said of it before and after.
+    Whole {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// The same before and after reading.
+        fingerprint: Fingerprint,
+    },
+    /// It changed while it was read. The change brings an event of its own.
+    Changing,
+    /// It is gone, or no regular file any more.
+    Vanished,
+    /// Larger than allowed; nothing was read.
+    TooLarge {
+        /// What the disk says.
+        fingerprint: Fingerprint,
+    },
+    /// The disk does not give it.
+    Unreadable {
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Reads a regular file of at most `max_bytes`. Opening does not block on a FIFO, follow a link, or keep a
+/// device awake: whatever is not a regular file is let go unread.
+pub fn read(path: &Path, max_bytes: u64) -> Contents {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).expect("open flags fit an int");
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => read_open(file, max_bytes),
+        Err(error) => of_error(error),
+    }
+}
+
+fn read_open(mut file: File, max_bytes: u64) -> Contents {
+    let before = match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Fingerprint::of(&metadata),
+        Ok(_) => return Contents::Vanished,
+        Err(error) => return of_error(error),
+    };
+    if before.len > max_bytes {
+        return Contents::TooLarge { fingerprint: before };
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(before.len).unwrap_or(0));
+    // One byte more than there should be: a file that grows is noticed without reading all of it.
+    if let Err(error) = (&mut file).take(before.len + 1).read_to_end(&mut bytes) {
+        return of_error(error);
+    }
+    match file.metadata() {
+        Ok(metadata) if Fingerprint::of(&metadata) == before && bytes.len() as u64 == before.len => {
+            Contents::Whole { bytes, fingerprint: before }
+        }
+        Ok(_) => Contents::Changing,
+        Err(error) => of_error(error),
+    }
+}
+
+fn of_error(error: io::Error) -> Contents {
+    let gone = [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO, rustix::io::Errno::NOTDIR];
+    let is_gone = error.kind() == io::ErrorKind::NotFound
+        || gone.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    if is_gone { Contents::Vanished } else { Contents::Unreadable { error } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_regular_file_is_read_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jpg");
+        fs::write(&path, b"bytes").unwrap();
+        let Contents::Whole { bytes, fingerprint } = read(&path, 5) else { panic!("not whole") };
+        assert_eq!((bytes.as_slice(), fingerprint.len), (&b"bytes"[..], 5));
+        assert!(matches!(read(&path, 4), Contents::TooLarge { .. }));
+    }
+
+    #[test]
+    fn fifos_sockets_devices_links_and_folders_are_let_go_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), rustix::fs::Mode::RUSR).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("link")).unwrap();
+        for path in [at("fifo"), at("socket"), at("link"), at("missing"), directory.path().into(), "/dev/zero".into()] {
+            assert!(matches!(read(&path, 100), Contents::Vanished), "{}", path.display());
+        }
+    }
+}

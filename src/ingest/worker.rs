@@ -1,0 +1,214 @@
+//! One worker: a change in, a write out. Each runs on a thread of its own, at background priority.
+//!
+//! A photo that cannot be indexed becomes a failure record, and the next one is taken. Only a store that cannot
+//! be read or written ends the worker, and with it the daemon.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::progress::{Progress, Step};
+use super::queue::{Claim, Queue, files};
+use super::read::{self, Contents};
+use super::{Encoding, IngestError};
+use crate::decode::{self, DecodeError};
+use crate::encode::EncodeError;
+use crate::photo::{ContentHash, FileId, Fingerprint};
+use crate::store::{FailureKind, FailureRecord, ModelRecord, PhotoRecord, Store, Write, WriterHandle};
+use crate::watch::{self, Change};
+
+/// What a worker needs.
+#[derive(Clone)]
+pub(super) struct Worker {
+    pub(super) queue: Arc<Queue>,
+    pub(super) store: Arc<Store>,
+    pub(super) model: ModelRecord,
+    pub(super) writer: WriterHandle,
+    pub(super) encoding: Encoding,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Worker {
+    /// Works until the queue is closed.
+    pub(super) fn run(&self) -> Result<(), IngestError> {
+        while let Some(change) = self.queue.take() {
+            self.handle(change)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&self, change: Change) -> Result<(), IngestError> {
+        let outcome = match &change {
+            Change::Gone { file } => Outcome::write(Write::Gone { file: file.clone() }),
+            Change::Moved { from, to, path, fingerprint } if self.store.read()?.file(from)?.is_some() => {
+                let is_there = path.symlink_metadata().is_ok_and(|now| watch::is_unchanged(fingerprint, &now));
+                if is_there {
+                    let (from, to) = (from.clone(), to.clone());
+                    Outcome::write(Write::Moved { from, to, fingerprint: *fingerprint })
+                } else {
+                    // What stands there by now has a change of its own on the way.
+                    Outcome::Nothing
+                }
+            }
+            Change::Moved { from, to, path, fingerprint } => {
+                // Not known there any more, so there is nothing to adopt, and nothing to do about `from`.
+                self.queue.done(from);
+                self.read(&change, to, path, fingerprint)?
+            }
+            Change::Read { file, path, fingerprint } => self.read(&change, file, path, fingerprint)?,
+        };
+        match outcome {
+            // The commit ends the works on it, see `super::committed`.
+            Outcome::Write(write) => self.writer.write(*write)?,
+            Outcome::Nothing => files(&change).for_each(|file| self.queue.done(file)),
+            // The content's release brings the change back; until then the file stays busy.
+            Outcome::Parked => {}
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        change: &Change,
+        file: &FileId,
+        path: &Path,
+        seen: &Fingerprint,
+    ) -> Result<Outcome, IngestError> {
+        let begun = Instant::now();
+        // On file systems that make inode numbers up at each mount, the watching room leaves them out.
+        let without_inode = |fingerprint| match seen.inode {
+            0 => Fingerprint { inode: 0, ..fingerprint },
+            _ => fingerprint,
+        };
+        let (bytes, fingerprint) = match read::read(path, self.encoding.limits.max_bytes) {
+            Contents::Whole { bytes, fingerprint } => (bytes, without_inode(fingerprint)),
+            Contents::Changing | Contents::Vanished => return Ok(Outcome::Nothing),
+            Contents::TooLarge { fingerprint } => {
+                let limit = self.encoding.limits.max_bytes >> 20;
+                let reason = format!("the file is larger than the limit of {limit} MiB (decode.max_file_mib)");
+                return Ok(Outcome::failed(file, without_inode(fingerprint), FailureKind::TooLarge, reason));
+            }
+            Contents::Unreadable { error } => {
+                let Ok(metadata) = path.symlink_metadata() else { return Ok(Outcome::Nothing) };
+                let reason = format!("the file cannot be read: {error}");
+                let fingerprint = without_inode(Fingerprint::of(&metadata));
+                return Ok(Outcome::failed(file, fingerprint, FailureKind::Unreadable, reason));
+            }
+        };
+        let content = ContentHash::of(&bytes);
+        self.progress.spent(Step::Read, begun.elapsed());
+        if self.is_encoded(content)? {
+            return Ok(Outcome::write(Write::Known { file: file.clone(), fingerprint, content }));
+        }
+        if self.queue.claim(content, change) == Claim::Parked {
+            return Ok(Outcome::Parked);
+        }
+        // Between the look above and the claim, the worker that had it may have committed it.
+        if self.is_encoded(content)? {
+            self.queue.release(content);
+            return Ok(Outcome::write(Write::Known { file: file.clone(), fingerprint, content }));
+        }
+        let outcome = self.encode(file, path, fingerprint, content, &bytes);
+        if !matches!(&outcome, Ok(Outcome::Write(write)) if matches!(**write, Write::Encoded { .. })) {
+            self.queue.release(content);
+        }
+        outcome
+    }
+
+    fn is_encoded(&self, content: ContentHash) -> Result<bool, IngestError> {
+        let reader = self.store.read()?;
+        match reader.photo_with(content)? {
+            Some(photo) => Ok(reader.has_embedding(&self.model, photo)?),
+            None => Ok(false),
+        }
+    }
+
+    fn encode(
+        &self,
+        file: &FileId,
+        path: &Path,
+        fingerprint: Fingerprint,
+        content: ContentHash,
+        bytes: &[u8],
+    ) -> Result<Outcome, IngestError> {
+        let begun = Instant::now();
+        let decoded = match decode::decode(bytes, self.encoding.need(), &self.encoding.limits) {
+            Ok(decoded) => decoded,
+            Err(error) => return Ok(refused(file, path, fingerprint, &error)),
+        };
+        self.progress.spent(Step::Decode, begun.elapsed());
+
+        let begun = Instant::now();
+        let input = match self.encoding.input(&decoded.image) {
+            Ok(input) => input,
+            Err(error) => {
+                return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
+            }
+        };
+        drop(decoded.image);
+        self.progress.spent(Step::Resize, begun.elapsed());
+
+        let begun = Instant::now();
+        let embedding = match self.encoding.encoder.embed_blocking(input) {
+            Ok(embedding) => embedding,
+            Err(error @ (EncodeError::Stopped | EncodeError::Panicked(_))) => return Err(error.into()),
+            Err(error) => {
+                return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
+            }
+        };
+        self.progress.spent(Step::Encode, begun.elapsed());
+        self.progress.add_encoded();
+        let photo = PhotoRecord { content, size_bytes: bytes.len() as u64, info: decoded.info };
+        Ok(Outcome::write(Write::Encoded { file: file.clone(), fingerprint, photo, embedding }))
+    }
+}
+
+/// What reading a file leads to.
+enum Outcome {
+    Write(Box<Write>),
+    Nothing,
+    Parked,
+}
+
+impl Outcome {
+    fn write(write: Write) -> Self {
+        Self::Write(Box::new(write))
+    }
+
+    fn failed(file: &FileId, fingerprint: Fingerprint, kind: FailureKind, reason: String) -> Self {
+        let at = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        let failure = FailureRecord { kind, reason, at, size_bytes: fingerprint.len };
+        Self::write(Write::Failed { file: file.clone(), fingerprint, failure })
+    }
+}
+
+/// A file that claims nothing by its name, and is no photo, is no failure either.
+fn refused(file: &FileId, path: &Path, fingerprint: Fingerprint, error: &DecodeError) -> Outcome {
+    let kind = match error.kind() {
+        decode::FailureKind::NotAPhoto if path.extension().is_none_or(OsStr::is_empty) => {
+            return Outcome::write(Write::NotAPhoto { file: file.clone(), fingerprint });
+        }
+        decode::FailureKind::NotAPhoto => FailureKind::NotAPhoto,
+        decode::FailureKind::Corrupt => FailureKind::Corrupt,
+        decode::FailureKind::Unsupported => FailureKind::Unsupported,
+        decode::FailureKind::TooLarge => FailureKind::TooLarge,
+        decode::FailureKind::TimedOut => FailureKind::TimedOut,
+        decode::FailureKind::Crashed => FailureKind::Internal,
+    };
+    Outcome::failed(file, fingerprint, kind, chain(error))
+}
+
+/// Prints an error with its causes, since the store keeps text.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,50 @@
+//! Where the log goes: to the journal under systemd, else to the standard error.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter does not parse.
+    #[error("the log filter `{filter}` is not valid: use error, warn, info, debug or trace, or one a module, as in `info,resembled::watch=debug`")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong.
+        source: tracing_subscriber::filter::ParseError,
+    },
+
+    /// There is one already.
+    #[error("the log cannot be started")]
+    Init(#[from] TryInitError),
+}
+
+/// Starts the log.
+pub fn start(filter: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::builder()
+        .parse(filter)
+        .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
+    let registry = tracing_subscriber::registry().with(filter);
+    if let Some(journal) = stderr_is_journal().then(tracing_journald::layer).and_then(Result::ok) {
+        registry.with(journal).try_init()?;
+    } else {
+        let is_terminal = io::stderr().is_terminal();
+        let lines = fmt::layer().with_writer(io::stderr).with_ansi(is_terminal).with_target(false);
+        registry.with(lines).try_init()?;
+    }
+    Ok(())
+}
+
+/// Whether the standard error is the journal's socket: `JOURNAL_STREAM` then holds its device and inode
+/// (systemd.exec(5)).
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    stream == format!("{}:{}", stderr.dev(), stderr.ino())
+}

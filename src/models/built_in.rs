@@ -1,0 +1,25 @@
+//! The models that every executable knows. Their folders are `models/<name>/`.
+
+/// A manifest in the executable, and the network itself where that is in it too.
+#[derive(Clone, Copy)]
+pub(super) struct BuiltIn {
+    /// Text of the manifest.
+    pub manifest: &'static str,
+    /// Bytes of the manifest's first source.
+    pub network: Option<&'static [u8]>,
+}
+
+/// The model of choice where its file is installed.
+pub(super) const PREFERRED: &str = "mobilenet_v2";
+
+/// The model that needs no file.
+pub(super) const FALLBACK: &str = "builtin";
+
+/// All of them, the preferred first.
+pub(super) const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn { manifest: include_str!("../../models/mobilenet_v2/manifest.toml"), network: None },
+    BuiltIn {
+        manifest: include_str!("../../models/builtin/manifest.toml"),
+        network: Some(include_bytes!("../../models/builtin/encoder.onnx")),
+    },
+];

@@ -1,0 +1,8 @@
+//! What `build.rs` made of `proto/`: messages, the three services, their clients. Documented there.
+
+#![allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated")]
+
+tonic::include_proto!("resembled.v1");
+
+/// The descriptors of all messages and services, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,175 @@
+//! Proto types and ours: the only place where they meet.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::collections::HashMap;
+
+use prost_types::Timestamp;
+use tonic::Status;
+
+use super::{Api, refuse};
+use crate::decode::Taken;
+use crate::models::Bands;
+use crate::photo::{ContentHash, FileId, Metric, PhotoId, RootId};
+use crate::proto;
+use crate::store::{FailureKind, FailureRecord, PhotoRecord, Reader, StoreError};
+use crate::watch::{RootState, RootStatus, Watching};
+
+/// Prefix of a photo's resource name.
+const PHOTOS: &str = "photos/";
+
+/// Prefix of a root's resource name.
+const ROOTS: &str = "roots/";
+
+pub(super) fn photo_name(content: ContentHash) -> String {
+    format!("{PHOTOS}{content}")
+}
+
+pub(super) fn root_name(root: RootId) -> String {
+    format!("{ROOTS}{}", root.0)
+}
+
+/// Reads `photos/{content}`.
+pub(super) fn parse_photo_name(field: &str, name: &str) -> Result<ContentHash, Status> {
+    name.strip_prefix(PHOTOS)
+        .and_then(|content| content.parse().ok())
+        .ok_or_else(|| refuse::field(field, "must be photos/ and 64 hexadecimal digits"))
+}
+
+/// Reads `roots/{number}`.
+pub(super) fn parse_root_name(field: &str, name: &str) -> Result<RootId, Status> {
+    name.strip_prefix(ROOTS)
+        .and_then(|number| number.parse().ok())
+        .map(RootId)
+        .ok_or_else(|| refuse::field(field, "must be roots/ and a number, as ListRoots gives it"))
+}
+
+/// Reads an absolute path.
+pub(super) fn parse_path(field: &str, bytes: &[u8]) -> Result<PathBuf, Status> {
+    let path = Path::new(OsStr::from_bytes(bytes));
+    if !path.is_absolute() {
+        return Err(refuse::field(field, "must be an absolute path: the daemon does not know your directory"));
+    }
+    if bytes.contains(&0) {
+        return Err(refuse::field(field, "a path holds no zero byte"));
+    }
+    Ok(path.to_path_buf())
+}
+
+/// Reads a metric; unspecified is the network's own.
+pub(super) fn parse_metric(value: i32, default: Metric) -> Result<Metric, Status> {
+    match proto::Metric::try_from(value) {
+        Ok(proto::Metric::Unspecified) => Ok(default),
+        Ok(proto::Metric::L2) => Ok(Metric::L2),
+        Ok(proto::Metric::Cosine) => Ok(Metric::Cosine),
+        Err(_) => Err(refuse::field("metric", format_args!("{value} is not a metric of this version"))),
+    }
+}
+
+pub(super) fn metric(metric: Metric) -> proto::Metric {
+    match metric {
+        Metric::L2 => proto::Metric::L2,
+        Metric::Cosine => proto::Metric::Cosine,
+    }
+}
+
+/// Names the band of a distance.
+pub(super) fn band(bands: Option<Bands>, distance: f32) -> proto::Band {
+    let Some(bands) = bands else { return proto::Band::Unspecified };
+    [
+        (bands.same, proto::Band::Same),
+        (bands.near, proto::Band::Near),
+        (bands.similar, proto::Band::Similar),
+        (bands.related, proto::Band::Related),
+    ]
+    .into_iter()
+    .find(|&(limit, _)| distance <= limit)
+    .map_or(proto::Band::Unspecified, |(_, band)| band)
+}
+
+/// The watched folders at one moment, for many files of one answer.
+pub(super) struct Roots(HashMap<RootId, RootStatus>);
+
+impl Roots {
+    pub(super) fn of(api: &Api) -> Self {
+        Self(api.watch.roots().into_iter().map(|root| (root.id, root)).collect())
+    }
+
+    /// Returns the absolute path and whether it can be reached. A root that is just being removed has neither.
+    pub(super) fn file(&self, file: &FileId) -> Option<proto::File> {
+        let root = self.0.get(&file.root)?;
+        let path = file.path.under(&root.path);
+        Some(proto::File { path: path.as_os_str().as_bytes().to_vec(), online: !matches!(root.state, RootState::Offline(_)) })
+    }
+}
+
+/// Puts a photo together. `None` where it is gone since the index was asked.
+pub(super) fn photo(reader: &Reader, roots: &Roots, id: PhotoId) -> Result<Option<proto::Photo>, StoreError> {
+    let Some(PhotoRecord { content, size_bytes, info }) = reader.photo(id)? else { return Ok(None) };
+    let mut files: Vec<_> = reader.files_of(id)?.iter().filter_map(|file| roots.file(file)).collect();
+    if files.is_empty() {
+        return Ok(None);
+    }
+    files.sort_by(|a, b| b.online.cmp(&a.online).then_with(|| a.path.cmp(&b.path)));
+    Ok(Some(proto::Photo {
+        name: photo_name(content),
+        files,
+        size_bytes,
+        width: info.width,
+        height: info.height,
+        media_type: info.format.media_type().to_owned(),
+        capture_time: info.taken.as_ref().map(capture_time),
+        capture_time_is_local: info.taken.as_ref().is_some_and(|taken| taken.offset_minutes.is_none()),
+        camera: info.camera.unwrap_or_default(),
+        lens: info.lens.unwrap_or_default(),
+        position: info
+            .position
+            .map(|position| proto::Position { latitude: position.latitude, longitude: position.longitude }),
+    }))
+}
+
+fn capture_time(taken: &Taken) -> Timestamp {
+    let offset = i64::from(taken.offset_minutes.unwrap_or(0)) * 60;
+    Timestamp { seconds: taken.local_seconds - offset, nanos: i32::try_from(taken.nanos).unwrap_or(0) }
+}
+
+/// Puts a failure together. `None` where its root is just being removed.
+pub(super) fn failure(roots: &Roots, file: &FileId, record: FailureRecord) -> Option<proto::Failure> {
+    Some(proto::Failure {
+        path: roots.file(file)?.path,
+        reason: record.reason,
+        kind: failure_kind(record.kind).into(),
+        failure_time: Some(Timestamp { seconds: record.at, nanos: 0 }),
+        size_bytes: record.size_bytes,
+    })
+}
+
+fn failure_kind(kind: FailureKind) -> proto::FailureKind {
+    match kind {
+        FailureKind::Corrupt => proto::FailureKind::Corrupt,
+        FailureKind::Unsupported => proto::FailureKind::Unsupported,
+        FailureKind::TooLarge => proto::FailureKind::TooLarge,
+        FailureKind::NotAPhoto => proto::FailureKind::NotAPhoto,
+        FailureKind::Unreadable => proto::FailureKind::Unreadable,
+        FailureKind::TimedOut => proto::FailureKind::TimedOut,
+        FailureKind::Internal => proto::FailureKind::Internal,
+    }
+}
+
+/// Puts a root together.
+pub(super) fn root(api: &Api, reader: &Reader, status: &RootStatus) -> Result<proto::Root, StoreError> {
+    let (state, detail) = match (&status.state, &status.watching) {
+        (RootState::Offline(reason), _) => (proto::RootState::Offline, reason.to_string()),
+        (_, Watching::Polling(reason)) => (proto::RootState::Polled, reason.to_string()),
+        (_, Watching::Inotify) => (proto::RootState::Online, String::new()),
+    };
+    Ok(proto::Root {
+        name: root_name(status.id),
+        path: status.path.as_os_str().as_bytes().to_vec(),
+        state: state.into(),
+        detail,
+        files: reader.counts(status.id)?.files,
+        configured: api.is_configured(status.id),
+    })
+}

@@ -1,0 +1,140 @@
+//! `DaemonService`: how far the daemon is, and what it may be told.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Api, convert, refuse};
+use crate::ingest::Step;
+use crate::proto;
+use crate::proto::daemon_service_server::DaemonService;
+use crate::store::StoreError;
+
+/// How often a watched status is looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The service.
+pub(super) struct Daemon {
+    api: Arc<Api>,
+}
+
+impl Daemon {
+    pub(super) fn new(api: Arc<Api>) -> Self {
+        Self { api }
+    }
+}
+
+async fn status(api: &Arc<Api>) -> Result<proto::Status, Status> {
+    let api = Arc::clone(api);
+    tokio::task::spawn_blocking(move || api.status())
+        .await
+        .map_err(|error| refuse::internal("the call failed", &error))?
+        .map_err(|error| refuse::internal("the store could not be read", &error))
+}
+
+impl Api {
+    /// Puts the status together.
+    pub fn status(&self) -> Result<proto::Status, StoreError> {
+        // In this order: what leaves one of them enters the next, so that nothing is overlooked.
+        let watching = *self.watch.activity().borrow();
+        let pending = self.queue.pending() + watching.settling;
+        let reader = self.store.read()?;
+        let total = reader.total()?;
+        let roots = self.watch.roots();
+        let roots = roots.iter().map(|root| convert::root(self, &reader, root)).collect::<Result<_, _>>()?;
+        let state = if self.stop.is_cancelled() {
+            proto::State::Stopping
+        } else if watching.busy_roots > 0 {
+            proto::State::Scanning
+        } else if pending > 0 {
+            proto::State::Indexing
+        } else {
+            proto::State::Idle
+        };
+        let seconds = |step| self.progress.time(step).as_secs_f64();
+        Ok(proto::Status {
+            state: state.into(),
+            photos: self.index.len() as u64,
+            files: total.files,
+            pending: pending as u64,
+            failed: total.failures,
+            files_indexed: self.progress.files_indexed(),
+            photos_encoded: self.progress.photos_encoded(),
+            model: Some(proto::Model {
+                name: self.model.name.clone(),
+                digest: self.digest.to_string(),
+                dimensions: self.model.dim,
+                default_metric: convert::metric(self.manifest.metric).into(),
+                input_pixels: self.encoding.preprocessing.crop,
+            }),
+            runtime: self.runtime.clone(),
+            roots,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            step_times: Some(proto::StepTimes {
+                read_seconds: seconds(Step::Read),
+                decode_seconds: seconds(Step::Decode),
+                resize_seconds: seconds(Step::Resize),
+                encode_seconds: seconds(Step::Encode),
+                store_seconds: seconds(Step::Store),
+            }),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl DaemonService for Daemon {
+    async fn get_status(
+        &self,
+        _request: Request<proto::GetStatusRequest>,
+    ) -> Result<Response<proto::Status>, Status> {
+        status(&self.api).await.map(Response::new)
+    }
+
+    type WatchStatusStream = Pin<Box<dyn Stream<Item = Result<proto::Status, Status>> + Send>>;
+
+    #[expect(clippy::disallowed_methods, reason = "ends with its client or with the daemon, whichever is first")]
+    async fn watch_status(
+        &self,
+        _request: Request<proto::WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
+        let (updates, stream) = tokio::sync::mpsc::channel(1);
+        let api = Arc::clone(&self.api);
+        tokio::spawn(async move {
+            let mut ticks = interval(TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut last = None;
+            loop {
+                tokio::select! {
+                    () = api.stop.cancelled() => break,
+                    () = updates.closed() => break,
+                    _ = ticks.tick() => {}
+                }
+                let next = status(&api).await;
+                let failed = next.is_err();
+                let is_news = next.as_ref().ok() != last.as_ref();
+                last = next.as_ref().ok().cloned();
+                if (is_news && updates.send(next).await.is_err()) || failed {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn rescan(&self, request: Request<proto::RescanRequest>) -> Result<Response<proto::RescanResponse>, Status> {
+        let name = request.into_inner().root;
+        let root = match name.as_str() {
+            "" => None,
+            name => Some(convert::parse_root_name("root", name)?),
+        };
+        if !self.api.watch.rescan(root) {
+            return Err(refuse::not_found("root", &name));
+        }
+        Ok(Response::new(proto::RescanResponse {}))
+    }
+}

@@ -1,0 +1,230 @@
+//! `LibraryService`: photos, failures and watched folders.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, Roots};
+use super::{Api, refuse};
+use crate::photo::{FileId, RelativePath, RootId};
+use crate::proto;
+use crate::proto::library_service_server::LibraryService;
+use crate::store::{StoreError, Write};
+use crate::watch::Root;
+
+/// Rows of a page where the request does not say.
+const DEFAULT_PAGE: i32 = 1_000;
+
+/// Rows of a page at the most.
+const MAX_PAGE: i32 = 10_000;
+
+/// The service.
+pub(super) struct Library {
+    api: Arc<Api>,
+    /// Held while a folder is added or removed: one at a time.
+    changing_roots: Mutex<()>,
+}
+
+impl Library {
+    pub(super) fn new(api: Arc<Api>) -> Self {
+        Self { api, changing_roots: Mutex::new(()) }
+    }
+
+    /// Runs what reads the store on a blocking thread.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Api) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let api = Arc::clone(&self.api);
+        tokio::task::spawn_blocking(move || work(&api))
+            .await
+            .map_err(|error| refuse::internal("the call failed", &error))?
+            .map_err(|error| refuse::internal("the store could not be read", &error))
+    }
+}
+
+/// Reads the size of a page.
+fn page_size(asked: i32) -> Result<usize, Status> {
+    match asked {
+        0 => Ok(DEFAULT_PAGE as usize),
+        1..=MAX_PAGE => Ok(asked as usize),
+        _ => Err(refuse::field("page_size", format_args!("must be from 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}"))),
+    }
+}
+
+/// The token of a failure's page: root and path of the last row, in hexadecimal since paths are bytes.
+fn failure_token(file: &FileId) -> String {
+    let path: String = file.path.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{path}", file.root.0)
+}
+
+fn parse_failure_token(token: &str) -> Option<FileId> {
+    let (root, path) = token.split_once('-')?;
+    let digits = path.as_bytes();
+    if !path.is_ascii() || digits.len() % 2 != 0 {
+        return None;
+    }
+    let bytes = (0..path.len()).step_by(2).map(|at| u8::from_str_radix(&path[at..at + 2], 16));
+    let bytes = bytes.collect::<Result<Vec<_>, _>>().ok()?;
+    Some(FileId { root: RootId(root.parse().ok()?), path: RelativePath::from_bytes(bytes) })
+}
+
+#[tonic::async_trait]
+impl LibraryService for Library {
+    async fn get_photo(&self, request: Request<proto::GetPhotoRequest>) -> Result<Response<proto::Photo>, Status> {
+        let name = request.into_inner().name;
+        let content = convert::parse_photo_name("name", &name)?;
+        let photo = self
+            .blocking(move |api| {
+                let reader = api.store.read()?;
+                match reader.photo_with(content)? {
+                    Some(photo) => convert::photo(&reader, &Roots::of(api), photo),
+                    None => Ok(None),
+                }
+            })
+            .await?;
+        photo.map(Response::new).ok_or_else(|| refuse::not_found("photo", &name))
+    }
+
+    async fn list_photos(
+        &self,
+        request: Request<proto::ListPhotosRequest>,
+    ) -> Result<Response<proto::ListPhotosResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(token.parse().map_err(|_| refuse::field("page_token", "not a token of ListPhotos"))?),
+        };
+        let response = self
+            .blocking(move |api| {
+                let reader = api.store.read()?;
+                let roots = Roots::of(api);
+                let index = api.index.snapshot();
+                let listed = reader.list_photos(after, size)?;
+                let next = if listed.len() == size { listed.last().map(|(_, content)| content.to_string()) } else { None };
+                let mut photos = Vec::with_capacity(listed.len());
+                for (id, _) in listed {
+                    if index.contains(id) {
+                        photos.extend(convert::photo(&reader, &roots, id)?);
+                    }
+                }
+                Ok(proto::ListPhotosResponse { photos, next_page_token: next.unwrap_or_default() })
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn list_failures(
+        &self,
+        request: Request<proto::ListFailuresRequest>,
+    ) -> Result<Response<proto::ListFailuresResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(
+                parse_failure_token(token)
+                    .ok_or_else(|| refuse::field("page_token", "not a token of ListFailures"))?,
+            ),
+        };
+        let response = self
+            .blocking(move |api| {
+                let listed = api.store.read()?.list_failures(after.as_ref(), size)?;
+                let next = if listed.len() == size { listed.last().map(|(file, _)| failure_token(file)) } else { None };
+                let roots = Roots::of(api);
+                let failures =
+                    listed.into_iter().filter_map(|(file, record)| convert::failure(&roots, &file, record)).collect();
+                Ok(proto::ListFailuresResponse { failures, next_page_token: next.unwrap_or_default() })
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn list_roots(
+        &self,
+        _request: Request<proto::ListRootsRequest>,
+    ) -> Result<Response<proto::ListRootsResponse>, Status> {
+        let roots = self
+            .blocking(|api| {
+                let reader = api.store.read()?;
+                api.watch.roots().iter().map(|root| convert::root(api, &reader, root)).collect()
+            })
+            .await?;
+        Ok(Response::new(proto::ListRootsResponse { roots }))
+    }
+
+    async fn add_root(&self, request: Request<proto::AddRootRequest>) -> Result<Response<proto::Root>, Status> {
+        let path = convert::parse_path("path", &request.into_inner().path)?;
+        let path = fs::canonicalize(&path)
+            .map_err(|error| refuse::field("path", format_args!("{}: {error}", path.display())))?;
+        if !path.is_dir() {
+            return Err(refuse::field("path", format_args!("{} is not a folder", path.display())));
+        }
+        if let Err(error) = fs::read_dir(&path) {
+            return Err(refuse::field("path", format_args!("{} cannot be read: {error}", path.display())));
+        }
+        let _changing = self.changing_roots.lock().await;
+        let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
+        if let Some(other) = self.api.watch.roots().into_iter().find(|root| overlaps(&root.path)) {
+            return Err(Status::already_exists(format!("{} is watched already", other.path.display())));
+        }
+        let root = self
+            .blocking(move |api| {
+                let id = api.store.add_root(&path, true)?;
+                if let Err(error) = api.watch.add_root(Root { id, path, volume: None }) {
+                    api.writer.write(Write::RemoveRoot { root: id })?;
+                    return Ok(Err(Status::failed_precondition(error.to_string())));
+                }
+                let reader = api.store.read()?;
+                let roots = api.watch.roots();
+                match roots.iter().find(|status| status.id == id) {
+                    Some(status) => convert::root(api, &reader, status).map(Ok),
+                    None => Ok(Err(Status::unavailable("the daemon is stopping"))),
+                }
+            })
+            .await??;
+        Ok(Response::new(root))
+    }
+
+    async fn remove_root(
+        &self,
+        request: Request<proto::RemoveRootRequest>,
+    ) -> Result<Response<proto::RemoveRootResponse>, Status> {
+        let name = request.into_inner().name;
+        let root = convert::parse_root_name("name", &name)?;
+        let _changing = self.changing_roots.lock().await;
+        if self.api.is_configured(root) {
+            return Err(Status::failed_precondition(
+                "the configuration or the command line names this folder: remove it there, and restart or reload",
+            ));
+        }
+        if !self.api.watch.remove_root(root) {
+            return Err(refuse::not_found("root", &name));
+        }
+        self.blocking(move |api| api.writer.write(Write::RemoveRoot { root })).await?;
+        self.api
+            .writer
+            .flush()
+            .await
+            .map_err(|error| refuse::internal("the store could not be written", &error))?;
+        Ok(Response::new(proto::RemoveRootResponse {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_token_is_read_back_and_anything_else_refused() {
+        let file = FileId { root: RootId(7), path: RelativePath::from_bytes(b"a/\xff\n.jpg".to_vec()) };
+        assert_eq!(parse_failure_token(&failure_token(&file)), Some(file));
+        for wrong in ["", "7", "x-00", "7-0", "7-zz", "7-é"] {
+            assert_eq!(parse_failure_token(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Serving: gRPC calls in, answers out, on a Unix socket and, only on request, on TCP with a token.
+//!
+//! [`Api`] is what every call may use; `search`, `library` and `daemon` are the three services, each a thin
+//! translation; `convert` is the only place where proto types and ours meet. Work that takes the processor or
+//! the disk runs on blocking threads, never on those that serve.
+//!
+//! Invariant: whatever a client sends is refused or answered; it never ends the daemon. Invariant: a call that
+//! was cancelled stops working at its next step.
+
+mod convert;
+mod daemon;
+mod library;
+mod limit;
+mod refuse;
+mod search;
+mod socket;
+mod token;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptorLayer;
+use tonic::transport::Server;
+
+pub use self::socket::{Socket, SocketError};
+pub use self::token::{Token, TokenError};
+use crate::ingest::{Encoding, Progress, Queue};
+use crate::models::Manifest;
+use crate::photo::{ModelDigest, RootId};
+use crate::proto;
+use crate::proto::daemon_service_server::DaemonServiceServer;
+use crate::proto::library_service_server::LibraryServiceServer;
+use crate::proto::search_service_server::SearchServiceServer;
+use crate::search::Index;
+use crate::store::{ModelRecord, Store, WriterHandle};
+use crate::watch::WatchHandle;
+
+/// The largest message that is taken: a picture and some words around it.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// Calls of one connection at a time; further ones wait.
+const CALLS_PER_CONNECTION: usize = 64;
+
+/// What every call may use.
+pub struct Api {
+    /// The truth.
+    pub store: Arc<Store>,
+    /// Whose embeddings count.
+    pub model: ModelRecord,
+    /// What is known of the network.
+    pub manifest: Arc<Manifest>,
+    /// What decides its embeddings.
+    pub digest: ModelDigest,
+    /// What runs it, and its version.
+    pub runtime: String,
+    /// The embeddings, ready to be searched.
+    pub index: Arc<Index>,
+    /// Bytes to embedding, for queries.
+    pub encoding: Encoding,
+    /// The watched folders.
+    pub watch: WatchHandle,
+    /// Changes that wait.
+    pub queue: Arc<Queue>,
+    /// Counters.
+    pub progress: Arc<Progress>,
+    /// Where roots are removed.
+    pub writer: WriterHandle,
+    /// Roots that cannot be removed by a call.
+    pub configured: Mutex<Vec<RootId>>,
+    /// Cancelled when the daemon stops; streams end then.
+    pub stop: CancellationToken,
+}
+
+impl Api {
+    /// Whether the configuration or the command line names the root.
+    fn is_configured(&self, root: RootId) -> bool {
+        self.configured.lock().unwrap_or_else(PoisonError::into_inner).contains(&root)
+    }
+}
+
+/// Why serving had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+
+    /// The token cannot be had.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+
+    /// The TCP address cannot be had.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// Serving failed.
+    #[error("serving failed")]
+    Transport(#[from] tonic::transport::Error),
+
+    /// The descriptors for reflection do not fit the library that serves them.
+    #[error("reflection cannot be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Answers calls on the socket until `stop`, then lets the calls in hand finish.
+pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError> {
+    let stop = api.stop.clone();
+    let routes = routes(&api).await?;
+    let (listener, _file) = socket.into_parts();
+    let incoming = UnixListenerStream::new(listener);
+    server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
+    Ok(())
+}
+
+/// Answers calls that carry the token on TCP until `stop`.
+pub async fn run_tcp(api: Arc<Api>, listener: TcpListener, token: Token) -> Result<(), ServeError> {
+    let stop = api.stop.clone();
+    let routes = routes(&api).await?;
+    server()
+        .layer(InterceptorLayer::new(move |request| token.check(request)))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+fn server() -> Server {
+    Server::builder().concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+}
+
+/// Puts the services together, health and both versions of reflection included.
+async fn routes(api: &Arc<Api>) -> Result<Routes, ServeError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let search = SearchServiceServer::new(search::Search::new(Arc::clone(api)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let library = LibraryServiceServer::new(library::Library::new(Arc::clone(api)));
+    let daemon = DaemonServiceServer::new(daemon::Daemon::new(Arc::clone(api)));
+    health.set_serving::<SearchServiceServer<search::Search>>().await;
+    health.set_serving::<LibraryServiceServer<library::Library>>().await;
+    health.set_serving::<DaemonServiceServer<daemon::Daemon>>().await;
+
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut routes = Routes::builder();
+    routes
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(search)
+        .add_service(library)
+        .add_service(daemon);
+    Ok(routes.routes())
+}

@@ -1,0 +1,33 @@
+//! Refusals: a status that says what to do, with details of `google.rpc`, and no internals.
+
+use std::fmt::Display;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// A field of the request is wrong.
+pub(super) fn field(name: &str, problem: impl Display) -> Status {
+    let problem = problem.to_string();
+    let details = ErrorDetails::with_bad_request_violation(name, &problem);
+    Status::with_error_details(Code::InvalidArgument, format!("{name}: {problem}"), details)
+}
+
+/// What the request names does not exist.
+pub(super) fn not_found(kind: &str, name: &str) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_resource_info(kind, name, "", "does not exist");
+    Status::with_error_details(Code::NotFound, format!("{kind} {name} does not exist"), details)
+}
+
+/// The daemon has too much to do.
+pub(super) fn busy(what: &str) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_retry_info(Some(std::time::Duration::from_millis(500)));
+    Status::with_error_details(Code::ResourceExhausted, format!("{what}; try again in a moment"), details)
+}
+
+/// Something of ours failed. The cause goes to the log, not to the caller.
+pub(super) fn internal(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(error, "{what}");
+    Status::internal(format!("{what}; the daemon's log says more"))
+}

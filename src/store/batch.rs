@@ -1,0 +1,359 @@
+//! A batch of writes, applied in one transaction.
+//!
+//! Invariant: after a commit, the photos with a file and an embedding are exactly those that the index was told of
+//! by [`Committed`]. A photo that leaves one file and enters another in the same batch is not mentioned at all.
+
+use std::collections::BTreeMap;
+
+use redb::{Durability, MultimapTable, ReadableMultimapTable, ReadableTable, Table, WriteTransaction};
+
+use super::record::{
+    FailureRecord, FileRecord, FileState, PhotoRecord, embedding_from_bytes, embedding_to_bytes, from_bytes,
+    to_bytes,
+};
+use super::schema::{
+    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META_NEXT_PHOTO, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
+};
+use super::{ModelRecord, Store, StoreError, next_number};
+use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
+
+/// One thing to write down.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A file with a content that was just encoded.
+    Encoded {
+        /// Where it is.
+        file: FileId,
+        /// What the disk said before it was read.
+        fingerprint: Fingerprint,
+        /// The content. Known ones keep their number.
+        photo: PhotoRecord,
+        /// What the network gave for it.
+        embedding: Embedding,
+    },
+    /// A file with a content that the store has an embedding of. Ignored where the content is unknown after all.
+    Known {
+        /// Where it is.
+        file: FileId,
+        /// What the disk said before it was read.
+        fingerprint: Fingerprint,
+        /// The content.
+        content: ContentHash,
+    },
+    /// A known file under another name. Ignored where it is unknown.
+    Moved {
+        /// Where it was.
+        from: FileId,
+        /// Where it is.
+        to: FileId,
+        /// What the disk says now.
+        fingerprint: Fingerprint,
+    },
+    /// A file that could not be indexed.
+    Failed {
+        /// Where it is.
+        file: FileId,
+        /// What the disk said before it was read.
+        fingerprint: Fingerprint,
+        /// Why.
+        failure: FailureRecord,
+    },
+    /// A file that is no photo and does not claim to be one.
+    NotAPhoto {
+        /// Where it is.
+        file: FileId,
+        /// What the disk said before it was read.
+        fingerprint: Fingerprint,
+    },
+    /// A file that is not there any more.
+    Gone {
+        /// Where it was.
+        file: FileId,
+    },
+    /// A folder that is not watched any more, with all its files.
+    RemoveRoot {
+        /// Its number.
+        root: RootId,
+    },
+    /// Drops the photos that have been without a file since before this second.
+    PurgeOrphans {
+        /// Seconds since 1970.
+        before: i64,
+    },
+}
+
+/// What a commit changed for the search.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Committed {
+    /// Photos that became searchable.
+    pub added: Vec<(PhotoId, Embedding)>,
+    /// Photos that are no longer searchable.
+    pub removed: Vec<PhotoId>,
+}
+
+impl Store {
+    /// Applies the writes in their order, in one transaction that is on the disk when this returns. `now` is in
+    /// seconds since 1970.
+    pub fn commit(&self, model: &ModelRecord, writes: &[Write], now: i64) -> Result<Committed, StoreError> {
+        let mut transaction = self.db.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        // Otherwise a kill makes the next start read the whole file.
+        transaction.set_quick_repair(true);
+        let committed = {
+            let mut batch = Batch::open(&transaction, model, now)?;
+            for write in writes {
+                batch.apply(write)?;
+            }
+            batch.finish()?
+        };
+        transaction.commit()?;
+        Ok(committed)
+    }
+}
+
+/// The open tables, and which photos the batch has touched.
+struct Batch<'txn> {
+    transaction: &'txn WriteTransaction,
+    model: &'txn ModelRecord,
+    now: i64,
+    files: Table<'txn, FileKey, &'static [u8]>,
+    failures: Table<'txn, FileKey, &'static [u8]>,
+    photos: Table<'txn, u64, &'static [u8]>,
+    contents: Table<'txn, [u8; 32], u64>,
+    orphans: Table<'txn, u64, i64>,
+    photo_files: MultimapTable<'txn, u64, FileKey>,
+    embeddings: Table<'txn, (u32, u64), &'static [u8]>,
+    inodes: MultimapTable<'txn, u64, FileKey>,
+    counts: Table<'txn, u32, (u64, u64)>,
+    /// Photos whose files or embeddings changed, and whether they were searchable before the batch.
+    touched: BTreeMap<PhotoId, bool>,
+}
+
+impl<'txn> Batch<'txn> {
+    fn open(transaction: &'txn WriteTransaction, model: &'txn ModelRecord, now: i64) -> Result<Self, StoreError> {
+        Ok(Self {
+            transaction,
+            model,
+            now,
+            files: transaction.open_table(FILES)?,
+            failures: transaction.open_table(FAILURES)?,
+            photos: transaction.open_table(PHOTOS)?,
+            contents: transaction.open_table(CONTENTS)?,
+            orphans: transaction.open_table(ORPHANS)?,
+            photo_files: transaction.open_multimap_table(PHOTO_FILES)?,
+            embeddings: transaction.open_table(EMBEDDINGS)?,
+            inodes: transaction.open_multimap_table(INODES)?,
+            counts: transaction.open_table(COUNTS)?,
+            touched: BTreeMap::new(),
+        })
+    }
+
+    fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
+        match write {
+            Write::Encoded { file, fingerprint, photo, embedding } => {
+                let id = self.put_photo(photo)?;
+                self.put_embedding(id, embedding)?;
+                self.put_file(file, *fingerprint, FileState::Photo(id))
+            }
+            Write::Known { file, fingerprint, content } => {
+                let known = self.contents.get(content.0)?.map(|row| PhotoId(row.value()));
+                known.map_or(Ok(()), |id| self.put_file(file, *fingerprint, FileState::Photo(id)))
+            }
+            Write::Moved { from, to, fingerprint } => match self.file(from)? {
+                Some(record) => {
+                    let failure = self.failures.get(key(from))?;
+                    let failure = failure.map(|row| from_bytes(row.value(), "a failure")).transpose()?;
+                    self.put_file(to, *fingerprint, record.state)?;
+                    if let Some(failure) = failure {
+                        self.put_failure(to, &failure)?;
+                    }
+                    self.remove_file(from)
+                }
+                None => Ok(()),
+            },
+            Write::Failed { file, fingerprint, failure } => {
+                self.put_file(file, *fingerprint, FileState::Failed)?;
+                self.put_failure(file, failure)
+            }
+            Write::NotAPhoto { file, fingerprint } => self.put_file(file, *fingerprint, FileState::NotAPhoto),
+            Write::Gone { file } => self.remove_file(file),
+            Write::RemoveRoot { root } => self.remove_root(*root),
+            Write::PurgeOrphans { before } => self.purge_orphans(*before),
+        }
+    }
+
+    fn file(&self, file: &FileId) -> Result<Option<FileRecord>, StoreError> {
+        self.files.get(key(file))?.map(|row| from_bytes(row.value(), "a file")).transpose()
+    }
+
+    /// Whether the root is still watched. A file can be in the works while its root is removed.
+    fn is_watched(&self, root: RootId) -> Result<bool, StoreError> {
+        Ok(self.transaction.open_table(ROOTS)?.get(root.0)?.is_some())
+    }
+
+    fn put_photo(&mut self, photo: &PhotoRecord) -> Result<PhotoId, StoreError> {
+        let known = self.contents.get(photo.content.0)?.map(|row| row.value());
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let id = next_number(self.transaction, META_NEXT_PHOTO)?;
+                self.contents.insert(photo.content.0, id)?;
+                // Until a file is written down for it, which may not happen when its root was just removed.
+                self.orphans.insert(id, self.now)?;
+                id
+            }
+        };
+        self.photos.insert(id, to_bytes(photo)?.as_slice())?;
+        Ok(PhotoId(id))
+    }
+
+    fn put_embedding(&mut self, photo: PhotoId, embedding: &Embedding) -> Result<(), StoreError> {
+        let expected = self.model.dim as usize;
+        if embedding.0.len() != expected {
+            return Err(StoreError::EmbeddingLength { found: embedding.0.len(), expected });
+        }
+        self.touch(photo)?;
+        self.embeddings.insert((self.model.id, photo.0), embedding_to_bytes(&embedding.0).as_slice())?;
+        Ok(())
+    }
+
+    fn put_file(&mut self, file: &FileId, fingerprint: Fingerprint, state: FileState) -> Result<(), StoreError> {
+        if !self.is_watched(file.root)? {
+            return Ok(());
+        }
+        let record = FileRecord { fingerprint, state };
+        let before = self.file(file)?;
+        if before.as_ref().map(|before| before.state) != Some(state) {
+            self.release(file, before.as_ref())?;
+            self.count(file.root, state, 1)?;
+            if let FileState::Photo(photo) = state {
+                self.touch(photo)?;
+                self.photo_files.insert(photo.0, key(file))?;
+                self.orphans.remove(photo.0)?;
+            }
+        }
+        if let Some(before) = before {
+            self.inodes.remove(before.fingerprint.inode, key(file))?;
+        }
+        self.inodes.insert(fingerprint.inode, key(file))?;
+        self.files.insert(key(file), to_bytes(&record)?.as_slice())?;
+        Ok(())
+    }
+
+    fn put_failure(&mut self, file: &FileId, failure: &FailureRecord) -> Result<(), StoreError> {
+        if self.is_watched(file.root)? {
+            self.failures.insert(key(file), to_bytes(failure)?.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn remove_file(&mut self, file: &FileId) -> Result<(), StoreError> {
+        let Some(record) = self.file(file)? else { return Ok(()) };
+        self.release(file, Some(&record))?;
+        self.inodes.remove(record.fingerprint.inode, key(file))?;
+        self.files.remove(key(file))?;
+        Ok(())
+    }
+
+    /// Undoes what the record's state had written down for the file beyond its own row.
+    fn release(&mut self, file: &FileId, record: Option<&FileRecord>) -> Result<(), StoreError> {
+        let state = record.map(|record| record.state);
+        match state {
+            Some(FileState::Photo(photo)) => {
+                self.touch(photo)?;
+                self.photo_files.remove(photo.0, key(file))?;
+                if self.photo_files.get(photo.0)?.is_empty() {
+                    self.orphans.insert(photo.0, self.now)?;
+                }
+            }
+            Some(FileState::Failed) => drop(self.failures.remove(key(file))?),
+            Some(FileState::NotAPhoto) | None => {}
+        }
+        state.map_or(Ok(()), |state| self.count(file.root, state, -1))
+    }
+
+    fn count(&mut self, root: RootId, state: FileState, by: i64) -> Result<(), StoreError> {
+        let (mut files, mut failures) = self.counts.get(root.0)?.map_or((0, 0), |row| row.value());
+        match state {
+            FileState::Photo(_) => files = files.saturating_add_signed(by),
+            FileState::Failed => failures = failures.saturating_add_signed(by),
+            FileState::NotAPhoto => return Ok(()),
+        }
+        self.counts.insert(root.0, (files, failures))?;
+        Ok(())
+    }
+
+    fn remove_root(&mut self, root: RootId) -> Result<(), StoreError> {
+        let mut files = Vec::new();
+        for row in self.files.range::<(u32, &[u8])>((root.0, &[][..])..(root.0 + 1, &[][..]))? {
+            let path = row?.0.value().1.to_vec();
+            files.push(FileId { root, path: RelativePath::from_bytes(path) });
+        }
+        for file in &files {
+            self.remove_file(file)?;
+        }
+        self.counts.remove(root.0)?;
+        self.transaction.open_table(ROOTS)?.remove(root.0)?;
+        Ok(())
+    }
+
+    fn purge_orphans(&mut self, before: i64) -> Result<(), StoreError> {
+        let mut purged = Vec::new();
+        for row in self.orphans.iter()? {
+            let (photo, since) = row?;
+            if since.value() < before {
+                purged.push(photo.value());
+            }
+        }
+        for &photo in &purged {
+            let record = self.photos.remove(photo)?.map(|row| from_bytes::<PhotoRecord>(row.value(), "a photo"));
+            if let Some(record) = record {
+                self.contents.remove(record?.content.0)?;
+            }
+            self.orphans.remove(photo)?;
+        }
+        if !purged.is_empty() {
+            // One pass over the keys for all models; purging is rare and orphans are few.
+            let purged: std::collections::HashSet<u64> = purged.into_iter().collect();
+            self.embeddings.retain(|(_, photo), _| !purged.contains(&photo))?;
+        }
+        Ok(())
+    }
+
+    /// Notes whether the photo is searchable, before the batch changes that.
+    fn touch(&mut self, photo: PhotoId) -> Result<(), StoreError> {
+        if !self.touched.contains_key(&photo) {
+            let searchable = self.is_searchable(photo)?;
+            self.touched.insert(photo, searchable);
+        }
+        Ok(())
+    }
+
+    fn is_searchable(&self, photo: PhotoId) -> Result<bool, StoreError> {
+        Ok(!self.photo_files.get(photo.0)?.is_empty()
+            && self.embeddings.get((self.model.id, photo.0))?.is_some())
+    }
+
+    /// Compares the touched photos with what they were.
+    fn finish(self) -> Result<Committed, StoreError> {
+        let mut committed = Committed::default();
+        for (&photo, &before) in &self.touched {
+            match (before, self.is_searchable(photo)?) {
+                (false, true) => {
+                    let mut values = Vec::new();
+                    if let Some(row) = self.embeddings.get((self.model.id, photo.0))? {
+                        embedding_from_bytes(row.value(), self.model.dim as usize, &mut values)?;
+                    }
+                    committed.added.push((photo, Embedding(values)));
+                }
+                (true, false) => committed.removed.push(photo),
+                _ => {}
+            }
+        }
+        Ok(committed)
+    }
+}
+
+fn key(file: &FileId) -> (u32, &[u8]) {
+    (file.root.0, file.path.as_bytes())
+}

@@ -1,0 +1,100 @@
+//! Errors of the store. All of them end the daemon or its start: over a store in an unknown state nothing is written.
+
+use std::path::PathBuf;
+
+/// What went wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A second daemon on the same data.
+    #[error("{} is in use: another resembled runs on this data directory. Stop it, or set XDG_DATA_HOME to another directory for this one", path.display())]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
+
+    /// The file cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The store's file.
+        path: PathBuf,
+        /// Why.
+        source: Box<redb::Error>,
+    },
+
+    /// The directory of the file cannot be made.
+    #[error("cannot create {}", path.display())]
+    CreateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// Written by a newer version.
+    #[error("{} has format {found}, this resembled knows formats up to {known}. Install the newer version again, or move the file away to index anew", path.display())]
+    Newer {
+        /// The store's file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The newest that this code knows.
+        known: u64,
+    },
+
+    /// Reading or writing failed.
+    #[error("the store could not be read or written")]
+    Database(#[from] Box<redb::Error>),
+
+    /// A row does not parse.
+    #[error("{what} in the store is damaged")]
+    Damaged {
+        /// The kind of row.
+        what: &'static str,
+        /// What the parser says.
+        source: postcard::Error,
+    },
+
+    /// An embedding is not as long as its network's are.
+    #[error("an embedding of {found} numbers where the network has {expected}")]
+    EmbeddingLength {
+        /// Numbers found.
+        found: usize,
+        /// Numbers expected.
+        expected: usize,
+    },
+
+    /// A commit is on the disk, but the search could not be told of it.
+    #[error("the search could not follow a commit")]
+    Follow(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    /// The writer has ended.
+    #[error("the store's writer has ended")]
+    WriterEnded,
+
+    /// The writer panicked.
+    #[error("the store's writer panicked")]
+    WriterPanicked,
+
+    /// The thread of the writer could not be started.
+    #[error("cannot start the store's writer")]
+    StartWriter(#[source] std::io::Error),
+}
+
+/// redb has one error type for each kind of call; all of them mean the same to us.
+macro_rules! from_redb {
+    ($($error:ty),+) => {
+        $(impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                Self::Database(Box::new(error.into()))
+            }
+        })+
+    };
+}
+
+from_redb!(
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);

@@ -1,0 +1,250 @@
+//! Reading: a consistent view of the last commit, for scans and for answers.
+//!
+//! Invariant: a reader never waits for the writer, and never sees half a batch.
+
+use std::ffi::{OsStr, OsString};
+use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
+
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+
+use super::StoreError;
+use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord, embedding_from_bytes, from_bytes};
+use super::schema::{
+    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
+};
+use super::ModelRecord;
+use crate::photo::{ContentHash, FileId, PhotoId, RelativePath, RootId};
+
+/// A view of the store.
+pub struct Reader {
+    transaction: ReadTransaction,
+}
+
+/// What the store knows in one directory, each sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Children {
+    /// Files known in it.
+    pub files: Vec<(OsString, FileRecord)>,
+    /// Sub-directories with known files somewhere below.
+    pub directories: Vec<OsString>,
+}
+
+/// How many rows there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Searchable files.
+    pub files: u64,
+    /// Files that could not be indexed.
+    pub failures: u64,
+}
+
+impl Reader {
+    pub(super) fn new(transaction: ReadTransaction) -> Self {
+        Self { transaction }
+    }
+
+    /// Returns the watched folders by number.
+    pub fn roots(&self) -> Result<Vec<(RootId, RootRecord)>, StoreError> {
+        let mut roots = Vec::new();
+        for row in self.transaction.open_table(ROOTS)?.iter()? {
+            let (id, record) = row?;
+            roots.push((RootId(id.value()), from_bytes(record.value(), "a root")?));
+        }
+        Ok(roots)
+    }
+
+    /// Returns what is known of a file.
+    pub fn file(&self, file: &FileId) -> Result<Option<FileRecord>, StoreError> {
+        let files = self.transaction.open_table(FILES)?;
+        let row = files.get((file.root.0, file.path.as_bytes()))?;
+        row.map(|row| from_bytes(row.value(), "a file")).transpose()
+    }
+
+    /// Returns what is known directly in a directory. The cost grows with what stands in it, not below it.
+    pub fn children(&self, root: RootId, directory: &RelativePath) -> Result<Children, StoreError> {
+        let mut prefix = directory.as_bytes().to_vec();
+        if !prefix.is_empty() {
+            prefix.push(b'/');
+        }
+        let files = self.transaction.open_table(FILES)?;
+        let mut children = Children::default();
+        let mut from = prefix.clone();
+        'seek: loop {
+            let end = (Bound::Included((root.0, from.as_slice())), Bound::Excluded((root.0 + 1, &[][..])));
+            for row in files.range::<(u32, &[u8])>(end)? {
+                let (key, record) = row?;
+                let Some(rest) = key.value().1.strip_prefix(prefix.as_slice()) else {
+                    break 'seek;
+                };
+                let Some(slash) = rest.iter().position(|&byte| byte == b'/') else {
+                    let record = from_bytes(record.value(), "a file")?;
+                    children.files.push((OsStr::from_bytes(rest).to_owned(), record));
+                    continue;
+                };
+                children.directories.push(OsStr::from_bytes(&rest[..slash]).to_owned());
+                // Past everything below this sub-directory: '0' follows '/'.
+                from = [&prefix, &rest[..slash], b"0"].concat();
+                continue 'seek;
+            }
+            break;
+        }
+        // The keys "a.d/.." come before "a/..", the name "a.d" after "a".
+        children.directories.sort();
+        Ok(children)
+    }
+
+    /// Returns the searchable files that were read from this inode, on whatever root.
+    pub fn same_inode(&self, inode: u64) -> Result<Vec<(FileId, FileRecord)>, StoreError> {
+        let files = self.transaction.open_table(FILES)?;
+        let mut same = Vec::new();
+        for row in self.transaction.open_multimap_table(INODES)?.get(inode)? {
+            let row = row?;
+            let (root, path) = row.value();
+            let Some(record) = files.get((root, path))? else { continue };
+            let record: FileRecord = from_bytes(record.value(), "a file")?;
+            if matches!(record.state, FileState::Photo(_)) {
+                let file = FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) };
+                same.push((file, record));
+            }
+        }
+        Ok(same)
+    }
+
+    /// Returns whether no searchable file is known in a root.
+    pub fn is_root_empty(&self, root: RootId) -> Result<bool, StoreError> {
+        Ok(self.counts(root)?.files == 0)
+    }
+
+    /// Returns how many rows a root has.
+    pub fn counts(&self, root: RootId) -> Result<Counts, StoreError> {
+        let counts = self.transaction.open_table(COUNTS)?;
+        let (files, failures) = counts.get(root.0)?.map_or((0, 0), |row| row.value());
+        Ok(Counts { files, failures })
+    }
+
+    /// Returns the rows of all roots together.
+    pub fn total(&self) -> Result<Counts, StoreError> {
+        let mut total = Counts::default();
+        for row in self.transaction.open_table(COUNTS)?.iter()? {
+            let (files, failures) = row?.1.value();
+            total.files += files;
+            total.failures += failures;
+        }
+        Ok(total)
+    }
+
+    /// Returns a photo.
+    pub fn photo(&self, photo: PhotoId) -> Result<Option<PhotoRecord>, StoreError> {
+        let photos = self.transaction.open_table(PHOTOS)?;
+        let row = photos.get(photo.0)?;
+        row.map(|row| from_bytes(row.value(), "a photo")).transpose()
+    }
+
+    /// Returns the photo with this content, orphans included.
+    pub fn photo_with(&self, content: ContentHash) -> Result<Option<PhotoId>, StoreError> {
+        let contents = self.transaction.open_table(CONTENTS)?;
+        Ok(contents.get(content.0)?.map(|row| PhotoId(row.value())))
+    }
+
+    /// Returns the files that hold a photo, by root and path.
+    pub fn files_of(&self, photo: PhotoId) -> Result<Vec<FileId>, StoreError> {
+        let mut files = Vec::new();
+        for row in self.transaction.open_multimap_table(PHOTO_FILES)?.get(photo.0)? {
+            let row = row?;
+            let (root, path) = row.value();
+            files.push(FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) });
+        }
+        Ok(files)
+    }
+
+    /// Returns whether the model has encoded the photo.
+    pub fn has_embedding(&self, model: &ModelRecord, photo: PhotoId) -> Result<bool, StoreError> {
+        Ok(self.transaction.open_table(EMBEDDINGS)?.get((model.id, photo.0))?.is_some())
+    }
+
+    /// Reads an embedding into `values`. False where the model has not encoded the photo.
+    pub fn embedding(
+        &self,
+        model: &ModelRecord,
+        photo: PhotoId,
+        values: &mut Vec<f32>,
+    ) -> Result<bool, StoreError> {
+        let embeddings = self.transaction.open_table(EMBEDDINGS)?;
+        let Some(row) = embeddings.get((model.id, photo.0))? else {
+            return Ok(false);
+        };
+        embedding_from_bytes(row.value(), model.dim as usize, values)?;
+        Ok(true)
+    }
+
+    /// Visits the embeddings of all photos that have a file, in the order of indexing. Stops at an error of `visit`.
+    pub fn each_embedding<E: From<StoreError>>(
+        &self,
+        model: &ModelRecord,
+        mut visit: impl FnMut(PhotoId, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let read = || -> Result<_, StoreError> {
+            let embeddings = self.transaction.open_table(EMBEDDINGS)?;
+            let orphans = self.transaction.open_table(ORPHANS)?;
+            Ok((embeddings.range((model.id, 0)..(model.id + 1, 0))?, orphans))
+        };
+        let (rows, orphans) = read()?;
+        let mut values = Vec::with_capacity(model.dim as usize);
+        for row in rows {
+            let (key, bytes) = row.map_err(StoreError::from)?;
+            let photo = PhotoId(key.value().1);
+            if orphans.get(photo.0).map_err(StoreError::from)?.is_none() {
+                embedding_from_bytes(bytes.value(), model.dim as usize, &mut values)?;
+                visit(photo, &values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns up to `limit` photos that have a file, by content hash, those after `after`.
+    pub fn list_photos(
+        &self,
+        after: Option<ContentHash>,
+        limit: usize,
+    ) -> Result<Vec<(PhotoId, ContentHash)>, StoreError> {
+        let contents = self.transaction.open_table(CONTENTS)?;
+        let orphans = self.transaction.open_table(ORPHANS)?;
+        let start = after.map_or(Bound::Unbounded, |hash| Bound::Excluded(hash.0));
+        let mut photos = Vec::new();
+        for row in contents.range::<[u8; 32]>((start, Bound::Unbounded))? {
+            if photos.len() == limit {
+                break;
+            }
+            let (content, photo) = row?;
+            if orphans.get(photo.value())?.is_none() {
+                photos.push((PhotoId(photo.value()), ContentHash(content.value())));
+            }
+        }
+        Ok(photos)
+    }
+
+    /// Returns up to `limit` failures by root and path, those after `after`.
+    pub fn list_failures(
+        &self,
+        after: Option<&FileId>,
+        limit: usize,
+    ) -> Result<Vec<(FileId, FailureRecord)>, StoreError> {
+        let failures = self.transaction.open_table(FAILURES)?;
+        let start =
+            after.map_or(Bound::Unbounded, |file| Bound::Excluded((file.root.0, file.path.as_bytes())));
+        let mut listed = Vec::new();
+        for row in failures.range::<(u32, &[u8])>((start, Bound::Unbounded))?.take(limit) {
+            let (key, record) = row?;
+            let (root, path) = key.value();
+            let file = FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) };
+            listed.push((file, from_bytes(record.value(), "a failure")?));
+        }
+        Ok(listed)
+    }
+
+    /// Returns how many photos no file holds any more.
+    pub fn orphan_count(&self) -> Result<u64, StoreError> {
+        Ok(self.transaction.open_table(ORPHANS)?.len()?)
+    }
+}

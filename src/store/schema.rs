@@ -1,0 +1,47 @@
+//! The tables of the one redb file, and the version of their layout.
+//!
+//! A row belongs to a file `(root, path)`, to a photo (one content), or to a model:
+//!
+//! ```text
+//! FILES       (root, path) -> FileRecord        fingerprint, and what became of it
+//! FAILURES    (root, path) -> FailureRecord     why a file could not be indexed
+//! PHOTO_FILES photo -> (root, path) ...         the files that hold a content; none: an orphan
+//! PHOTOS      photo -> PhotoRecord              content hash, size, what the photo says of itself
+//! CONTENTS    content hash -> photo
+//! ORPHANS     photo -> second it lost its last file; its embeddings wait there for its return
+//! EMBEDDINGS  (model, photo) -> f32 ...         little endian, as the network gave them
+//! MODELS      model digest -> ModelRecord
+//! ROOTS       root -> RootRecord
+//! INODES      inode -> (root, path) ...         to recognise a file that moved without reading it
+//! COUNTS      root -> (searchable files, failures)
+//! META        name -> number
+//! ```
+
+use redb::{MultimapTableDefinition, TableDefinition};
+
+/// The layout that this code reads and writes. Raised with each change of a table or a record; an older file
+/// is migrated, a newer one refused.
+pub(super) const SCHEMA_VERSION: u64 = 1;
+
+/// Key of a file: root number and relative path.
+pub(super) type FileKey = (u32, &'static [u8]);
+
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const ROOTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("roots");
+pub(super) const MODELS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("models");
+pub(super) const FILES: TableDefinition<'_, FileKey, &[u8]> = TableDefinition::new("files");
+pub(super) const FAILURES: TableDefinition<'_, FileKey, &[u8]> = TableDefinition::new("failures");
+pub(super) const PHOTOS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("photos");
+pub(super) const CONTENTS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("contents");
+pub(super) const ORPHANS: TableDefinition<'_, u64, i64> = TableDefinition::new("orphans");
+pub(super) const PHOTO_FILES: MultimapTableDefinition<'_, u64, FileKey> =
+    MultimapTableDefinition::new("photo_files");
+pub(super) const EMBEDDINGS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("embeddings");
+pub(super) const INODES: MultimapTableDefinition<'_, u64, FileKey> = MultimapTableDefinition::new("inodes");
+pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("counts");
+
+/// Keys of [`META`].
+pub(super) const META_SCHEMA: &str = "schema";
+pub(super) const META_NEXT_PHOTO: &str = "next_photo";
+pub(super) const META_NEXT_ROOT: &str = "next_root";
+pub(super) const META_NEXT_MODEL: &str = "next_model";

@@ -1,0 +1,141 @@
+//! The one thread that writes: [`Write`]s in, commits out, many photos a transaction.
+//!
+//! A commit happens when the batch is full or when its first write has waited long enough, so that a burst costs
+//! few syncs and a single new photo is searchable at once. `on_commit` then tells the index, on this thread,
+//! and before whoever waits in [`WriterHandle::flush`] goes on.
+//!
+//! Shutdown needs no flag: dropping the last handle closes the queue, the rest is committed, the thread ends.
+//! The queue is bounded; a full one makes the workers wait.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use tokio::sync::oneshot;
+
+use super::{Committed, ModelRecord, Store, StoreError, Write};
+
+/// Writes in one transaction at the most. 256 embeddings of 1280 numbers are 1.3 MB.
+const BATCH: usize = 256;
+
+/// How long the first write of a batch waits for company.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Writes that may wait; beyond that their senders do.
+const QUEUE: usize = 2 * BATCH;
+
+enum Message {
+    Write(Box<Write>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Sends writes to the thread.
+#[derive(Clone)]
+pub struct WriterHandle {
+    queue: Sender<Message>,
+}
+
+/// The thread.
+pub struct Writer {
+    thread: JoinHandle<Result<(), StoreError>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Writer {
+    /// Starts the thread. `on_commit` runs on it after each commit, with the writes, what they changed, and how long
+    /// that took. An error of it ends the thread.
+    #[expect(clippy::disallowed_methods, reason = "the handle is kept, and `ended` joins it")]
+    pub fn start(
+        store: Arc<Store>,
+        model: ModelRecord,
+        on_commit: impl FnMut(&[Write], Committed, Duration) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(Self, WriterHandle), StoreError> {
+        let (queue, inbox) = bounded(QUEUE);
+        let (alive, ended) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || {
+                // Dropped on return and on panic alike, which is what wakes `ended`.
+                let _alive: oneshot::Sender<()> = alive;
+                serve(&store, &model, &inbox, on_commit)
+            })
+            .map_err(StoreError::StartWriter)?;
+        Ok((Self { thread, ended }, WriterHandle { queue }))
+    }
+
+    /// Waits for the thread to end, and returns the error that ended it.
+    pub async fn ended(self) -> Result<(), StoreError> {
+        let _ = self.ended.await;
+        self.thread.join().map_err(|_| StoreError::WriterPanicked)?
+    }
+}
+
+impl WriterHandle {
+    /// Queues a write, and waits while the queue is full.
+    pub fn write(&self, write: Write) -> Result<(), StoreError> {
+        self.queue.send(Message::Write(Box::new(write))).map_err(|_| StoreError::WriterEnded)
+    }
+
+    /// Returns once all that was queued before is on the disk and in the index.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (done, committed) = oneshot::channel();
+        let queue = self.queue.clone();
+        tokio::task::spawn_blocking(move || queue.send(Message::Flush(done)))
+            .await
+            .map_err(|_| StoreError::WriterEnded)?
+            .map_err(|_| StoreError::WriterEnded)?;
+        committed.await.map_err(|_| StoreError::WriterEnded)
+    }
+}
+
+/// Collects and commits until the queue is closed.
+fn serve(
+    store: &Store,
+    model: &ModelRecord,
+    inbox: &Receiver<Message>,
+    mut on_commit: impl FnMut(&[Write], Committed, Duration) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    while let Ok(first) = inbox.recv() {
+        let (writes, flushes) = collect(first, inbox);
+        if !writes.is_empty() {
+            let begun = Instant::now();
+            let committed = store.commit(model, &writes, seconds_since_1970())?;
+            on_commit(&writes, committed, begun.elapsed())?;
+        }
+        for flush in flushes {
+            // Whoever waited may have given up.
+            let _ = flush.send(());
+        }
+    }
+    Ok(())
+}
+
+/// Collects a batch, until it is full, its time is over, somebody waits for it, or the queue is closed.
+fn collect(first: Message, inbox: &Receiver<Message>) -> (Vec<Write>, Vec<oneshot::Sender<()>>) {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut writes, mut flushes) = (Vec::new(), Vec::new());
+    let mut next = Ok(first);
+    loop {
+        match next {
+            Ok(Message::Write(write)) => writes.push(*write),
+            Ok(Message::Flush(done)) => {
+                flushes.push(done);
+                break;
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+        if writes.len() == BATCH {
+            break;
+        }
+        next = inbox.recv_deadline(deadline);
+    }
+    (writes, flushes)
+}
+
+fn seconds_since_1970() -> i64 {
+    // A clock before 1970 only lets orphans go earlier.
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
