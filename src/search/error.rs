@@ -23,6 +23,10 @@ pub enum SearchError {
     #[error("the query vector is not finite, or beyond all measure")]
     QueryNotFinite,
 
+    /// Of several examples, none is liked more than others are disliked.
+    #[error("the weights of the examples must add up to more than 0")]
+    NothingLiked,
+
     /// The full vectors could not be read.
     #[error("cannot read the full vectors")]
     Vectors(#[source] VectorsError),

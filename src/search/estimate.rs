@@ -6,7 +6,7 @@ use multiversion::multiversion;
 
 use super::basis::Basis;
 use super::kernels;
-use super::sketch::{Lead, Rest};
+use super::sketch::{LEAD, Lead, Rest, Sketch};
 use crate::photo::Metric;
 
 /// Share of the squared lengths involved that rounding may cost an `f32`, with room.
@@ -37,6 +37,11 @@ impl Target {
                 basis.sketch(&query.iter().map(|x| x * scale).collect::<Vec<f32>>())
             }
         };
+        Self::of(basis, sketch, metric)
+    }
+
+    /// Takes a photo's own sketch as the query.
+    pub fn of(basis: &Basis, sketch: Sketch, metric: Metric) -> Self {
         let (lead_kinship, kinship) = basis.kinship();
         let length = if sketch.lead.to_unit > 0.0 { 1.0 / sketch.lead.to_unit } else { 0.0 };
         Self {
@@ -79,6 +84,25 @@ impl Target {
         1.0 - (self.squared_length + length * length - squared) * 0.5 * (self.lead.to_unit * lead.to_unit)
     }
 
+    /// Writes, for each row, how far it is beyond `limit` at least, judged by the leading components: a row above 0 is
+    /// not within. In no unit.
+    pub fn beyond(&self, limit: f32, rows: &[Lead], out: &mut [f32]) {
+        match self.metric {
+            Metric::L2 => beyond_l2(self, limit, rows, out),
+            Metric::Cosine => beyond_cosine(self, limit, rows, out),
+        }
+    }
+
+    #[inline(always)]
+    fn beyond_one(&self, allowed: f32, row: &Lead) -> f32 {
+        let stepped =
+            self.lead.bias - self.lead.outside * self.lead.outside + row.bias - row.outside * row.outside;
+        let along = stepped - self.grain * lead_dot(&self.lead, row) as f32;
+        let rounding = ROUNDING * (self.lead.bias + row.bias);
+        let reach = (allowed.max(0.0) + rounding).sqrt() + self.lead.slack + row.slack;
+        along - reach * reach - rounding
+    }
+
     /// Returns whether the row may be within `limit` of the query, in the metric. Where it says no, it is not.
     #[inline]
     pub fn may_be_within(&self, limit: f32, lead: &Lead, rest: &Rest) -> bool {
@@ -105,7 +129,7 @@ impl Target {
 
     /// Returns the squared Euclidean distance that a limit in the metric stands for; `None` for all of them.
     #[inline(always)]
-    fn squared_limit(&self, limit: f32, lead: &Lead) -> Option<f32> {
+    pub fn squared_limit(&self, limit: f32, lead: &Lead) -> Option<f32> {
         match self.metric {
             Metric::L2 => limit.is_finite().then_some(limit * limit),
             Metric::Cosine if lead.to_unit == 0.0 || self.squared_length == 0.0 => None,
@@ -147,4 +171,30 @@ fn estimate_cosine(target: &Target, rows: &[Lead], out: &mut [f32]) {
             - target.lead_pull * row.outside;
         *out = target.as_cosine(row, squared);
     }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+fn beyond_l2(target: &Target, limit: f32, rows: &[Lead], out: &mut [f32]) {
+    for (row, out) in rows.iter().zip(out) {
+        *out = target.beyond_one(limit * limit, row);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+fn beyond_cosine(target: &Target, limit: f32, rows: &[Lead], out: &mut [f32]) {
+    for (row, out) in rows.iter().zip(out) {
+        *out = target.squared_limit(limit, row).map_or(0.0, |allowed| target.beyond_one(allowed, row));
+    }
+}
+
+/// Returns the squared distance of codes to a box of codes, in steps: 0 inside.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(super) fn squared_gap(codes: &[i8; LEAD], low: &[i8; LEAD], high: &[i8; LEAD]) -> i32 {
+    let mut sum = 0;
+    for place in 0..LEAD {
+        let (code, low, high) = (i16::from(codes[place]), i16::from(low[place]), i16::from(high[place]));
+        let gap = (low - code).max(code - high).max(0);
+        sum += i32::from(gap) * i32::from(gap);
+    }
+    sum
 }

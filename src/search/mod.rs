@@ -15,12 +15,16 @@
 
 mod basis;
 mod chunks;
+mod duplicates;
 mod error;
 mod estimate;
+mod examples;
 mod index;
 mod kernels;
 mod learning;
 mod nearest;
+mod pairs;
+mod photo_set;
 mod principal;
 mod probe;
 mod recall;
@@ -33,9 +37,13 @@ mod vectors;
 mod tests;
 
 pub use basis::Basis;
+pub use duplicates::Duplicates;
 pub use error::SearchError;
+pub use examples::{Example, combine};
 pub use index::{Index, Snapshot};
 pub use nearest::Neighbor;
+pub use pairs::Pair;
+pub use photo_set::PhotoSet;
 pub use recall::Recall;
 pub use scan::Options;
 pub use sketch::Sketch;

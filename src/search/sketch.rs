@@ -5,9 +5,9 @@
 //! kept in two parts: every row is judged by its [`Lead`], the better ones by the [`Rest`].
 
 /// Components that every row is judged by first.
-pub(super) const LEAD: usize = 32;
+pub(super) const LEAD: usize = 64;
 /// Components that only the better rows are judged by.
-pub(super) const REST: usize = 96;
+pub(super) const REST: usize = 64;
 /// All components of a sketch.
 pub(super) const COMPONENTS: usize = LEAD + REST;
 
@@ -86,7 +86,7 @@ mod tests {
             let [bias, outside, to_unit, slack, outside_all] = numbers.map(|n| n as f32);
             let sketch = Sketch {
                 lead: Lead { codes: std::array::from_fn(|i| codes[i]), bias, outside, to_unit, slack },
-                rest: Rest { codes: std::array::from_fn(|i| codes[32 + i]), outside: outside_all },
+                rest: Rest { codes: std::array::from_fn(|i| codes[LEAD + i]), outside: outside_all },
             };
             prop_assert_eq!(Sketch::from_bytes(&sketch.to_bytes()), Some(sketch));
         }

@@ -278,3 +278,27 @@ fn vectors_that_cannot_be_read_fail_the_query_and_nothing_else() {
     // A learning that failed leaves no journal behind to hold up the next one.
     assert!(sketched.learn(&never).unwrap().is_some());
 }
+
+#[test]
+fn all_pairs_within_a_distance_are_found_from_sketches() {
+    let photos = library(400, 140);
+    let (sketched, whole, _) = both(&photos, 140);
+    for metric in [Metric::L2, Metric::Cosine] {
+        // So that a photo has a handful of others within it.
+        let limit =
+            whole.snapshot().nearest(&photos[&PhotoId(9)], &Options::new(6, metric)).unwrap()[5].distance;
+        let expected = whole.snapshot().pairs_within(limit, metric, &never).unwrap();
+        let mut by_hand = Vec::new();
+        for (&first, a) in &photos {
+            let later = photos.range(first..).skip(1).map(|(&second, b)| (second, measured(a, b, metric)));
+            by_hand.extend(later.filter(|(_, d)| *d <= limit).map(|(second, distance)| Pair {
+                first,
+                second,
+                distance,
+            }));
+        }
+        assert!(by_hand.len() > 100 && by_hand.len() < 100_000, "{} pairs say little", by_hand.len());
+        assert_eq!(expected, by_hand);
+        assert_eq!(sketched.snapshot().pairs_within(limit, metric, &never).unwrap(), expected);
+    }
+}
