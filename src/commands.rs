@@ -58,7 +58,11 @@ fn list(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
             ModelState::Missing => "not installed".to_owned(),
         };
         let manifest = &row.manifest;
-        writeln!(out, "{}: {} ({}, {} numbers a photo)", manifest.name, manifest.title, manifest.licence, manifest.dim)?;
+        writeln!(
+            out,
+            "{}: {} ({}, {} numbers a photo)",
+            manifest.name, manifest.title, manifest.licence, manifest.dim
+        )?;
         writeln!(out, "    {state}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -88,7 +92,9 @@ fn verify(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
         let place = row.path.map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
         let verdict = match row.verdict {
             Verdict::Good => "good".to_owned(),
-            Verdict::Unpromised(digest) => format!("not compared: its manifest has no sha256; it is {digest}"),
+            Verdict::Unpromised(digest) => {
+                format!("not compared: its manifest has no sha256; it is {digest}")
+            }
             Verdict::Wrong(difference) => {
                 code = ExitCode::FAILURE;
                 format!("WRONG: {difference}; delete it and get it again")

@@ -12,7 +12,9 @@ use tracing_subscriber::{EnvFilter, fmt};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter does not parse.
-    #[error("the log filter `{filter}` is not valid: use error, warn, info, debug or trace, or one a module, as in `info,resembled::watch=debug`")]
+    #[error(
+        "the log filter `{filter}` is not valid: use error, warn, info, debug or trace, or one a module, as in `info,resembled::watch=debug`"
+    )]
     Filter {
         /// What was given.
         filter: String,

@@ -28,9 +28,8 @@ impl Dirs {
     /// Without `XDG_RUNTIME_DIR` (a shell without a login session) the socket goes into the state directory,
     /// which is as private and which the client finds in the same way.
     pub fn find(environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let absolute = |name: &str| {
-            environment(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute())
-        };
+        let absolute =
+            |name: &str| environment(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
         let home = absolute("HOME");
         let base = |name: &str, below_home: &str| {
             absolute(name)

@@ -99,7 +99,11 @@ impl IngestSection {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.threads > 256 {
             let value = self.threads.to_string();
-            return Err(ConfigError::Value { key: "ingest.threads", value, problem: "at most 256; 0 takes one a core" });
+            return Err(ConfigError::Value {
+                key: "ingest.threads",
+                value,
+                problem: "at most 256; 0 takes one a core",
+            });
         }
         Ok(())
     }

@@ -74,7 +74,9 @@ pub enum ConfigError {
     },
 
     /// Neither `HOME` nor the XDG variables say where data belongs.
-    #[error("HOME is not set, so there is no place for data: set HOME, or all of XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME and XDG_CACHE_HOME")]
+    #[error(
+        "HOME is not set, so there is no place for data: set HOME, or all of XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME and XDG_CACHE_HOME"
+    )]
     NoHome,
 
     /// A value that makes no sense.
@@ -98,7 +100,11 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Config {
     /// Puts flags, environment, file and defaults together.
-    pub fn load(flags: &cli::Run, file: Option<&Path>, environment: Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn load(
+        flags: &cli::Run,
+        file: Option<&Path>,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
         let dirs = Dirs::find(environment)?;
         let (path, required) = match file {
             Some(path) => (path.to_path_buf(), true),
@@ -129,14 +135,17 @@ impl Config {
         roots.extend(file.roots.iter().map(|root| in_file(root)));
         let roots = roots.iter().map(|root| dirs::normalise(root)).collect();
 
-        let mut model_dirs: Vec<PathBuf> = variable("RESEMBLED_MODEL_DIR").map(|dir| here.join(dir)).into_iter().collect();
+        let mut model_dirs: Vec<PathBuf> =
+            variable("RESEMBLED_MODEL_DIR").map(|dir| here.join(dir)).into_iter().collect();
         model_dirs.extend(file.model_dirs.iter().map(|dir| in_file(dir)));
         let pull_dir = dirs.data.join("models");
         model_dirs.push(pull_dir.clone());
 
         let named = file.encoder.onnxruntime_library.iter().map(|path| in_file(path));
-        let mut onnxruntime: Vec<Candidate> =
-            named.chain(variable("ORT_DYLIB_PATH").map(|path| here.join(path))).map(Candidate::File).collect();
+        let mut onnxruntime: Vec<Candidate> = named
+            .chain(variable("ORT_DYLIB_PATH").map(|path| here.join(path)))
+            .map(Candidate::File)
+            .collect();
         let executable = std::env::current_exe().ok();
         let beside = executable.as_deref().and_then(Path::parent).map(Path::to_path_buf);
         onnxruntime.extend(beside.map(Candidate::Folder));
@@ -159,7 +168,12 @@ impl Config {
             },
             listen: flags.listen.or(file.listen),
             token: dirs.data.join("token"),
-            log: flags.log.clone().filter(|log| !log.is_empty()).or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log: flags
+                .log
+                .clone()
+                .filter(|log| !log.is_empty())
+                .or(file.log)
+                .unwrap_or_else(|| "info".to_owned()),
             onnxruntime,
             encoder: file.encoder,
             decode: file.decode,

@@ -69,13 +69,15 @@ fn a_value_without_sense_is_refused() {
 
 #[test]
 fn a_named_file_that_is_missing_is_an_error() {
-    let missing = Config::load(&cli::Run::default(), Some(Path::new("/nowhere/c.toml")), &|_| Some("/h".into()));
+    let missing =
+        Config::load(&cli::Run::default(), Some(Path::new("/nowhere/c.toml")), &|_| Some("/h".into()));
     assert!(matches!(missing, Err(ConfigError::Read { .. })));
 }
 
 #[test]
 fn model_files_are_looked_for_where_the_environment_says_first() {
-    let config = load("model_dirs = [\"/m\"]", &cli::Run::default(), &[("RESEMBLED_MODEL_DIR", "/env")]).unwrap();
+    let config =
+        load("model_dirs = [\"/m\"]", &cli::Run::default(), &[("RESEMBLED_MODEL_DIR", "/env")]).unwrap();
     let expected = ["/env", "/m", "/home/u/.local/share/resembled/models"].map(PathBuf::from);
     assert_eq!(config.model_dirs, expected);
 }

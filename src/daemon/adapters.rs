@@ -34,7 +34,8 @@ impl KnownFiles {
 impl Known for KnownFiles {
     fn children(&self, root: RootId, dir: &RelativePath) -> Result<Children, KnownError> {
         let children = self.store.read()?.children(root, dir)?;
-        let files = children.files.iter().map(|(name, record)| (name.clone(), self.fingerprint(record))).collect();
+        let files =
+            children.files.iter().map(|(name, record)| (name.clone(), self.fingerprint(record))).collect();
         Ok(Children { files, directories: children.directories })
     }
 
@@ -42,14 +43,9 @@ impl Known for KnownFiles {
         Ok(self.store.read()?.file(file)?.map(|record| self.fingerprint(&record)))
     }
 
-    fn same_inode(&self, fingerprint: &Fingerprint) -> Result<Vec<FileId>, KnownError> {
-        let same = |known: &Fingerprint| {
-            (known.inode, known.len, known.modified_ns)
-                == (fingerprint.inode, fingerprint.len, fingerprint.modified_ns)
-        };
-        let files = self.store.read()?.same_inode(fingerprint.inode)?;
-        let files = files.into_iter().filter(|(_, record)| same(&self.fingerprint(record)));
-        Ok(files.map(|(file, _)| file).collect())
+    fn with_inode(&self, inode: u64) -> Result<Vec<(FileId, Fingerprint)>, KnownError> {
+        let files = self.store.read()?.same_inode(inode)?;
+        Ok(files.into_iter().map(|(file, record)| (file, self.fingerprint(&record))).collect())
     }
 
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError> {

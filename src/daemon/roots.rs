@@ -38,7 +38,8 @@ pub(super) fn settle(store: &Store, configured: &[PathBuf]) -> Result<Roots, Sto
         }
         let is_configured = configured.iter().any(|configured| real(configured) == path);
         let id = store.add_root(&path, false)?;
-        let volume = known.iter().find(|(known, _)| *known == id).and_then(|(_, record)| record.volume.clone());
+        let volume =
+            known.iter().find(|(known, _)| *known == id).and_then(|(_, record)| record.volume.clone());
         if is_configured {
             roots.configured.push(id);
         }

@@ -254,8 +254,12 @@ fn start_encoders(
     };
     let runtime = Arc::clone(runtime);
     let load: LoadEncoder = Arc::new(move || Ok(Box::new(OnnxEncoder::new(&runtime, &network)?)));
-    let options =
-        PoolOptions { threads, queue_len: 2 * threads, query_queue_len: 64, enter_background: priority::lower };
+    let options = PoolOptions {
+        threads,
+        queue_len: 2 * threads,
+        query_queue_len: 64,
+        enter_background: priority::lower,
+    };
     EncoderPool::start(options, load)
 }
 
@@ -316,7 +320,9 @@ async fn apply(api: &Api, config: &Config) -> Result<(), DaemonError> {
     if let Err(error) = api.watch.reload_rules(&config.watch.ignore, config.watch.hidden) {
         tracing::error!("the ignore patterns stay as they were: {error}");
     }
-    tracing::info!("read the configuration again; folders and ignore patterns hold now, all else from the next start");
+    tracing::info!(
+        "read the configuration again; folders and ignore patterns hold now, all else from the next start"
+    );
     Ok(())
 }
 

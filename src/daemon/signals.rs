@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
 use signal_hook::flag;
+use signal_hook::iterator::{Handle, Signals};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 

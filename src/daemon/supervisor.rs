@@ -71,6 +71,8 @@ impl Supervisor {
     /// Waits until `stop` is cancelled, or cancels it when a room ends before that. Returns the first failure.
     pub async fn watch(&mut self) -> Result<(), SupervisorError> {
         let first = tokio::select! {
+            // Rooms end as soon as they are asked to, which is not early.
+            biased;
             () = self.stop.cancelled() => return Ok(()),
             Some(ended) = self.tasks.join_next() => ended,
         };

@@ -176,7 +176,9 @@ pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress) {
                 queue.done(from);
                 queue.done(to);
             }
-            Write::Failed { file, .. } | Write::NotAPhoto { file, .. } | Write::Gone { file } => queue.done(file),
+            Write::Failed { file, .. } | Write::NotAPhoto { file, .. } | Write::Gone { file } => {
+                queue.done(file)
+            }
             Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
         }
     }

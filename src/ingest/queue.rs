@@ -240,7 +240,8 @@ mod tests {
         let queue = Queue::default();
         std::thread::scope(|scope| {
             let taker = scope.spawn(|| queue.take());
-            let pusher = scope.spawn(|| (0..=BACKLOG).all(|number| queue.push_backlog(gone(&number.to_string()))));
+            let pusher =
+                scope.spawn(|| (0..=BACKLOG).all(|number| queue.push_backlog(gone(&number.to_string()))));
             taker.join().unwrap();
             queue.close();
             // One was taken, so that the last push may or may not have found room before the close.

@@ -100,7 +100,9 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), rustix::fs::Mode::RUSR).unwrap();
         let _socket = UnixListener::bind(at("socket")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", at("link")).unwrap();
-        for path in [at("fifo"), at("socket"), at("link"), at("missing"), directory.path().into(), "/dev/zero".into()] {
+        for path in
+            [at("fifo"), at("socket"), at("link"), at("missing"), directory.path().into(), "/dev/zero".into()]
+        {
             assert!(matches!(read(&path, 100), Contents::Vanished), "{}", path.display());
         }
     }

@@ -42,7 +42,8 @@ impl Worker {
         let outcome = match &change {
             Change::Gone { file } => Outcome::write(Write::Gone { file: file.clone() }),
             Change::Moved { from, to, path, fingerprint } if self.store.read()?.file(from)?.is_some() => {
-                let is_there = path.symlink_metadata().is_ok_and(|now| watch::is_unchanged(fingerprint, &now));
+                let is_there =
+                    path.symlink_metadata().is_ok_and(|now| watch::is_unchanged(fingerprint, &now));
                 if is_there {
                     let (from, to) = (from.clone(), to.clone());
                     Outcome::write(Write::Moved { from, to, fingerprint: *fingerprint })
@@ -86,7 +87,8 @@ impl Worker {
             Contents::Changing | Contents::Vanished => return Ok(Outcome::Nothing),
             Contents::TooLarge { fingerprint } => {
                 let limit = self.encoding.limits.max_bytes >> 20;
-                let reason = format!("the file is larger than the limit of {limit} MiB (decode.max_file_mib)");
+                let reason =
+                    format!("the file is larger than the limit of {limit} MiB (decode.max_file_mib)");
                 return Ok(Outcome::failed(file, without_inode(fingerprint), FailureKind::TooLarge, reason));
             }
             Contents::Unreadable { error } => {

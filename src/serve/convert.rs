@@ -1,9 +1,9 @@
 //! Proto types and ours: the only place where they meet.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::ffi::OsStr;
-use std::collections::HashMap;
 
 use prost_types::Timestamp;
 use tonic::Status;
@@ -49,7 +49,10 @@ pub(super) fn parse_root_name(field: &str, name: &str) -> Result<RootId, Status>
 pub(super) fn parse_path(field: &str, bytes: &[u8]) -> Result<PathBuf, Status> {
     let path = Path::new(OsStr::from_bytes(bytes));
     if !path.is_absolute() {
-        return Err(refuse::field(field, "must be an absolute path: the daemon does not know your directory"));
+        return Err(refuse::field(
+            field,
+            "must be an absolute path: the daemon does not know your directory",
+        ));
     }
     if bytes.contains(&0) {
         return Err(refuse::field(field, "a path holds no zero byte"));
@@ -100,7 +103,10 @@ impl Roots {
     pub(super) fn file(&self, file: &FileId) -> Option<proto::File> {
         let root = self.0.get(&file.root)?;
         let path = file.path.under(&root.path);
-        Some(proto::File { path: path.as_os_str().as_bytes().to_vec(), online: !matches!(root.state, RootState::Offline(_)) })
+        Some(proto::File {
+            path: path.as_os_str().as_bytes().to_vec(),
+            online: !matches!(root.state, RootState::Offline(_)),
+        })
     }
 }
 

@@ -97,7 +97,10 @@ impl DaemonService for Daemon {
 
     type WatchStatusStream = Pin<Box<dyn Stream<Item = Result<proto::Status, Status>> + Send>>;
 
-    #[expect(clippy::disallowed_methods, reason = "ends with its client or with the daemon, whichever is first")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends with its client or with the daemon, whichever is first"
+    )]
     async fn watch_status(
         &self,
         _request: Request<proto::WatchStatusRequest>,
@@ -126,7 +129,10 @@ impl DaemonService for Daemon {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
-    async fn rescan(&self, request: Request<proto::RescanRequest>) -> Result<Response<proto::RescanResponse>, Status> {
+    async fn rescan(
+        &self,
+        request: Request<proto::RescanRequest>,
+    ) -> Result<Response<proto::RescanResponse>, Status> {
         let name = request.into_inner().root;
         let root = match name.as_str() {
             "" => None,

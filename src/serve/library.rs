@@ -51,7 +51,10 @@ fn page_size(asked: i32) -> Result<usize, Status> {
     match asked {
         0 => Ok(DEFAULT_PAGE as usize),
         1..=MAX_PAGE => Ok(asked as usize),
-        _ => Err(refuse::field("page_size", format_args!("must be from 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}"))),
+        _ => Err(refuse::field(
+            "page_size",
+            format_args!("must be from 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}"),
+        )),
     }
 }
 
@@ -74,7 +77,10 @@ fn parse_failure_token(token: &str) -> Option<FileId> {
 
 #[tonic::async_trait]
 impl LibraryService for Library {
-    async fn get_photo(&self, request: Request<proto::GetPhotoRequest>) -> Result<Response<proto::Photo>, Status> {
+    async fn get_photo(
+        &self,
+        request: Request<proto::GetPhotoRequest>,
+    ) -> Result<Response<proto::Photo>, Status> {
         let name = request.into_inner().name;
         let content = convert::parse_photo_name("name", &name)?;
         let photo = self
@@ -97,7 +103,9 @@ impl LibraryService for Library {
         let size = page_size(request.page_size)?;
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(token.parse().map_err(|_| refuse::field("page_token", "not a token of ListPhotos"))?),
+            token => {
+                Some(token.parse().map_err(|_| refuse::field("page_token", "not a token of ListPhotos"))?)
+            }
         };
         let response = self
             .blocking(move |api| {
@@ -105,7 +113,11 @@ impl LibraryService for Library {
                 let roots = Roots::of(api);
                 let index = api.index.snapshot();
                 let listed = reader.list_photos(after, size)?;
-                let next = if listed.len() == size { listed.last().map(|(_, content)| content.to_string()) } else { None };
+                let next = if listed.len() == size {
+                    listed.last().map(|(_, content)| content.to_string())
+                } else {
+                    None
+                };
                 let mut photos = Vec::with_capacity(listed.len());
                 for (id, _) in listed {
                     if index.contains(id) {
@@ -134,10 +146,16 @@ impl LibraryService for Library {
         let response = self
             .blocking(move |api| {
                 let listed = api.store.read()?.list_failures(after.as_ref(), size)?;
-                let next = if listed.len() == size { listed.last().map(|(file, _)| failure_token(file)) } else { None };
+                let next = if listed.len() == size {
+                    listed.last().map(|(file, _)| failure_token(file))
+                } else {
+                    None
+                };
                 let roots = Roots::of(api);
-                let failures =
-                    listed.into_iter().filter_map(|(file, record)| convert::failure(&roots, &file, record)).collect();
+                let failures = listed
+                    .into_iter()
+                    .filter_map(|(file, record)| convert::failure(&roots, &file, record))
+                    .collect();
                 Ok(proto::ListFailuresResponse { failures, next_page_token: next.unwrap_or_default() })
             })
             .await?;
@@ -157,7 +175,10 @@ impl LibraryService for Library {
         Ok(Response::new(proto::ListRootsResponse { roots }))
     }
 
-    async fn add_root(&self, request: Request<proto::AddRootRequest>) -> Result<Response<proto::Root>, Status> {
+    async fn add_root(
+        &self,
+        request: Request<proto::AddRootRequest>,
+    ) -> Result<Response<proto::Root>, Status> {
         let path = convert::parse_path("path", &request.into_inner().path)?;
         let path = fs::canonicalize(&path)
             .map_err(|error| refuse::field("path", format_args!("{}: {error}", path.display())))?;

@@ -16,7 +16,9 @@ mod search;
 mod socket;
 mod token;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
@@ -40,6 +42,9 @@ use crate::watch::WatchHandle;
 
 /// The largest message that is taken: a picture and some words around it.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// How long the calls in hand may go on after the stop. A client that has gone to sleep must not keep the daemon up.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Calls of one connection at a time; further ones wait.
 const CALLS_PER_CONNECTION: usize = 64;
@@ -116,19 +121,35 @@ pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError>
     let routes = routes(&api).await?;
     let (listener, _file) = socket.into_parts();
     let incoming = UnixListenerStream::new(listener);
-    server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
-    Ok(())
+    let serving =
+        server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    drained(serving, stop).await
 }
 
 /// Answers calls that carry the token on TCP until `stop`.
 pub async fn run_tcp(api: Arc<Api>, listener: TcpListener, token: Token) -> Result<(), ServeError> {
     let stop = api.stop.clone();
     let routes = routes(&api).await?;
-    server()
+    let serving = server()
         .layer(InterceptorLayer::new(move |request| token.check(request)))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
-        .await?;
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+    drained(serving, stop).await
+}
+
+/// Serves, and cuts off what is not done some time after the stop.
+async fn drained(
+    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let too_long = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = too_long => tracing::info!("some calls were cut off: they took longer than {DRAIN:?}"),
+    }
     Ok(())
 }
 

@@ -52,7 +52,9 @@ impl Search {
                     Contents::Changing => Err(refuse::busy("the file is being written")),
                     Contents::TooLarge { .. } => {
                         let mib = max_bytes >> 20;
-                        Err(Status::resource_exhausted(format!("the file is larger than the limit of {mib} MiB")))
+                        Err(Status::resource_exhausted(format!(
+                            "the file is larger than the limit of {mib} MiB"
+                        )))
                     }
                     Contents::Unreadable { error } => Err(Status::permission_denied(format!(
                         "the daemon cannot read {}: {error}; send the picture itself",
@@ -74,7 +76,9 @@ impl Search {
             Ok(known.then_some((Embedding(values), photo)))
         };
         find()
-            .map_err(|error: crate::store::StoreError| refuse::internal("the store could not be read", &error))?
+            .map_err(|error: crate::store::StoreError| {
+                refuse::internal("the store could not be read", &error)
+            })?
             .ok_or_else(|| refuse::not_found("photo", name))
     }
 
@@ -163,11 +167,8 @@ impl SearchService for Search {
         let pass = self.gate.enter().await?;
         let (embedding, photo) = self.embed(request.query).await?;
         // A photo is its own nearest neighbour; nobody asks for that.
-        let ask = Ask {
-            k: k as usize + usize::from(photo.is_some()),
-            metric,
-            max_distance: request.max_distance,
-        };
+        let ask =
+            Ask { k: k as usize + usize::from(photo.is_some()), metric, max_distance: request.max_distance };
         let (mut neighbors, searched) = self.neighbors(embedding, ask).await?;
         drop(pass);
         neighbors.retain(|neighbor| Some(neighbor.id) != photo);

@@ -89,7 +89,9 @@ impl Socket {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 Err(SocketError::NotASocket { path: path.to_path_buf() })
             }
-            Ok(_) if UnixStream::connect(path).is_ok() => Err(SocketError::InUse { path: path.to_path_buf() }),
+            Ok(_) if UnixStream::connect(path).is_ok() => {
+                Err(SocketError::InUse { path: path.to_path_buf() })
+            }
             _ => Ok(()),
         }
     }

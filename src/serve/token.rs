@@ -28,7 +28,9 @@ impl Token {
         let failed = |source| TokenError { path: path.to_path_buf(), source };
         match fs::read_to_string(path) {
             Ok(text) if text.trim().len() >= 32 => Ok(Self { hash: blake3::hash(text.trim().as_bytes()) }),
-            Ok(_) => Err(failed(io::Error::other("it is shorter than 32 characters; delete the file for a new one"))),
+            Ok(_) => Err(failed(io::Error::other(
+                "it is shorter than 32 characters; delete the file for a new one",
+            ))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path).map_err(failed),
             Err(error) => Err(failed(error)),
         }

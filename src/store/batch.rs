@@ -12,7 +12,8 @@ use super::record::{
     to_bytes,
 };
 use super::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META_NEXT_PHOTO, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
+    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META_NEXT_PHOTO, ORPHANS, PHOTO_FILES,
+    PHOTOS, ROOTS,
 };
 use super::{ModelRecord, Store, StoreError, next_number};
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
@@ -130,7 +131,11 @@ struct Batch<'txn> {
 }
 
 impl<'txn> Batch<'txn> {
-    fn open(transaction: &'txn WriteTransaction, model: &'txn ModelRecord, now: i64) -> Result<Self, StoreError> {
+    fn open(
+        transaction: &'txn WriteTransaction,
+        model: &'txn ModelRecord,
+        now: i64,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             transaction,
             model,
@@ -217,7 +222,12 @@ impl<'txn> Batch<'txn> {
         Ok(())
     }
 
-    fn put_file(&mut self, file: &FileId, fingerprint: Fingerprint, state: FileState) -> Result<(), StoreError> {
+    fn put_file(
+        &mut self,
+        file: &FileId,
+        fingerprint: Fingerprint,
+        state: FileState,
+    ) -> Result<(), StoreError> {
         if !self.is_watched(file.root)? {
             return Ok(());
         }
@@ -306,7 +316,8 @@ impl<'txn> Batch<'txn> {
             }
         }
         for &photo in &purged {
-            let record = self.photos.remove(photo)?.map(|row| from_bytes::<PhotoRecord>(row.value(), "a photo"));
+            let record =
+                self.photos.remove(photo)?.map(|row| from_bytes::<PhotoRecord>(row.value(), "a photo"));
             if let Some(record) = record {
                 self.contents.remove(record?.content.0)?;
             }

@@ -26,12 +26,12 @@ pub use self::reader::{Children, Counts, Reader};
 pub use self::record::{
     FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord,
 };
-pub use self::writer::{Writer, WriterHandle};
 use self::record::{from_bytes, to_bytes};
 use self::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, META, META_NEXT_MODEL, META_NEXT_ROOT, META_SCHEMA, MODELS,
-    ORPHANS, PHOTO_FILES, PHOTOS, ROOTS, SCHEMA_VERSION,
+    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, META, META_NEXT_MODEL, META_NEXT_ROOT,
+    META_SCHEMA, MODELS, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS, SCHEMA_VERSION,
 };
+pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
 use crate::watch::Volume;
 
@@ -54,10 +54,11 @@ impl Store {
             fs::create_dir_all(directory)
                 .map_err(|source| StoreError::CreateDirectory { path: directory.to_path_buf(), source })?;
         }
-        let db = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_path_buf() },
-            other => StoreError::Open { path: path.to_path_buf(), source: Box::new(other.into()) },
-        })?;
+        let db =
+            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_path_buf() },
+                other => StoreError::Open { path: path.to_path_buf(), source: Box::new(other.into()) },
+            })?;
         let store = Self { db, path: path.to_path_buf() };
         store.prepare()?;
         Ok(store)

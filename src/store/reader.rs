@@ -8,12 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
+use super::ModelRecord;
 use super::StoreError;
-use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord, embedding_from_bytes, from_bytes};
+use super::record::{
+    FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord, embedding_from_bytes, from_bytes,
+};
 use super::schema::{
     CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
 };
-use super::ModelRecord;
 use crate::photo::{ContentHash, FileId, PhotoId, RelativePath, RootId};
 
 /// A view of the store.

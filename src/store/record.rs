@@ -114,14 +114,16 @@ pub(super) fn embedding_to_bytes(embedding: &[f32]) -> Vec<u8> {
 }
 
 /// Reads an embedding of `dim` numbers into `values`.
-pub(super) fn embedding_from_bytes(bytes: &[u8], dim: usize, values: &mut Vec<f32>) -> Result<(), StoreError> {
+pub(super) fn embedding_from_bytes(
+    bytes: &[u8],
+    dim: usize,
+    values: &mut Vec<f32>,
+) -> Result<(), StoreError> {
     if bytes.len() != dim * size_of::<f32>() {
         return Err(StoreError::EmbeddingLength { found: bytes.len() / size_of::<f32>(), expected: dim });
     }
     values.clear();
-    values.extend(
-        bytes.as_chunks::<4>().0.iter().map(|&chunk| f32::from_le_bytes(chunk)),
-    );
+    values.extend(bytes.as_chunks::<4>().0.iter().map(|&chunk| f32::from_le_bytes(chunk)));
     Ok(())
 }
 

@@ -99,14 +99,16 @@ fn a_moved_photo_keeps_its_number_and_embedding() {
 #[test]
 fn two_copies_share_one_photo_until_the_last_is_gone() {
     let world = World::new();
-    let known = Write::Known { file: world.file("b"), fingerprint: fingerprint(1), content: ContentHash::of(&[1]) };
+    let known =
+        Write::Known { file: world.file("b"), fingerprint: fingerprint(1), content: ContentHash::of(&[1]) };
     let added = world.commit(&[world.encoded("a", 1), known]).added;
     assert_eq!(added.len(), 1);
     assert_eq!(world.commit(&[world.gone("a")]), Committed::default());
     assert_eq!(world.commit(&[world.gone("b")]).removed, [added[0].0]);
     let orphans = world.store.read().unwrap().orphan_count().unwrap();
     assert_eq!(orphans, 1, "the embedding waits for its return");
-    let back = Write::Known { file: world.file("c"), fingerprint: fingerprint(1), content: ContentHash::of(&[1]) };
+    let back =
+        Write::Known { file: world.file("c"), fingerprint: fingerprint(1), content: ContentHash::of(&[1]) };
     assert_eq!(world.commit(&[back]).added, added);
 }
 
@@ -153,7 +155,11 @@ fn a_removed_root_takes_its_files_and_refuses_late_ones() {
     assert_eq!(removed.len(), 1);
     assert!(world.searchable().is_empty());
     assert!(world.store.read().unwrap().roots().unwrap().is_empty());
-    assert_ne!(world.store.add_root(Path::new("/photos"), false).unwrap(), world.root, "numbers are not reused");
+    assert_ne!(
+        world.store.add_root(Path::new("/photos"), false).unwrap(),
+        world.root,
+        "numbers are not reused"
+    );
 }
 
 #[test]

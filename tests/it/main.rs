@@ -1,1 +1,14 @@
-//! Integration tests: a real daemon, a real client, a temporary world.
+//! Integration tests: a real daemon in its own process, its real API and client, a temporary world.
+//!
+//! One binary. No sleeps: a test waits for `READY=1`, for a status, or for a process to end, each with a deadline.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod api;
+mod client;
+mod crash;
+mod library;
+mod model_based;
+mod pictures;
+mod service;
+mod world;

@@ -43,10 +43,10 @@ pub(crate) async fn connect(target: &Target) -> anyhow::Result<Connection> {
             format!("cannot read the token {}: copy it from the daemon's data directory, or name it with --token-file", path.display())
         })?;
         let token = format!("Bearer {}", text.trim()).parse().context("the token file holds no token")?;
-        let channel = Endpoint::from_shared(format!("http://{address}"))?
-            .connect()
-            .await
-            .with_context(|| format!("no daemon answers on {address}: was it started with --listen {address}?"))?;
+        let channel =
+            Endpoint::from_shared(format!("http://{address}"))?.connect().await.with_context(|| {
+                format!("no daemon answers on {address}: was it started with --listen {address}?")
+            })?;
         return Ok(InterceptedService::new(channel, Bearer(Some(token))));
     }
     let path = match &target.socket {

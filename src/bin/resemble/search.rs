@@ -45,8 +45,15 @@ fn query(args: &SearchArgs) -> anyhow::Result<Query> {
     let shown = || format!("cannot read {}", args.file.display());
     if args.file.as_os_str() == "-" {
         let mut bytes = Vec::new();
-        std::io::stdin().lock().take(MAX_SENT_BYTES + 1).read_to_end(&mut bytes).context("cannot read the standard input")?;
-        anyhow::ensure!(bytes.len() as u64 <= MAX_SENT_BYTES, "the picture is too large to be sent: name its file");
+        std::io::stdin()
+            .lock()
+            .take(MAX_SENT_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .context("cannot read the standard input")?;
+        anyhow::ensure!(
+            bytes.len() as u64 <= MAX_SENT_BYTES,
+            "the picture is too large to be sent: name its file"
+        );
         return Ok(Query::Image(bytes.into()));
     }
     let metadata = fs::metadata(&args.file).with_context(shown)?;

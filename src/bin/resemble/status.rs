@@ -19,7 +19,11 @@ pub(crate) async fn status(channel: Connection, watch: bool, json: bool) -> anyh
         return watch_status(client, json).await;
     }
     let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
-    if json { print_json(&status)? } else { print_text(&status)? }
+    if json {
+        print_json(&status)?
+    } else {
+        print_text(&status)?
+    }
     Ok(Answer::Found)
 }
 

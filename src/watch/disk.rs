@@ -1,0 +1,192 @@
+//! The disk as it is now: what stands at a path, what stands in a directory. No decision is made here.
+//!
+//! Nothing is followed but the root itself, nothing is opened but directories, so that neither a FIFO nor a
+//! symbolic link can make anybody wait or leave the root. Every call is counted ([`DiskCosts`]).
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+
+use super::volume::FileSystem;
+use crate::photo::Fingerprint;
+
+/// How often the disk was asked, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCosts {
+    /// Entries looked at (`stat` and its like).
+    pub stats: u64,
+    /// Directories opened and read.
+    pub directories: u64,
+}
+
+/// Counts what the room asks of the disk.
+#[derive(Debug, Default)]
+pub(super) struct Costs {
+    stats: AtomicU64,
+    directories: AtomicU64,
+}
+
+impl Costs {
+    pub(super) fn stat(&self) {
+        self.stats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn directory(&self) {
+        self.directories.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn so_far(&self) -> DiskCosts {
+        DiskCosts {
+            stats: self.stats.load(Ordering::Relaxed),
+            directories: self.directories.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Directory,
+    /// Links, FIFOs, sockets, devices.
+    Other,
+}
+
+/// Which directory, whatever its path: device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// What `lstat` said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) kind: Kind,
+    pub(super) identity: Identity,
+    pub(super) fingerprint: Fingerprint,
+}
+
+impl Seen {
+    #[expect(clippy::unnecessary_cast, reason = "the fields of `stat` differ in width between architectures")]
+    fn new(stat: &Stat, file_system: &FileSystem) -> Self {
+        let ns = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            _ => Kind::Other,
+        };
+        Self {
+            kind,
+            identity: (stat.st_dev as u64, stat.st_ino as u64),
+            fingerprint: Fingerprint {
+                len: stat.st_size as u64,
+                modified_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+                changed_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+                inode: if file_system.has_stable_inodes() { stat.st_ino as u64 } else { 0 },
+            },
+        }
+    }
+}
+
+/// Says whether `metadata` is still the file that `fingerprint` was taken of. The change time does not count: a
+/// hard link made elsewhere moves it without an event, and whatever moves it by writing causes another change.
+/// Nor does the inode where the file system makes inodes up, which the watching room records as 0.
+pub fn is_unchanged(fingerprint: &Fingerprint, metadata: &std::fs::Metadata) -> bool {
+    let now = Fingerprint::of(metadata);
+    let is_same_inode = fingerprint.inode == 0 || fingerprint.inode == now.inode;
+    is_same_inode && (now.len, now.modified_ns) == (fingerprint.len, fingerprint.modified_ns)
+}
+
+/// Returns what stands at `path`, or none where nothing does.
+pub(super) fn look(path: &Path, file_system: &FileSystem, costs: &Costs) -> io::Result<Option<Seen>> {
+    costs.stat();
+    match rustix::fs::lstat(path) {
+        Ok(stat) => Ok(Some(Seen::new(&stat, file_system))),
+        Err(error) => absent(error.into()).map(|()| None),
+    }
+}
+
+/// Turns "there is no such thing" into `Ok`.
+pub(super) fn absent(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// An open directory.
+pub(super) struct Directory {
+    fd: OwnedFd,
+    identity: Identity,
+}
+
+/// Names in a directory, sorted by their bytes. Entries of other kinds are left out.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) files: Vec<OsString>,
+    pub(super) directories: Vec<OsString>,
+    /// Whether there is any entry at all.
+    pub(super) is_empty: bool,
+}
+
+impl Directory {
+    /// Opens `path`; a symbolic link there is followed only for a root.
+    pub(super) fn open(path: &Path, is_root: bool, costs: &Costs) -> io::Result<Self> {
+        let follow = if is_root { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        costs.directory();
+        let stat = rustix::fs::fstat(&fd)?;
+        let seen = Seen::new(&stat, &FileSystem::Local);
+        Ok(Self { fd, identity: seen.identity })
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Reads the names that `keep` accepts among those of files, and all of directories.
+    pub(super) fn list(&self, keep: impl Fn(&OsStr) -> bool, costs: &Costs) -> io::Result<Listing> {
+        let mut listing = Listing { is_empty: true, ..Listing::default() };
+        for entry in Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            listing.is_empty = false;
+            let kind = match entry.file_type() {
+                FileType::Unknown => match self.look(name, &FileSystem::Local, costs)? {
+                    Some(seen) => seen.kind,
+                    None => continue,
+                },
+                FileType::RegularFile => Kind::File,
+                FileType::Directory => Kind::Directory,
+                _ => Kind::Other,
+            };
+            match kind {
+                Kind::File if keep(name) => listing.files.push(name.to_os_string()),
+                Kind::Directory => listing.directories.push(name.to_os_string()),
+                Kind::File | Kind::Other => {}
+            }
+        }
+        listing.files.sort_unstable();
+        listing.directories.sort_unstable();
+        Ok(listing)
+    }
+
+    /// Returns what stands under `name` in this directory, or none where nothing does.
+    pub(super) fn look(
+        &self,
+        name: &OsStr,
+        file_system: &FileSystem,
+        costs: &Costs,
+    ) -> io::Result<Option<Seen>> {
+        costs.stat();
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Seen::new(&stat, file_system))),
+            Err(error) => absent(error.into()).map(|()| None),
+        }
+    }
+}

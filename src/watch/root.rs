@@ -1,0 +1,577 @@
+//! The thread of one root: finds out whether the root is there, walks it, polls it where it must.
+//!
+//! It sleeps until it is asked, or until the next look at the root (one `statx`) or the next poll is due.
+//! Only this thread says that a root is offline or online again. It may wait for the sink as long as it
+//! likes: watches are in place before the first photo is handed out, so live changes do not wait for it.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Change;
+use super::disk::{Costs, Directory, Identity, Kind, look};
+use super::handle::WatchError;
+use super::limits::{kernel_limit, setting_for, share_of};
+use super::poll::Backoff;
+use super::rules::IGNORE_FILE;
+use super::scan::{Allowed, Changed, Findings, known_below};
+use super::settle::Touch;
+use super::state::{
+    HeldBack, InDirectory, OfflineReason, PollReason, Requests, RootEntry, RootState, Shared, Watching, lock,
+};
+use super::vanish::Belief;
+use super::walk::{Entered, enter, hand_over, hand_to_backlog, moved_from, take_ignore_file};
+use super::watches::WatchProblem;
+use crate::photo::{FileId, Fingerprint, RelativePath};
+
+/// A file on a polled root that changed before this long ago is taken to be whole at first sight; generous,
+/// since the server's clock may differ from ours.
+const POLLED_IS_OLD: Duration = Duration::from_secs(120);
+
+/// So many missing files are remembered in one walk; the next walk finds the others.
+const MAX_MISSING: usize = 1 << 17;
+
+pub(super) struct RootThread {
+    shared: Arc<Shared>,
+    entry: Arc<RootEntry>,
+    next_check: Instant,
+    next_poll: Option<Instant>,
+    backoff: Backoff,
+    /// Polled files that looked different from what is known, as they looked.
+    unsettled: HashMap<RelativePath, Fingerprint>,
+}
+
+/// Whether the root is there.
+enum Presence {
+    Absent,
+    /// As it was at the last look.
+    Present,
+    /// For the first time, again, or not the same directory as before.
+    Returned,
+}
+
+/// How a walk ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    Complete,
+    /// The root itself could not be read.
+    RootLost,
+    /// Stopping, or the root was removed.
+    Over,
+}
+
+/// What a walk counted.
+#[derive(Default)]
+struct Tally {
+    directories: u64,
+    present: u64,
+    /// Of those: will be counted by the live thread when it hands them out.
+    new_and_unsettled: u64,
+    unreadable: u64,
+    changes: u64,
+    missing: Vec<FileId>,
+    missing_count: u64,
+    moved: HashSet<FileId>,
+    unsettled: HashMap<RelativePath, Fingerprint>,
+}
+
+impl Tally {
+    fn miss(&mut self, file: FileId) {
+        self.missing_count += 1;
+        if self.missing.len() < MAX_MISSING {
+            self.missing.push(file);
+        }
+    }
+}
+
+impl RootThread {
+    pub(super) fn new(shared: Arc<Shared>, entry: Arc<RootEntry>) -> Self {
+        let backoff = Backoff::new(shared.config.poll_every);
+        let now = Instant::now();
+        Self { shared, entry, next_check: now, next_poll: None, backoff, unsettled: HashMap::new() }
+    }
+
+    pub(super) fn run(mut self) -> Result<(), WatchError> {
+        loop {
+            let requests = self.entry.wait(self.deadline(), || self.is_over());
+            if self.is_over() {
+                return Ok(());
+            }
+            self.turn(requests)?;
+            self.entry.done();
+            self.shared.publish();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.shared.is_stopping() || self.entry.is_removed()
+    }
+
+    fn deadline(&self) -> Instant {
+        let confirm = *lock(&self.entry.confirm_at);
+        [self.next_poll, confirm].into_iter().flatten().fold(self.next_check, Instant::min)
+    }
+
+    fn turn(&mut self, mut requests: Requests) -> Result<(), WatchError> {
+        let presence = self.look_for_root(requests.check)?;
+        let now = Instant::now();
+        self.next_check = now + self.shared.config.check_every;
+        match presence {
+            Presence::Absent => {
+                self.next_poll = None;
+                *lock(&self.entry.confirm_at) = None;
+                return Ok(());
+            }
+            Presence::Present => {}
+            Presence::Returned => {
+                requests.full = true;
+                requests.lost_watches = true;
+            }
+        }
+        let is_poll_due = self.next_poll.is_some_and(|due| due <= now);
+        let is_confirmation_due = lock(&self.entry.confirm_at).take_if(|due| *due <= now).is_some();
+        if requests.full || requests.lost_watches || is_poll_due || is_confirmation_due {
+            self.entry.mark_busy();
+            self.shared.publish();
+            return self.walk_all(requests.lost_watches);
+        }
+        for directory in requests.below {
+            self.walk_part(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the root is there, and says so in its status where that changed. `thoroughly` also where
+    /// it is the same directory as before, which may have been emptied.
+    fn look_for_root(&mut self, thoroughly: bool) -> Result<Presence, WatchError> {
+        let path = self.entry.path();
+        self.shared.costs.stat();
+        let anchor = match self.shared.config.volumes.anchor(&path) {
+            Ok(anchor) => anchor,
+            Err(error) => {
+                if self.follow_volume() {
+                    return self.look_for_root(false);
+                }
+                let reason = match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OfflineReason::Missing,
+                    _ => OfflineReason::Unreachable(error.to_string()),
+                };
+                return Ok(self.offline(reason));
+            }
+        };
+        let is_same = self.entry.is_online() && self.entry.anchor() == Some(anchor);
+        if is_same && !thoroughly {
+            return Ok(Presence::Present);
+        }
+        match self.is_empty() {
+            Ok(true) if !self.shared.known.is_empty(self.entry.id)? => {
+                return Ok(self.offline(OfflineReason::Empty));
+            }
+            Ok(_) if is_same => return Ok(Presence::Present),
+            Ok(_) => {}
+            Err(error) => return Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
+        }
+        let mounted = match self.shared.config.volumes.at(&path) {
+            Ok(mounted) => mounted,
+            Err(error) => return Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
+        };
+        let known_volume = self.entry.status().volume;
+        if known_volume.is_some_and(|known| !known.is_same_volume(&mounted.volume)) {
+            if self.follow_volume() {
+                return self.look_for_root(false);
+            }
+            return Ok(self.offline(OfflineReason::OtherVolume));
+        }
+        self.entry.set_anchor(Some(anchor));
+        self.entry.set_file_system(mounted.file_system);
+        self.entry.update_status(&*self.shared.sink, |status| {
+            status.state = RootState::Scanning;
+            status.volume = Some(mounted.volume);
+        });
+        Ok(Presence::Returned)
+    }
+
+    fn is_empty(&self) -> io::Result<bool> {
+        let costs = &self.shared.costs;
+        let listing = Directory::open(&self.entry.path(), true, costs)?.list(|_| false, costs)?;
+        Ok(listing.is_empty)
+    }
+
+    /// Looks for the root's volume at other mount points; true where it is now there.
+    fn follow_volume(&self) -> bool {
+        let status = self.entry.status();
+        let Some(volume) = status.volume else { return false };
+        let Ok(found) = self.shared.config.volumes.find(&volume) else { return false };
+        let is_taken = |path: &Path| {
+            self.shared
+                .all_roots()
+                .iter()
+                .any(|other| other.id != self.entry.id && overlaps(&other.path(), path))
+        };
+        let found = found.into_iter().find(|path| *path != status.path && !is_taken(path));
+        let Some(path) = found.filter(|path| self.shared.config.volumes.anchor(path).is_ok()) else {
+            return false;
+        };
+        tracing::info!(from = %status.path.display(), to = %path.display(), "the root's drive is mounted elsewhere; following it");
+        self.unwatch();
+        self.entry.set_path(&path);
+        self.entry.set_anchor(None);
+        self.entry.update_status(&*self.shared.sink, |status| status.path = path);
+        true
+    }
+
+    fn offline(&mut self, reason: OfflineReason) -> Presence {
+        let status = self.entry.status();
+        if status.state != RootState::Offline(reason.clone()) {
+            self.entry.set_anchor(None);
+            self.entry.update_status(&*self.shared.sink, |status| {
+                status.state = RootState::Offline(reason);
+                status.held_back = None;
+            });
+            self.unwatch();
+            self.unsettled.clear();
+        }
+        Presence::Absent
+    }
+
+    fn unwatch(&self) {
+        let path = self.entry.path();
+        lock(&self.shared.watches).unwatch_below(&path);
+        lock(&self.shared.settle).forget_below(&path);
+    }
+
+    fn walk_all(&mut self, lost_watches: bool) -> Result<(), WatchError> {
+        let started = Instant::now();
+        self.entry.update_status(&*self.shared.sink, |status| status.state = RootState::Scanning);
+        let is_first = self.entry.known_files().is_none();
+        let files_before = self.entry.files();
+        if lost_watches || is_first {
+            self.arm();
+        }
+        let mut tally = Tally::default();
+        match self.walk(RelativePath::default(), &mut tally)? {
+            End::Complete => {}
+            End::RootLost => {
+                self.entry.request(|requests| requests.check = true);
+                // The next look decides; until then nothing is deleted.
+                self.entry.set_anchor(None);
+                self.entry.update_status(&*self.shared.sink, |status| status.state = RootState::Waiting);
+                return Ok(());
+            }
+            End::Over => return Ok(()),
+        }
+        tally.missing.retain(|file| !tally.moved.contains(file));
+        tally.missing_count = tally.missing_count.saturating_sub(tally.moved.len() as u64);
+        let belief =
+            lock(&self.entry.disappearance).judge_walk(tally.missing_count, tally.present, Instant::now());
+        let held_back = match belief {
+            Belief::Believed => {
+                self.give_up(&tally.missing);
+                None
+            }
+            Belief::Held { until } => {
+                tracing::warn!(
+                    path = %self.entry.path().display(), missing = tally.missing_count, present = tally.present,
+                    "many photos disappeared at once; they are kept until that is seen again"
+                );
+                *lock(&self.entry.confirm_at) = Some(until);
+                Some(HeldBack { missing: tally.missing_count, known: tally.missing_count + tally.present })
+            }
+        };
+        if tally.missing_count > tally.missing.len() as u64 && held_back.is_none() {
+            self.entry.request(|requests| requests.full = true);
+        }
+        let counted_meanwhile = self.entry.files().saturating_sub(files_before);
+        self.entry.set_files(tally.present - tally.new_and_unsettled + counted_meanwhile);
+        self.entry.update_status(&*self.shared.sink, |status| {
+            status.state = RootState::Online;
+            status.directories = tally.directories;
+            status.unreadable = tally.unreadable;
+            status.held_back = held_back;
+        });
+        self.plan_poll(&tally, started.elapsed());
+        self.unsettled = tally.unsettled;
+        Ok(())
+    }
+
+    fn plan_poll(&mut self, tally: &Tally, took: Duration) {
+        self.next_poll = match self.entry.status().watching {
+            Watching::Inotify => None,
+            // A second look at a file that may be being written is due soon.
+            Watching::Polling(_) if !tally.unsettled.is_empty() => {
+                Some(Instant::now() + self.shared.config.quiet_while_open)
+            }
+            Watching::Polling(_) => Some(Instant::now() + self.backoff.after(tally.changes > 0, took)),
+        };
+    }
+
+    fn walk_part(&mut self, directory: RelativePath) -> Result<(), WatchError> {
+        let rules = self.entry.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_left_out = rules.leaves_out_at_any_level(&directory, true);
+        drop(rules);
+        if is_left_out {
+            return Ok(());
+        }
+        let mut tally = Tally::default();
+        match self.walk(directory, &mut tally)? {
+            End::Complete => {}
+            End::RootLost => {
+                self.entry.request(|requests| requests.check = true);
+                return Ok(());
+            }
+            End::Over => return Ok(()),
+        }
+        tally.missing.retain(|file| !tally.moved.contains(file));
+        let missing = tally.missing.len() as u64;
+        let belief =
+            lock(&self.entry.disappearance).judge_part(missing, self.entry.known_files(), Instant::now());
+        match belief {
+            Belief::Believed => self.give_up(&tally.missing),
+            Belief::Held { until } => *lock(&self.entry.confirm_at) = Some(until),
+        }
+        self.unsettled.extend(tally.unsettled);
+        Ok(())
+    }
+
+    /// Decides how the root is watched and, where the kernel tells, adds all watches, so that no directory has
+    /// to wait for its watch while the walk waits for the sink.
+    fn arm(&mut self) {
+        let path = self.entry.path();
+        let watching = match self.entry.file_system().remote_name() {
+            Some(kind) => Watching::Polling(PollReason::FileSystem(kind)),
+            None => self.add_watches(&path),
+        };
+        if let Watching::Polling(_) = &watching {
+            self.unwatch();
+        }
+        if self.entry.status().watching != watching {
+            self.entry.update_status(&*self.shared.sink, |status| status.watching = watching);
+        }
+    }
+
+    fn add_watches(&self, path: &Path) -> Watching {
+        let directories = self.list_directories();
+        let needed = directories.len() as u64;
+        let limit = kernel_limit();
+        let others = {
+            let watches = lock(&self.shared.watches);
+            watches.len() - watches.below(path).len() as u64
+        };
+        let too_few =
+            || Watching::Polling(PollReason::WatchLimit { needed: setting_for(others + needed), limit });
+        let budget = self.shared.config.watch_budget.or(limit.map(share_of));
+        if budget.is_some_and(|budget| others + needed > budget) {
+            return too_few();
+        }
+        for (directory, identity) in directories {
+            if self.is_over() {
+                break;
+            }
+            let mut watches = lock(&self.shared.watches);
+            let elsewhere = watches.path_of(identity).filter(|other| !other.starts_with(path));
+            if let Some(other) = elsewhere.map(Path::to_path_buf)
+                && is_still(&other, identity)
+            {
+                return Watching::Polling(PollReason::WatchedTwice(other));
+            }
+            match watches.watch(&directory, identity, true) {
+                Ok(()) | Err(WatchProblem::Gone) => {}
+                Err(WatchProblem::Limit) => return too_few(),
+                Err(WatchProblem::Other(error)) => {
+                    tracing::warn!(path = %directory.display(), %error, "cannot watch the folder");
+                }
+            }
+        }
+        Watching::Inotify
+    }
+
+    /// Returns all directories that the rules let in, with what they are.
+    fn list_directories(&self) -> Vec<(PathBuf, Identity)> {
+        let root = self.entry.path();
+        let costs = &self.shared.costs;
+        let mut found = Vec::new();
+        let mut waiting = vec![RelativePath::default()];
+        while let Some(directory) = waiting.pop() {
+            if self.is_over() {
+                break;
+            }
+            let path = directory.under(&root);
+            let is_root = directory.as_bytes().is_empty();
+            // Whatever cannot be read now is reported by the walk.
+            let Ok(opened) = Directory::open(&path, is_root, costs) else { continue };
+            let Ok(listing) = opened.list(|name| name == IGNORE_FILE, costs) else { continue };
+            take_ignore_file(&self.shared, &self.entry, &directory, &opened, &listing);
+            let allowed = InDirectory { shared: &self.shared, entry: &self.entry, directory: &directory };
+            let entered = listing.directories.iter().filter(|name| !allowed.is_left_out(name, true));
+            waiting.extend(entered.map(|name| directory.join(name)));
+            found.push((path, opened.identity()));
+        }
+        found
+    }
+
+    /// Walks everything below `start`, handing out what has to be read.
+    fn walk(&self, start: RelativePath, tally: &mut Tally) -> Result<End, WatchError> {
+        let mut waiting = vec![start];
+        while let Some(directory) = waiting.pop() {
+            if self.is_over() {
+                return Ok(End::Over);
+            }
+            let is_root = directory.as_bytes().is_empty();
+            let findings = match enter(&self.shared, &self.entry, &directory, false)? {
+                Entered::Compared(findings) => findings,
+                // Judged by the next look at the root, which knows whether it had photos.
+                Entered::Empty(_) if is_root && !self.shared.known.is_empty(self.entry.id)? => {
+                    return Ok(End::RootLost);
+                }
+                Entered::Empty(findings) => findings,
+                Entered::Gone | Entered::Unreadable(_) if is_root => return Ok(End::RootLost),
+                Entered::Gone => {
+                    let (known, id) = (&*self.shared.known, self.entry.id);
+                    known_below(known, id, directory, |file| {
+                        tally.miss(file);
+                        true
+                    })?;
+                    continue;
+                }
+                Entered::Unreadable(error) => {
+                    let path = directory.under(&self.entry.path());
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(path = %path.display(), error, "cannot read the folder; its photos stay as they are");
+                    tally.unreadable += 1;
+                    continue;
+                }
+                Entered::NoWatch => {
+                    self.stop_watching();
+                    waiting.push(directory);
+                    continue;
+                }
+            };
+            tally.directories += 1;
+            tally.present += findings.present;
+            tally.unreadable += findings.unreadable;
+            waiting.extend(findings.directories.iter().rev().map(|name| directory.join(name)));
+            if !self.hand_out(&directory, findings, tally)? {
+                return Ok(End::Over);
+            }
+        }
+        Ok(End::Complete)
+    }
+
+    /// The kernel has no watch left although our count said so: others have taken them.
+    fn stop_watching(&self) {
+        let taken = lock(&self.shared.watches).len();
+        let reason = PollReason::WatchLimit { needed: setting_for(taken + 1), limit: kernel_limit() };
+        self.unwatch();
+        self.entry.update_status(&*self.shared.sink, |status| status.watching = Watching::Polling(reason));
+    }
+
+    fn hand_out(
+        &self,
+        directory: &RelativePath,
+        findings: Findings,
+        tally: &mut Tally,
+    ) -> Result<bool, WatchError> {
+        let (shared, entry) = (&*self.shared, &*self.entry);
+        for Changed { name, fingerprint, is_new } in findings.changed {
+            let file = entry.file(directory.join(&name));
+            if !self.is_whole(&file, &fingerprint, tally) {
+                tally.new_and_unsettled += u64::from(is_new);
+                continue;
+            }
+            tally.changes += 1;
+            let path = file.path.under(&entry.path());
+            let is_taken = match moved_from(shared, &file, &fingerprint, &tally.moved)? {
+                Some(from) => {
+                    tally.moved.insert(from.clone());
+                    hand_over(shared, entry, Change::Moved { from, to: file, path, fingerprint })
+                }
+                None => hand_to_backlog(shared, entry, Change::Read { file, path, fingerprint }),
+            };
+            if !is_taken {
+                return Ok(false);
+            }
+        }
+        for name in findings.missing {
+            tally.miss(entry.file(directory.join(&name)));
+        }
+        for name in findings.missing_directories {
+            known_below(&*shared.known, entry.id, directory.join(&name), |file| {
+                tally.miss(file);
+                true
+            })?;
+        }
+        // The rules are our user's word, not the disk's: they are believed at once.
+        let mut is_taken = true;
+        for name in findings.left_out {
+            tally.changes += 1;
+            is_taken &= hand_over(shared, entry, Change::Gone { file: entry.file(directory.join(&name)) });
+        }
+        for name in findings.left_out_directories {
+            known_below(&*shared.known, entry.id, directory.join(&name), |file| {
+                tally.changes += 1;
+                is_taken &= hand_over(shared, entry, Change::Gone { file });
+                is_taken
+            })?;
+        }
+        Ok(is_taken)
+    }
+
+    /// Says whether a file that differs from what is known may be read now. If not, it will be looked at again.
+    fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, tally: &mut Tally) -> bool {
+        let age = Shared::unchanged_for(fingerprint);
+        if self.entry.status().watching == Watching::Inotify {
+            let is_old = age.is_some_and(|age| age >= self.shared.config.quiet_while_open);
+            if !is_old {
+                let path = file.path.under(&self.entry.path());
+                self.shared.touch(&self.entry, &path, Touch::Found);
+                self.shared.wake_live();
+            }
+            return is_old;
+        }
+        let is_old = age.is_some_and(|age| age >= POLLED_IS_OLD);
+        if is_old || self.unsettled.get(&file.path) == Some(fingerprint) {
+            return true;
+        }
+        tally.unsettled.insert(file.path.clone(), *fingerprint);
+        false
+    }
+
+    /// Gives up files that a walk missed, as far as they are still missing from a root that is still there.
+    fn give_up(&self, missing: &[FileId]) {
+        for file in missing {
+            let path = file.path.under(&self.entry.path());
+            match look(&path, &self.entry.file_system(), &self.shared.costs) {
+                // It came back; its event, or the next walk, tells.
+                Ok(Some(seen)) if seen.kind == Kind::File && is_listed(&path, &self.shared.costs) => continue,
+                Ok(Some(_)) if self.entry.is_anchored(&self.shared) => {}
+                Ok(None) if self.entry.is_anchored(&self.shared) => {}
+                Ok(_) | Err(_) => {
+                    self.entry.request(|requests| requests.check = true);
+                    return;
+                }
+            }
+            if !hand_over(&self.shared, &self.entry, Change::Gone { file: file.clone() }) {
+                return;
+            }
+        }
+    }
+}
+
+fn overlaps(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+fn is_still(path: &Path, identity: Identity) -> bool {
+    rustix::fs::lstat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == identity)
+}
+
+/// Says whether exactly this name is in its directory. On file systems that ignore case, `lstat` finds a file
+/// under names that it does not have.
+pub(super) fn is_listed(path: &Path, costs: &Costs) -> bool {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return false };
+    Directory::open(parent, true, costs)
+        .and_then(|directory| directory.list(|file| file == name, costs))
+        .is_ok_and(|listing| !listing.files.is_empty())
+}

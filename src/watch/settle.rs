@@ -1,0 +1,370 @@
+//! Settling: events in, paths worth looking at out, once each, after they have been quiet.
+//!
+//! A camera import touches each file many times within a second. There is no clock and no disk in here: the
+//! caller passes `now` and what it saw, so every timing case is a plain unit test. A file that its writer
+//! closed needs to be quiet only shortly; one that is still open for writing must be quiet longer, and must
+//! look the same twice unless its change time proves that it was still.
+//!
+//! Invariant: a path that was touched comes out, or [`Settle::touch`] says that it did not fit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::photo::Fingerprint;
+
+/// What happened to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// A name was created: a new file that is about to be written, or a hard link that is not.
+    Created,
+    /// Bytes were written.
+    Written,
+    /// A file that was open for writing was closed.
+    Closed,
+    /// Something was moved to this name.
+    Appeared,
+    /// Permissions, times, links.
+    Attributes,
+    /// Deleted, or moved away.
+    Vanished,
+    /// Seen while reading a directory, different from what is known; nobody knows whether it is being written.
+    Found,
+    /// Changed under another name: a hard link of it was written to, which is announced under that name only.
+    Linked,
+}
+
+/// How long a path must be quiet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quiet {
+    pub(super) default: Duration,
+    pub(super) after_close: Duration,
+    pub(super) while_open: Duration,
+}
+
+/// A path that was quiet long enough to be looked at.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) path: Arc<Path>,
+    /// What happened last.
+    pub(super) last: Touch,
+    is_open: bool,
+    was_written: bool,
+    seen: Option<Fingerprint>,
+}
+
+impl Due {
+    /// Says whether bytes were written to it since it was last read, as far as events told.
+    pub(super) fn was_written(&self) -> bool {
+        self.was_written
+    }
+}
+
+/// What to do with a file that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is whole.
+    Quiet,
+    /// It was put back and will be due again.
+    Wait,
+}
+
+struct Waiting {
+    due: (Instant, u64),
+    touched: Instant,
+    last: Touch,
+    is_open: bool,
+    was_written: bool,
+    seen: Option<Fingerprint>,
+}
+
+/// The set of paths that wait to become quiet.
+pub(super) struct Settle {
+    quiet: Quiet,
+    capacity: usize,
+    waiting: HashMap<Arc<Path>, Waiting>,
+    by_time: BTreeMap<(Instant, u64), Arc<Path>>,
+    next: u64,
+    /// What vanished lately does not come out before then.
+    hold_vanished: Option<Instant>,
+}
+
+/// What vanished waits for what is found elsewhere this many quiet periods at most.
+const HOLD_PERIODS: u32 = 10;
+
+impl Settle {
+    pub(super) fn new(quiet: Quiet, capacity: usize) -> Self {
+        Self {
+            quiet,
+            capacity,
+            waiting: HashMap::new(),
+            by_time: BTreeMap::new(),
+            next: 0,
+            hold_vanished: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Records that something happened to `path`. False: there is no room, and nothing was recorded.
+    #[must_use]
+    pub(super) fn touch(&mut self, path: &Path, touch: Touch, now: Instant) -> bool {
+        let (was_open, was_written) = match self.waiting.get(path) {
+            Some(waiting) => (waiting.is_open, waiting.was_written),
+            None if self.waiting.len() >= self.capacity => return false,
+            None => (false, false),
+        };
+        let is_open = match touch {
+            Touch::Written => true,
+            Touch::Closed | Touch::Appeared | Touch::Vanished => false,
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked => was_open,
+        };
+        let delay = match touch {
+            _ if is_open => self.quiet.while_open,
+            // What vanished here may have appeared there, and be still known by its old name when that is read.
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked | Touch::Vanished => {
+                self.quiet.default
+            }
+            Touch::Written | Touch::Closed | Touch::Appeared => self.quiet.after_close,
+        };
+        if touch == Touch::Found {
+            self.hold_vanished = Some(now + delay);
+        }
+        let was_written = match touch {
+            Touch::Vanished | Touch::Appeared => false,
+            Touch::Written | Touch::Closed => true,
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked => was_written,
+        };
+        let path: Arc<Path> = Arc::from(path);
+        self.put(
+            path,
+            now + delay,
+            Waiting { due: (now, 0), touched: now, last: touch, is_open, was_written, seen: None },
+        );
+        true
+    }
+
+    /// Returns when the next path becomes due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.by_time.keys().next().map(|&(due, _)| due)
+    }
+
+    /// Takes out at most `limit` of the paths that are due, in the order in which they became so.
+    pub(super) fn take_due(&mut self, now: Instant, limit: usize) -> Vec<Due> {
+        let mut due = Vec::new();
+        while due.len() < limit {
+            let Some(entry) = self.by_time.first_entry() else { break };
+            if entry.key().0 > now {
+                break;
+            }
+            let path = entry.remove();
+            let Some(waiting) = self.waiting.remove(&path) else { continue };
+            if let Some(until) = self.hold_for(&waiting, now) {
+                self.put(path, until, waiting);
+                continue;
+            }
+            let Waiting { last, is_open, was_written, seen, .. } = waiting;
+            due.push(Due { path, last, is_open, was_written, seen });
+        }
+        due
+    }
+
+    /// Judges a file that was due by what the disk says of it; `unchanged_for` is the age of its change time
+    /// where that can be told.
+    pub(super) fn judge(
+        &mut self,
+        due: &Due,
+        seen: Fingerprint,
+        unchanged_for: Option<Duration>,
+        now: Instant,
+    ) -> Verdict {
+        let is_certain =
+            !due.is_open && matches!(due.last, Touch::Closed | Touch::Appeared | Touch::Vanished);
+        // A new file without a byte waits for its first.
+        let is_awaited = due.last == Touch::Created && seen.len == 0;
+        let needed = if due.is_open || is_awaited { self.quiet.while_open } else { self.quiet.default };
+        let is_still = due.seen == Some(seen) || unchanged_for.is_some_and(|age| age >= needed);
+        if is_certain || is_still {
+            return Verdict::Quiet;
+        }
+        // A touch since it was taken out would have given it a newer time; that one wins.
+        if !self.waiting.contains_key(&due.path) {
+            let waiting = Waiting {
+                due: (now, 0),
+                touched: now,
+                last: due.last,
+                is_open: due.is_open,
+                was_written: due.was_written,
+                seen: Some(seen),
+            };
+            self.put(Arc::clone(&due.path), now + needed, waiting);
+        }
+        Verdict::Wait
+    }
+
+    /// A folder that was moved is found file by file, and reading it may take longer than its old name waits.
+    fn hold_for(&self, waiting: &Waiting, now: Instant) -> Option<Instant> {
+        let is_recent = now < waiting.touched + self.quiet.default * HOLD_PERIODS;
+        // As late as the last that was found, and after it.
+        let until = self.hold_vanished.map(|until| until + Duration::from_nanos(1))?;
+        (waiting.last == Touch::Vanished && is_recent && until > now).then_some(until)
+    }
+
+    /// Forgets every path below `directory`, and the directory itself.
+    pub(super) fn forget_below(&mut self, directory: &Path) {
+        let below: Vec<Arc<Path>> =
+            self.waiting.keys().filter(|path| path.starts_with(directory)).map(Arc::clone).collect();
+        for path in below {
+            if let Some(waiting) = self.waiting.remove(&path) {
+                self.by_time.remove(&waiting.due);
+            }
+        }
+    }
+
+    fn put(&mut self, path: Arc<Path>, due: Instant, mut waiting: Waiting) {
+        self.next += 1;
+        waiting.due = (due, self.next);
+        self.by_time.insert(waiting.due, Arc::clone(&path));
+        if let Some(earlier) = self.waiting.insert(path, waiting) {
+            self.by_time.remove(&earlier.due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Quiet = Quiet {
+        default: Duration::from_millis(500),
+        after_close: Duration::from_millis(100),
+        while_open: Duration::from_secs(2),
+    };
+
+    fn fingerprint(len: u64) -> Fingerprint {
+        Fingerprint { len, modified_ns: 0, changed_ns: 0, inode: 1 }
+    }
+
+    /// Plays touches at milliseconds and returns when the path came out.
+    fn check(touches: &[(u64, Touch)], expected_ms: u64) {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut settle = Settle::new(QUIET, 8);
+        for &(ms, touch) in touches {
+            assert!(settle.take_due(at(ms), 8).is_empty(), "came out before {ms} ms");
+            assert!(settle.touch(Path::new("/p/a.jpg"), touch, at(ms)));
+        }
+        assert_eq!(settle.next_due(), Some(at(expected_ms)));
+        assert!(settle.take_due(at(expected_ms - 1), 8).is_empty());
+        assert_eq!(settle.take_due(at(expected_ms), 8).len(), 1);
+        assert_eq!((settle.len(), settle.next_due()), (0, None));
+    }
+
+    #[test]
+    fn a_closed_file_comes_out_shortly_after() {
+        check(&[(0, Touch::Created), (10, Touch::Written), (20, Touch::Closed)], 120);
+    }
+
+    #[test]
+    fn a_slow_copy_that_pauses_stays_in_until_it_is_closed() {
+        check(
+            &[(0, Touch::Created), (1500, Touch::Written), (3400, Touch::Written), (3401, Touch::Closed)],
+            3501,
+        );
+    }
+
+    #[test]
+    fn a_hard_link_comes_out_without_ever_being_closed() {
+        check(&[(0, Touch::Created)], 500);
+    }
+
+    #[test]
+    fn a_new_file_without_a_byte_waits_for_its_first() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Created, start));
+        let now = start + QUIET.default;
+        let due = settle.take_due(now, 8).pop().unwrap();
+        assert_eq!(settle.judge(&due, fingerprint(0), Some(QUIET.default), now), Verdict::Wait);
+        assert_eq!(settle.next_due(), Some(now + QUIET.while_open));
+    }
+
+    #[test]
+    fn a_chmod_of_an_open_file_does_not_close_it() {
+        check(&[(0, Touch::Written), (10, Touch::Attributes)], 2010);
+    }
+
+    #[test]
+    fn a_file_moved_onto_an_old_name_comes_out_once() {
+        check(&[(0, Touch::Vanished), (1, Touch::Appeared)], 101);
+    }
+
+    #[test]
+    fn a_file_that_grows_without_events_waits_until_two_looks_agree() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Found, start));
+        let mut now = start;
+        let mut lens = [10, 20, 20].into_iter();
+        let looks = loop {
+            now += Duration::from_millis(500);
+            let due = settle.take_due(now, 8).pop().unwrap();
+            let age = Some(Duration::from_millis(1));
+            if settle.judge(&due, fingerprint(lens.next().unwrap()), age, now) == Verdict::Quiet {
+                break lens.len();
+            }
+        };
+        assert_eq!(looks, 0);
+    }
+
+    #[test]
+    fn what_vanished_comes_out_after_what_was_found_meanwhile() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/old"), Touch::Vanished, start));
+        let found = start + QUIET.default - Duration::from_millis(1);
+        assert!(settle.touch(Path::new("/p/new/a.jpg"), Touch::Found, found));
+        assert!(settle.take_due(start + QUIET.default, 8).is_empty());
+        let later = found + QUIET.default + Duration::from_millis(1);
+        let order: Vec<Touch> = settle.take_due(later, 8).iter().map(|due| due.last).collect();
+        assert_eq!(order, [Touch::Found, Touch::Vanished]);
+    }
+
+    #[test]
+    fn what_keeps_being_found_does_not_hold_back_deletions_for_ever() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/gone.jpg"), Touch::Vanished, start));
+        let mut now = start;
+        let came_out = loop {
+            now += QUIET.default / 2;
+            assert!(settle.touch(Path::new("/p/new.jpg"), Touch::Found, now));
+            if !settle.take_due(now, 8).is_empty() {
+                break now - start;
+            }
+        };
+        assert!(came_out <= QUIET.default * (HOLD_PERIODS + 1), "{came_out:?}");
+    }
+
+    #[test]
+    fn an_old_change_time_makes_the_second_look_needless() {
+        let start = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Found, start));
+        let now = start + QUIET.default;
+        let due = settle.take_due(now, 8).pop().unwrap();
+        assert_eq!(settle.judge(&due, fingerprint(1), Some(QUIET.default), now), Verdict::Quiet);
+    }
+
+    #[test]
+    fn past_capacity_a_touch_is_refused_aloud_but_known_paths_go_on() {
+        let now = Instant::now();
+        let mut settle = Settle::new(QUIET, 1);
+        assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Written, now));
+        assert!(!settle.touch(Path::new("/p/b.jpg"), Touch::Written, now));
+        assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Closed, now));
+    }
+}

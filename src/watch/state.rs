@@ -1,0 +1,491 @@
+//! What the threads of the room share: the roots and their states, the watches, the paths that settle.
+//!
+//! Locks are held for a moment, never while the disk, the store or the sink is asked, and never two at once,
+//! except that `watches` is held while a watch is added.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Sender;
+use tokio::sync::watch;
+
+use super::disk::Costs;
+use super::events::Signal;
+use super::rules::{GlobalRules, IGNORE_FILE, RootRules, is_temporary};
+use super::scan::Allowed;
+use super::settle::{Settle, Touch};
+use super::vanish::Disappearance;
+use super::volume::{Anchor, FileSystem, Volume};
+use super::watches::Watches;
+use super::{Known, Root, Sink, WatchConfig};
+use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
+
+/// What is known of a root, for status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootStatus {
+    /// Its number.
+    pub id: RootId,
+    /// Where it is; changes when its volume is found at another mount point.
+    pub path: PathBuf,
+    /// Whether it is there.
+    pub state: RootState,
+    /// How changes are noticed.
+    pub watching: Watching,
+    /// The volume it is on; none before it was first seen.
+    pub volume: Option<Volume>,
+    /// Directories at the last walk.
+    pub directories: u64,
+    /// Candidate files, as far as known.
+    pub files: u64,
+    /// Directories and files that could not be looked at in the last walk.
+    pub unreadable: u64,
+    /// Files that seem to be gone, but too many at once to be believed yet.
+    pub held_back: Option<HeldBack>,
+}
+
+/// Whether a root is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootState {
+    /// Not looked at yet.
+    Waiting,
+    /// Being compared as a whole.
+    Scanning,
+    /// There, and watched.
+    Online,
+    /// Not there. Nothing is deleted while that is so.
+    Offline(OfflineReason),
+}
+
+/// Why a root is offline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OfflineReason {
+    /// There is no directory at its path.
+    Missing,
+    /// Its path cannot be looked at; with the system's reason.
+    Unreachable(String),
+    /// It has no entry at all, and had photos.
+    Empty,
+    /// Another volume is at its path.
+    OtherVolume,
+}
+
+impl fmt::Display for OfflineReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("the folder is not there; is its drive unplugged or not mounted?"),
+            Self::Unreachable(why) => write!(f, "the folder cannot be looked at: {why}"),
+            Self::Empty => f.write_str(
+                "the folder is empty, and had photos; if that is on purpose, remove the root and add it again",
+            ),
+            Self::OtherVolume => f.write_str(
+                "another drive is mounted at its path; if that is on purpose, remove the root and add it again",
+            ),
+        }
+    }
+}
+
+/// How changes of a root are noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// The kernel tells.
+    Inotify,
+    /// It is walked from time to time.
+    Polling(PollReason),
+}
+
+/// Why a root is polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PollReason {
+    /// Others may change the file system behind the kernel's back; with its kind.
+    FileSystem(&'static str),
+    /// There are not enough inotify watches.
+    WatchLimit {
+        /// The value of `fs.inotify.max_user_watches` that would do.
+        needed: u64,
+        /// Its value now; none where the kernel does not say.
+        limit: Option<u64>,
+    },
+    /// The same folder is watched already under another root.
+    WatchedTwice(PathBuf),
+}
+
+impl fmt::Display for PollReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileSystem(kind) => write!(f, "changes made elsewhere on {kind} are not announced"),
+            Self::WatchLimit { needed, limit: Some(limit) } => write!(
+                f,
+                "too few inotify watches: fs.inotify.max_user_watches is {limit}, set it to at least {needed}"
+            ),
+            Self::WatchLimit { needed, limit: None } => {
+                write!(f, "too few inotify watches: set fs.inotify.max_user_watches to at least {needed}")
+            }
+            Self::WatchedTwice(other) => write!(f, "the same folder is watched as {}", other.display()),
+        }
+    }
+}
+
+/// A mass disappearance that is not believed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// How many files seem to be gone.
+    pub missing: u64,
+    /// How many were known.
+    pub known: u64,
+}
+
+/// What the room is doing. All zero is rest: everything heard of has been handed to the sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Roots that are being compared, or are about to be.
+    pub busy_roots: usize,
+    /// Files that wait to become quiet, and events not looked at yet.
+    pub settling: usize,
+}
+
+impl Activity {
+    /// Says whether there is nothing to do.
+    pub fn is_idle(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Locks, also where another thread died with the lock: its death ends the room anyway.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all threads share.
+pub(super) struct Shared {
+    pub(super) config: WatchConfig,
+    pub(super) known: Arc<dyn Known>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) global_rules: RwLock<Arc<GlobalRules>>,
+    pub(super) roots: RwLock<BTreeMap<RootId, Arc<RootEntry>>>,
+    pub(super) watches: Mutex<Watches>,
+    pub(super) settle: Mutex<Settle>,
+    pub(super) inbox: Sender<Signal>,
+    /// Our queue of events was full.
+    pub(super) overflowed: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    pub(super) activity: watch::Sender<Activity>,
+    pub(super) costs: Costs,
+    /// Sent to the sink so far.
+    pub(super) handed_out: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Judges the name of a file: may it be a photo, and is it whole by its name?
+    pub(super) fn is_wanted(&self, name: &OsStr) -> bool {
+        (self.config.is_candidate)(name) && !is_temporary(name)
+    }
+
+    /// The same, and ignore files.
+    pub(super) fn is_worth_an_event(&self, name: &OsStr) -> bool {
+        name == IGNORE_FILE || self.is_wanted(name)
+    }
+
+    /// Returns the root above `path`, and the path below it.
+    pub(super) fn root_of(&self, path: &Path) -> Option<(Arc<RootEntry>, RelativePath)> {
+        let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+        roots.values().find_map(|entry| {
+            let below = RelativePath::strip(&entry.path(), path)?;
+            Some((Arc::clone(entry), below))
+        })
+    }
+
+    pub(super) fn root(&self, id: RootId) -> Option<Arc<RootEntry>> {
+        self.roots.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    pub(super) fn all_roots(&self) -> Vec<Arc<RootEntry>> {
+        self.roots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Puts a path among those that settle. Where there is no room, its root will be compared as a whole.
+    pub(super) fn touch(&self, entry: &RootEntry, path: &Path, touch: Touch) {
+        let has_room = lock(&self.settle).touch(path, touch, Instant::now());
+        if !has_room {
+            entry.request(|requests| requests.full = true);
+        }
+    }
+
+    /// Makes the live thread look at the settling paths, if it is asleep.
+    pub(super) fn wake_live(&self) {
+        // Where the queue is full it is not asleep.
+        let _ = self.inbox.try_send(Signal::Wake);
+    }
+
+    /// Tells whoever waits what the room is doing now.
+    pub(super) fn publish(&self) {
+        let busy_roots = self.all_roots().iter().filter(|entry| entry.is_busy()).count();
+        let settling = lock(&self.settle).len() + self.inbox.len();
+        let now = Activity { busy_roots, settling };
+        self.activity.send_if_modified(|activity| std::mem::replace(activity, now) != now);
+    }
+
+    /// Returns how long ago `fingerprint` last changed; none where its change time is in the future.
+    pub(super) fn unchanged_for(fingerprint: &Fingerprint) -> Option<Duration> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        let age = i128::try_from(now).ok()?.checked_sub(fingerprint.changed_ns)?;
+        u64::try_from(age).ok().map(Duration::from_nanos)
+    }
+
+    /// Hands out a live change. False: the sink is full.
+    pub(super) fn send_live(&self, change: super::Change) -> bool {
+        let is_taken = self.sink.live(change);
+        if is_taken {
+            self.handed_out.fetch_add(1, Ordering::Relaxed);
+        }
+        is_taken
+    }
+}
+
+/// What a root's thread is asked to do.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Compare the whole root.
+    pub(super) full: bool,
+    /// And add every watch again, since any may have been lost.
+    pub(super) lost_watches: bool,
+    /// Compare these directories and all below them.
+    pub(super) below: BTreeSet<RelativePath>,
+    /// Find out whether the root is there.
+    pub(super) check: bool,
+}
+
+/// So many single directories are compared; past this, the root is.
+const MAX_PARTS: usize = 64;
+
+impl Requests {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.full && !self.lost_watches && !self.check && self.below.is_empty()
+    }
+
+    pub(super) fn add_below(&mut self, directory: RelativePath) {
+        self.below.insert(directory);
+        if self.below.len() > MAX_PARTS {
+            self.below.clear();
+            self.full = true;
+        }
+    }
+}
+
+/// One root, as its own thread and the live thread see it.
+pub(super) struct RootEntry {
+    pub(super) id: RootId,
+    status: Mutex<RootStatus>,
+    path: RwLock<Arc<Path>>,
+    pub(super) rules: RwLock<RootRules>,
+    anchor: Mutex<Option<Anchor>>,
+    file_system: Mutex<FileSystem>,
+    pub(super) disappearance: Mutex<Disappearance>,
+    /// When a mass disappearance is to be looked at again.
+    pub(super) confirm_at: Mutex<Option<Instant>>,
+    requests: Mutex<(Requests, bool)>,
+    wake: Condvar,
+    /// Candidate files, as far as known: counted by a walk, kept up by live changes.
+    files: AtomicU64,
+    is_online: AtomicBool,
+    is_removed: AtomicBool,
+}
+
+impl RootEntry {
+    pub(super) fn new(root: Root, rules: RootRules, confirm_after: Duration) -> Self {
+        let status = RootStatus {
+            id: root.id,
+            path: root.path.clone(),
+            state: RootState::Waiting,
+            watching: Watching::Inotify,
+            volume: root.volume,
+            directories: 0,
+            files: 0,
+            unreadable: 0,
+            held_back: None,
+        };
+        let requests = Requests { full: true, ..Requests::default() };
+        Self {
+            id: root.id,
+            status: Mutex::new(status),
+            path: RwLock::new(root.path.into()),
+            rules: RwLock::new(rules),
+            anchor: Mutex::new(None),
+            file_system: Mutex::new(FileSystem::Local),
+            disappearance: Mutex::new(Disappearance::new(confirm_after)),
+            confirm_at: Mutex::new(None),
+            requests: Mutex::new((requests, true)),
+            wake: Condvar::new(),
+            files: AtomicU64::new(0),
+            is_online: AtomicBool::new(false),
+            is_removed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn path(&self) -> Arc<Path> {
+        Arc::clone(&self.path.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_path(&self, path: &Path) {
+        *self.path.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(path);
+    }
+
+    pub(super) fn file(&self, path: RelativePath) -> FileId {
+        FileId { root: self.id, path }
+    }
+
+    pub(super) fn status(&self) -> RootStatus {
+        RootStatus { files: self.files.load(Ordering::Relaxed), ..lock(&self.status).clone() }
+    }
+
+    /// Returns how many files the root has, as far as known; none before the first walk over it.
+    pub(super) fn known_files(&self) -> Option<u64> {
+        (lock(&self.status).directories > 0).then(|| self.files.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_files(&self, files: u64) {
+        self.files.store(files, Ordering::Relaxed);
+    }
+
+    pub(super) fn one_file_more(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn one_file_less(&self) {
+        let less = |files: u64| Some(files.saturating_sub(1));
+        // Never fails: the closure always returns a value.
+        let _ = self.files.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Changes the status, and tells the sink where that made a difference.
+    pub(super) fn update_status(&self, sink: &dyn Sink, change: impl FnOnce(&mut RootStatus)) {
+        let changed = {
+            let mut status = lock(&self.status);
+            let before = status.clone();
+            change(&mut status);
+            self.is_online
+                .store(matches!(status.state, RootState::Online | RootState::Scanning), Ordering::Release);
+            (*status != before)
+                .then(|| RootStatus { files: self.files.load(Ordering::Relaxed), ..status.clone() })
+        };
+        if let Some(status) = changed {
+            sink.root_changed(&status);
+        }
+    }
+
+    /// Says whether the root was there when it was last looked for.
+    pub(super) fn is_online(&self) -> bool {
+        self.is_online.load(Ordering::Acquire)
+    }
+
+    pub(super) fn anchor(&self) -> Option<Anchor> {
+        *lock(&self.anchor)
+    }
+
+    pub(super) fn set_anchor(&self, anchor: Option<Anchor>) {
+        *lock(&self.anchor) = anchor;
+    }
+
+    pub(super) fn file_system(&self) -> FileSystem {
+        *lock(&self.file_system)
+    }
+
+    pub(super) fn set_file_system(&self, file_system: FileSystem) {
+        *lock(&self.file_system) = file_system;
+    }
+
+    /// Says whether the root is, at this moment, the directory it was when it was last looked at.
+    pub(super) fn is_anchored(&self, shared: &Shared) -> bool {
+        shared.costs.stat();
+        let now = shared.config.volumes.anchor(&self.path()).ok();
+        now.is_some() && now == self.anchor()
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Asks the root's thread for something.
+    pub(super) fn request(&self, ask: impl FnOnce(&mut Requests)) {
+        let mut requests = lock(&self.requests);
+        ask(&mut requests.0);
+        requests.1 |= !requests.0.is_empty();
+        drop(requests);
+        self.wake.notify_all();
+    }
+
+    pub(super) fn wake(&self) {
+        // Taking the lock makes sure that the thread is either before its check or already waiting.
+        drop(lock(&self.requests));
+        self.wake.notify_all();
+    }
+
+    /// Waits for requests until `deadline`, or until `is_over`; takes them, and marks the root as busy if there are any.
+    pub(super) fn wait(&self, deadline: Instant, is_over: impl Fn() -> bool) -> Requests {
+        let mut requests = lock(&self.requests);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !requests.0.is_empty() || is_over() || left.is_zero() {
+                return std::mem::take(&mut requests.0);
+            }
+            requests = self.wake.wait_timeout(requests, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits a moment for room in the sink, or until `is_over`.
+    pub(super) fn pause(&self, moment: Duration, is_over: impl Fn() -> bool) {
+        let requests = lock(&self.requests);
+        if !is_over() {
+            drop(self.wake.wait_timeout(requests, moment).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Says that everything taken by [`Self::wait`] is done.
+    pub(super) fn done(&self) {
+        let mut requests = lock(&self.requests);
+        requests.1 = !requests.0.is_empty();
+    }
+
+    pub(super) fn mark_busy(&self) {
+        lock(&self.requests).1 = true;
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.is_removed() && lock(&self.requests).1
+    }
+}
+
+/// The rules of a root, asked about the entries of one directory.
+pub(super) struct InDirectory<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) entry: &'a RootEntry,
+    pub(super) directory: &'a RelativePath,
+}
+
+impl Allowed for InDirectory<'_> {
+    fn is_wanted(&self, name: &OsStr) -> bool {
+        self.shared.is_wanted(name)
+    }
+
+    fn is_left_out(&self, name: &OsStr, is_directory: bool) -> bool {
+        let rules = self.entry.rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.leaves_out(&self.directory.join(name), is_directory)
+    }
+}

@@ -1,0 +1,155 @@
+//! Entering a directory: watch it, read it, compare it. And handing out what that found.
+//!
+//! Both kinds of thread do this, so that whatever leads to a directory (a start, an event, a poll) is followed
+//! by the same steps in the same order: the watch comes before the reading, hence no gap.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::disk::{Directory, Kind, Listing, look};
+use super::rules::{IGNORE_FILE, refresh};
+use super::scan::{Findings, compare};
+use super::state::{InDirectory, RootEntry, Shared, Watching, lock};
+use super::watches::WatchProblem;
+use super::{Change, KnownError};
+use crate::photo::{FileId, Fingerprint, RelativePath};
+
+/// Longest path that system calls take, without the closing zero.
+const MAX_PATH_BYTES: usize = 4095;
+
+/// How long to wait before a full sink is asked again.
+const FULL_SINK_PAUSE: Duration = Duration::from_millis(20);
+
+/// What came of entering a directory.
+pub(super) enum Entered {
+    /// It was read.
+    Compared(Findings),
+    /// It has no entry at all.
+    Empty(Findings),
+    /// There is no directory at this path.
+    Gone,
+    /// It cannot be read; nothing is known of what is in it.
+    Unreadable(io::Error),
+    /// There is no watch left for it.
+    NoWatch,
+}
+
+/// Opens, watches where the root is watched, reads and compares `directory`.
+pub(super) fn enter(
+    shared: &Shared,
+    entry: &RootEntry,
+    directory: &RelativePath,
+    again: bool,
+) -> Result<Entered, KnownError> {
+    let path = directory.under(&entry.path());
+    if path.as_os_str().len() > MAX_PATH_BYTES {
+        return Ok(Entered::Unreadable(io::Error::new(
+            io::ErrorKind::InvalidFilename,
+            "the path is longer than the system allows (4095 bytes)",
+        )));
+    }
+    let opened = match Directory::open(&path, directory.as_bytes().is_empty(), &shared.costs) {
+        Ok(opened) => opened,
+        Err(error) => return Ok(why_not_opened(error)),
+    };
+    if entry.status().watching == Watching::Inotify {
+        match lock(&shared.watches).watch(&path, opened.identity(), again) {
+            Ok(()) => {}
+            Err(WatchProblem::Gone) => return Ok(Entered::Gone),
+            Err(WatchProblem::Limit) => return Ok(Entered::NoWatch),
+            Err(WatchProblem::Other(error)) => return Ok(Entered::Unreadable(io::Error::other(error))),
+        }
+    }
+    let listing = match opened.list(|name| shared.is_worth_an_event(name), &shared.costs) {
+        Ok(listing) => listing,
+        Err(error) => return Ok(Entered::Unreadable(error)),
+    };
+    take_ignore_file(shared, entry, directory, &opened, &listing);
+    let known = shared.known.children(entry.id, directory)?;
+    let allowed = InDirectory { shared, entry, directory };
+    let file_system = entry.file_system();
+    let findings = compare(&listing, known, &allowed, |name| opened.look(name, &file_system, &shared.costs));
+    Ok(if listing.is_empty { Entered::Empty(findings) } else { Entered::Compared(findings) })
+}
+
+fn why_not_opened(error: io::Error) -> Entered {
+    // A symbolic link or a file where a directory was: the directory is gone all the same.
+    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    if is_link || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+        Entered::Gone
+    } else {
+        Entered::Unreadable(error)
+    }
+}
+
+/// Takes in the ignore file of a directory that was just listed, before anything in it is judged.
+pub(super) fn take_ignore_file(
+    shared: &Shared,
+    entry: &RootEntry,
+    directory: &RelativePath,
+    opened: &Directory,
+    listing: &Listing,
+) {
+    let name = OsStr::new(IGNORE_FILE);
+    let is_listed = listing.files.iter().any(|file| file == name);
+    let seen = is_listed
+        .then(|| opened.look(name, &entry.file_system(), &shared.costs).ok().flatten())
+        .flatten()
+        .filter(|seen| seen.kind == Kind::File)
+        .map(|seen| seen.fingerprint);
+    refresh(&entry.rules, directory, &directory.join(name).under(&entry.path()), seen);
+}
+
+/// Returns the known file that is gone from its place and now stands here, if there is one.
+pub(super) fn moved_from(
+    shared: &Shared,
+    to: &FileId,
+    fingerprint: &Fingerprint,
+    taken: &HashSet<FileId>,
+) -> Result<Option<FileId>, KnownError> {
+    if fingerprint.inode == 0 {
+        return Ok(None);
+    }
+    for (from, known) in shared.known.with_inode(fingerprint.inode)? {
+        let is_same = (known.len, known.modified_ns) == (fingerprint.len, fingerprint.modified_ns);
+        if !is_same || from == *to || taken.contains(&from) {
+            continue;
+        }
+        let Some(root) = shared.root(from.root).filter(|root| root.is_online()) else { continue };
+        let path = from.path.under(&root.path());
+        let is_gone = matches!(look(&path, &root.file_system(), &shared.costs), Ok(None));
+        // What cannot be seen because its root went away has not moved.
+        if is_gone && root.is_anchored(shared) {
+            return Ok(Some(from));
+        }
+    }
+    Ok(None)
+}
+
+/// Hands a change to the live queue, waiting while that is full. False: the room or the root is done for.
+///
+/// For changes found by a walk that are applied at once and cost nothing. In the backlog they would wait
+/// behind photos, and a newer live change of the same file would overtake them.
+pub(super) fn hand_over(shared: &Shared, entry: &RootEntry, change: Change) -> bool {
+    loop {
+        if shared.is_stopping() || entry.is_removed() {
+            return false;
+        }
+        if shared.send_live(change.clone()) {
+            return true;
+        }
+        entry.pause(FULL_SINK_PAUSE, || shared.is_stopping() || entry.is_removed());
+    }
+}
+
+/// Hands a photo to be read to the backlog. False: the room or the root is done for.
+pub(super) fn hand_to_backlog(shared: &Shared, entry: &RootEntry, change: Change) -> bool {
+    if shared.is_stopping() || entry.is_removed() || !shared.sink.backlog(change) {
+        return false;
+    }
+    shared.handed_out.fetch_add(1, Ordering::Relaxed);
+    true
+}

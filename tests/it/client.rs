@@ -1,0 +1,96 @@
+//! `resemble` as a person and as a script meet it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::pictures;
+use crate::world::World;
+
+fn lines(output: &std::process::Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_get_one_object_a_line_and_an_exit_code() {
+    let world = World::new();
+    for seed in 0..3 {
+        pictures::write(&world.photo(format!("{seed}.png")), seed);
+    }
+    fs::write(world.photo("bad.jpg"), "x").unwrap();
+    let daemon = world.start().await;
+    daemon.wait_for_files(3).await;
+
+    let query = world.photo("1.png");
+    let found = world.resemble([query.as_os_str(), "-k".as_ref(), "2".as_ref(), "--json".as_ref()].into_iter().fold(
+        vec![std::ffi::OsString::from("search")],
+        |mut args, arg| {
+            args.push(arg.to_owned());
+            args
+        },
+    ));
+    assert_eq!(found.status.code(), Some(0), "{found:?}");
+    let matches = lines(&found);
+    assert_eq!(matches.len(), 2);
+    assert_eq!(matches[0]["path"], query.to_str().unwrap());
+    assert!(matches[0]["distance"].as_f64().unwrap() < 1e-5);
+    assert!(matches[0]["similarity"].as_f64().unwrap() > matches[1]["similarity"].as_f64().unwrap());
+
+    let nothing = world.resemble(["search", "photos/bad.jpg"]);
+    assert_eq!(nothing.status.code(), Some(2), "what cannot be read is an error");
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("not a picture"), "{nothing:?}");
+
+    let status = lines(&world.resemble(["status", "--json"])).remove(0);
+    for (key, value) in [("state", "idle".into()), ("photos", 3.into()), ("pending", 0.into()), ("failed", Value::from(1))] {
+        assert_eq!(status[key], value, "{key}");
+    }
+    assert_eq!(status["model"], "builtin");
+    assert!(status["runtime"].as_str().unwrap().starts_with("tract"), "{status}");
+
+    let listed = lines(&world.resemble(["list", "--json"]));
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed[0]["content"].as_str().unwrap().len(), 64);
+    assert!(listed[0]["size"].as_u64().unwrap() > 100);
+    let failures = lines(&world.resemble(["failures", "--json"]));
+    assert_eq!(failures.len(), 1);
+    assert!(failures[0]["path"].as_str().unwrap().ends_with("bad.jpg") && failures[0]["reason"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_get_tables_and_are_told_what_to_do() {
+    let world = World::new();
+    let lonely = world.resemble(["status"]);
+    assert_eq!(lonely.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&lonely.stderr).contains("resembled DIR"), "{lonely:?}");
+
+    pictures::write(&world.photo("a.png"), 1);
+    let daemon = world.start().await;
+    daemon.wait_for_files(1).await;
+    let watched = world.resemble(["status", "--watch"]);
+    let text = String::from_utf8(watched.stdout).unwrap();
+    assert!(text.contains("1 searchable") && text.contains("photos"), "{text}");
+    let table = String::from_utf8(world.resemble(["search", "photos/a.png"]).stdout).unwrap();
+    assert!(table.contains("distance") && table.contains("a.png"), "{table}");
+    let far = world.resemble(["search", "photos/a.png", "--max-distance", "0", "--metric", "l2"]);
+    assert_eq!(far.status.code(), Some(0), "the picture itself is at distance 0");
+    fs::write(world.path("query.png"), pictures::png(2)).unwrap();
+    let nothing = world.resemble(["search", "query.png", "--max-distance", "0"]);
+    assert_eq!(nothing.status.code(), Some(1), "nothing is that near");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folders_are_added_and_removed_from_the_shell() {
+    let world = World::new();
+    pictures::write(&world.path("more/a.png"), 1);
+    let daemon = world.start().await;
+    let added = world.resemble(["roots", "add", "more"]);
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    daemon.wait_for_files(1).await;
+    assert_eq!(lines(&world.resemble(["roots", "--json"])).len(), 2);
+    assert_eq!(world.resemble(["rescan", "more"]).status.code(), Some(0));
+    assert_eq!(world.resemble(["roots", "remove", "more"]).status.code(), Some(0));
+    daemon.wait_for_files(0).await;
+    let unknown = world.resemble(["roots", "remove", "elsewhere"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}

@@ -1,0 +1,107 @@
+//! The daemon as systemd and the shell meet it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use resembled::proto;
+use rustix::process::Signal;
+
+use crate::pictures;
+use crate::world::{World, run_to_end};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_daemon_on_the_same_data_ends_with_a_clear_word() {
+    let world = World::new();
+    let daemon = world.start().await;
+    let (status, text) = run_to_end(world.resembled().arg(world.photos()));
+    assert!(!status.success());
+    assert!(text.contains("another resembled runs on this data directory"), "{text}");
+    assert_eq!(daemon.status().await.state(), proto::State::Idle, "the first one does not mind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_commits_what_is_in_hand_and_leaves_no_socket() {
+    let world = World::new();
+    for seed in 0..30 {
+        pictures::write(&world.photo(format!("{seed}.png")), seed);
+    }
+    let mut daemon = world.start().await;
+    assert_eq!(fs::metadata(world.socket()).unwrap().permissions().mode() & 0o777, 0o600);
+    let status = daemon.wait_for("some are encoded", |status| status.photos_encoded > 2).await;
+    daemon.signal(Signal::TERM);
+    daemon.told("STOPPING=1", &world);
+    daemon.end(&world).await;
+    assert!(!world.socket().exists());
+
+    let daemon = world.start().await;
+    assert!(daemon.status().await.photos >= status.photos);
+    daemon.wait_for_files(30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
+    let world = World::new();
+    pictures::write(&world.path("more/a.png"), 1);
+    pictures::write(&world.photo("skip/b.png"), 2);
+    let file = world.path("config/resembled/config.toml");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let configure = |text: &str| fs::write(&file, text).unwrap();
+    configure("roots = [\"~/photos\"]\n");
+    let mut daemon = world.start_with(&[]).await;
+    daemon.wait_for_files(1).await;
+
+    configure("roots = [\"~/photos\", \"~/more\"]\n[watch]\nignore = [\"skip/\"]\n");
+    daemon.signal(Signal::HUP);
+    daemon.told("READY=1", &world);
+    daemon.wait_for("the new folder in, the ignored one out", |status| {
+        status.roots.len() == 2
+            && status.state() == proto::State::Idle
+            && status.roots.iter().map(|root| root.files).collect::<Vec<_>>() == [0, 1]
+    })
+    .await;
+
+    configure("rots = []\n");
+    daemon.signal(Signal::HUP);
+    daemon.told("READY=1", &world);
+    assert_eq!(daemon.status().await.roots.len(), 2, "what was valid holds on");
+    assert!(world.log().contains("the configuration stays as it was"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tcp_is_only_for_those_with_the_token() {
+    let world = World::new();
+    // The port is free when it was just given and let go.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let args = ["--listen", &address].map(OsStr::new);
+    let _daemon = world.start_with(&args).await;
+    let output = world.resemble(["--connect", &address, "status"]);
+    assert!(output.status.success(), "{output:?}");
+    fs::write(world.path("wrong"), "x".repeat(64)).unwrap();
+    let refused = world.resemble(["--connect", &address, "--token-file", "wrong", "status"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("bearer token"), "{refused:?}");
+}
+
+#[test]
+fn check_config_names_the_line_that_is_wrong() {
+    let world = World::new();
+    let file = world.path("config/resembled/config.toml");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "log = \"info\"\nmodle = \"x\"\n").unwrap();
+    let (status, text) = run_to_end(world.resembled().arg("check-config"));
+    assert!(!status.success());
+    assert!(text.contains("line 2") && text.contains("modle"), "{text}");
+    fs::write(&file, "log = \"info\"\n").unwrap();
+    let (status, text) = run_to_end(world.resembled().arg("check-config"));
+    assert!(status.success(), "{text}");
+}
+
+#[test]
+fn an_unknown_network_is_refused_before_anything_starts() {
+    let world = World::new();
+    let (status, text) = run_to_end(world.resembled().args(["--model", "nonsense"]).arg(world.photos()));
+    assert!(!status.success());
+    assert!(text.contains("nonsense") && text.contains("builtin"), "{text}");
+}

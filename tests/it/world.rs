@@ -1,0 +1,271 @@
+//! A home of its own for each test, the daemon in it, and ways to wait.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::TokioIo;
+use resembled::proto;
+use resembled::proto::daemon_service_client::DaemonServiceClient;
+use resembled::proto::library_service_client::LibraryServiceClient;
+use resembled::proto::search_service_client::SearchServiceClient;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+/// Much longer than anything takes, even on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A temporary home with a folder of photos.
+pub struct World {
+    home: TempDir,
+}
+
+/// A running daemon. Dropping it kills it.
+pub struct Daemon {
+    child: Child,
+    notify: UnixDatagram,
+    pub channel: Channel,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let world = Self { home: tempfile::tempdir().unwrap() };
+        fs::create_dir(world.photos()).unwrap();
+        world
+    }
+
+    pub fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.home.path().join(below)
+    }
+
+    pub fn photos(&self) -> PathBuf {
+        self.path("photos")
+    }
+
+    pub fn photo(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.photos().join(below)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("run/resembled/resembled.sock")
+    }
+
+    /// A command that sees this world and nothing of the machine's.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("HOME", self.home.path()).env("RUST_BACKTRACE", "1").current_dir(self.home.path());
+        for (name, below) in [
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_DATA_HOME", "data"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_RUNTIME_DIR", "run"),
+        ] {
+            command.env(name, self.path(below));
+        }
+        command
+    }
+
+    /// The daemon's command, on the built-in network.
+    pub fn resembled(&self) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_resembled"));
+        command.env("RESEMBLED_MODEL", "builtin");
+        command
+    }
+
+    /// Runs the client to its end.
+    pub fn resemble<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        self.command(env!("CARGO_BIN_EXE_resemble")).args(args).output().unwrap()
+    }
+
+    /// Starts the daemon on the folder of photos, and waits until it says that it is ready.
+    pub async fn start(&self) -> Daemon {
+        self.start_with(&[self.photos().as_os_str()]).await
+    }
+
+    pub async fn start_with(&self, args: &[&OsStr]) -> Daemon {
+        let address = self.path("notify");
+        let _ = fs::remove_file(&address);
+        let notify = UnixDatagram::bind(&address).unwrap();
+        notify.set_read_timeout(Some(DEADLINE)).unwrap();
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let child = self
+            .resembled()
+            .args(args)
+            .env("NOTIFY_SOCKET", &address)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut daemon = Daemon { child, notify, channel: connect(self.socket()) };
+        daemon.told("READY=1", self);
+        daemon
+    }
+
+    /// What the daemons of this world have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// Connects at the first call.
+fn connect(socket: PathBuf) -> Channel {
+    Endpoint::from_static("http://resembled.invalid").connect_with_connector_lazy(tower::service_fn(
+        move |_: Uri| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        },
+    ))
+}
+
+impl Daemon {
+    pub fn search(&self) -> SearchServiceClient<Channel> {
+        SearchServiceClient::new(self.channel.clone())
+    }
+
+    pub fn library(&self) -> LibraryServiceClient<Channel> {
+        LibraryServiceClient::new(self.channel.clone())
+    }
+
+    pub fn daemon(&self) -> DaemonServiceClient<Channel> {
+        DaemonServiceClient::new(self.channel.clone())
+    }
+
+    /// Waits until systemd would have been told this.
+    pub fn told(&mut self, what: &str, world: &World) {
+        let mut message = [0; 4096];
+        loop {
+            match self.notify.recv(&mut message) {
+                Ok(length) if String::from_utf8_lossy(&message[..length]).contains(what) => return,
+                Ok(_) => {}
+                Err(error) => panic!("never told {what}: {error}\n{}", world.log()),
+            }
+        }
+    }
+
+    pub async fn status(&self) -> proto::Status {
+        self.daemon().get_status(proto::GetStatusRequest {}).await.unwrap().into_inner()
+    }
+
+    /// Waits for a status that `is_it` accepts, and returns it.
+    pub async fn wait_for(&self, what: &str, is_it: impl Fn(&proto::Status) -> bool) -> proto::Status {
+        let mut last = None;
+        let wait = async {
+            let mut updates = self.daemon().watch_status(proto::WatchStatusRequest {}).await.unwrap().into_inner();
+            while let Some(status) = updates.message().await.unwrap() {
+                if is_it(&status) {
+                    return status;
+                }
+                last = Some(status);
+            }
+            panic!("the stream of statuses ended")
+        };
+        match tokio::time::timeout(DEADLINE, wait).await {
+            Ok(status) => status,
+            Err(_) => panic!("never {what}; last: {last:#?}"),
+        }
+    }
+
+    /// Waits until so many files are searchable and nothing is left to do.
+    pub async fn wait_for_files(&self, files: u64) -> proto::Status {
+        self.wait_for(&format!("{files} files and idle"), |status| {
+            status.files == files && status.state() == proto::State::Idle
+        })
+        .await
+    }
+
+    /// Returns path and content of every searchable file, sorted.
+    pub async fn files(&self) -> Vec<(PathBuf, String)> {
+        let request = proto::ListPhotosRequest { page_size: 7, page_token: String::new() };
+        let mut files = Vec::new();
+        let mut next = Some(request);
+        while let Some(request) = next.take() {
+            let page = self.library().list_photos(request).await.unwrap().into_inner();
+            for photo in page.photos {
+                let content = photo.name.trim_start_matches("photos/").to_owned();
+                files.extend(
+                    photo.files.iter().map(|file| (PathBuf::from(OsStr::from_bytes(&file.path)), content.clone())),
+                );
+            }
+            if !page.next_page_token.is_empty() {
+                next = Some(proto::ListPhotosRequest { page_size: 7, page_token: page.next_page_token });
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// Returns path and reason of every failure.
+    pub async fn failures(&self) -> Vec<proto::Failure> {
+        let request = proto::ListFailuresRequest::default();
+        self.library().list_failures(request).await.unwrap().into_inner().failures
+    }
+
+    /// Finds the nearest `k` to a picture.
+    pub async fn nearest(&self, image: Vec<u8>, k: u32) -> Vec<proto::Match> {
+        let query = Some(proto::search_photos_request::Query::Image(image.into()));
+        let request = proto::SearchPhotosRequest { query, k, ..Default::default() };
+        self.search().search_photos(request).await.unwrap().into_inner().matches
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Kills without a warning, as a crash or a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks to stop, and waits for a good end.
+    pub async fn stop(mut self, world: &World) {
+        self.signal(Signal::TERM);
+        self.end(world).await;
+    }
+
+    /// Waits for a good end of the process. Our connection stays alive meanwhile, to let go when it is told to.
+    pub async fn end(&mut self, world: &World) {
+        let status = tokio::task::block_in_place(|| wait_for_end(&mut self.child));
+        assert!(status.success(), "{status}\n{}", world.log());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a process, at most [`DEADLINE`]: the end of its life closes the descriptor that is polled.
+pub fn wait_for_end(child: &mut Child) -> ExitStatus {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{PidfdFlags, pidfd_open};
+
+    let begun = Instant::now();
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    let timeout = rustix::event::Timespec { tv_sec: DEADLINE.as_secs() as i64, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).unwrap();
+    match child.try_wait().unwrap() {
+        Some(status) => status,
+        None => panic!("still running after {:?}", begun.elapsed()),
+    }
+}
+
+/// Runs a command that must end by itself; returns its status and what it wrote to the standard error.
+pub fn run_to_end(command: &mut Command) -> (ExitStatus, String) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    (wait_for_end(&mut child), text)
+}
