@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -298,12 +298,17 @@ fn save(index: &Index, path: &Path) -> anyhow::Result<()> {
 fn load(path: &Path, basis: Arc<Basis>, vectors: Arc<dyn Vectors>) -> anyhow::Result<Index> {
     let mut file = std::io::BufReader::with_capacity(1 << 20, File::open(path)?);
     let mut record = [0u8; 8 + Sketch::BYTES];
-    let records = std::iter::from_fn(|| {
-        file.read_exact(&mut record).ok()?;
-        let (id, sketch) = record.split_first_chunk::<8>()?;
-        Some((PhotoId(u64::from_le_bytes(*id)), Sketch::from_bytes(sketch)?))
-    });
-    Ok(Index::restore(vectors, basis, records))
+    Index::restore(vectors, basis, |add| {
+        loop {
+            match file.read_exact(&mut record) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            let (id, sketch) = record.split_first_chunk().context("a record holds an id")?;
+            add(PhotoId(u64::from_le_bytes(*id)), Sketch::from_bytes(sketch).context("a sketch")?);
+        }
+    })
 }
 
 fn resident_kb() -> anyhow::Result<i64> {

@@ -4,6 +4,7 @@
 //! stop order: refuse calls, stop watching, finish and commit what is in hand, close the store.
 
 mod adapters;
+mod index;
 mod priority;
 mod roots;
 mod run;

@@ -13,7 +13,7 @@ use super::adapters::{Changes, KnownFiles};
 use super::roots::{self, Roots};
 use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{priority, systemd};
+use super::{index, priority, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode::{self, Limits};
 use crate::encode::{
@@ -21,7 +21,7 @@ use crate::encode::{
 };
 use crate::ingest::{self, Encoding, IngestError, Parts, Progress, Queue, Step, Workers};
 use crate::models::{Catalogue, Model, ModelError};
-use crate::photo::{Embedding, PhotoId};
+use crate::photo::Embedding;
 use crate::search::{Index, SearchError};
 use crate::serve::{self, Api, ServeError, Socket, SocketError, Token};
 use crate::store::{Committed, ModelRecord, Store, StoreError, Write, Writer, WriterHandle};
@@ -32,9 +32,6 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// How often photos are dropped whose files have been gone for long enough.
 const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
-
-/// Embeddings handed to the index at a time while it is loaded.
-const LOAD_BATCH: usize = 4096;
 
 /// Threads that encode, where the configuration does not say. One keeps up with three that decode camera files.
 const MAX_ENCODERS: usize = 4;
@@ -102,7 +99,8 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let record = store.ensure_model(model.digest, &manifest.name, manifest.dim, manifest.metric)?;
     let digest = model.digest;
     drop(model);
-    let index = Arc::new(load_index(&store, &record)?);
+    let (index, written) = index::load(&store, &record)?;
+    let index = Arc::new(index);
 
     let mut supervisor = Supervisor::new(stop.clone());
     let queue = Arc::new(Queue::default());
@@ -171,6 +169,8 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     }
     supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
     supervisor.start("reloading", reload_on_request(Arc::clone(&api), reloads, reload, stop.clone()));
+    let tended = (Arc::clone(&api.index), Arc::clone(&api.store), api.model.clone());
+    supervisor.start("tending the index", index::tend(tended.0, tended.1, tended.2, written, stop.clone()));
     let keep_for = Duration::from_secs(u64::from(config.ingest.keep_deleted_days) * 86_400);
     supervisor.start("purging", purge_now_and_then(Arc::clone(&api), keep_for, stop.clone()));
     systemd::ready();
@@ -206,23 +206,6 @@ fn load_model(config: &Config) -> Result<(Model, Arc<Runtime>), DaemonError> {
     }
     tracing::info!("the network {} runs in {runtime}", model.manifest.name);
     Ok((model, runtime))
-}
-
-/// Reads all embeddings of the network into memory.
-fn load_index(store: &Store, model: &ModelRecord) -> Result<Index, DaemonError> {
-    let index = Index::new(model.dim as usize);
-    let mut batch: Vec<(PhotoId, Vec<f32>)> = Vec::with_capacity(LOAD_BATCH);
-    let apply = |batch: &mut Vec<(PhotoId, Vec<f32>)>| -> Result<(), DaemonError> {
-        index.apply(batch.iter().map(|(photo, values)| (*photo, values.as_slice())), &[])?;
-        batch.clear();
-        Ok(())
-    };
-    store.read()?.each_embedding(model, |photo, values| -> Result<(), DaemonError> {
-        batch.push((photo, values.to_vec()));
-        if batch.len() == LOAD_BATCH { apply(&mut batch) } else { Ok(()) }
-    })?;
-    apply(&mut batch)?;
-    Ok(index)
 }
 
 /// Starts the store's writer. After each commit the index follows, and then the files are out of the works.

@@ -9,6 +9,7 @@ use super::estimate::Target;
 use super::kernels;
 use super::nearest::Neighbor;
 use super::probe::Probe;
+use super::recall::Recall;
 use super::scan::{self, FullRows, Options};
 use super::sketch::Sketch;
 use super::two_stage::{self, Library, SketchRows};
@@ -21,6 +22,8 @@ pub struct Index {
     published: RwLock<Snapshot>,
     /// Held by the one writer while it prepares the next state beside the published one.
     writing: Mutex<Journal>,
+    /// What was measured last.
+    pub(super) recall: Mutex<Option<Recall>>,
 }
 
 /// While a basis is being learnt: the photos that were inserted or removed meanwhile.
@@ -59,26 +62,26 @@ impl Index {
         })
     }
 
-    /// Starts with the sketches of an earlier run. `sketches` must be of this `basis`; fastest in the order of ids.
-    pub fn restore(
+    /// Starts with the sketches of an earlier run, which `read` hands over one by one; fastest in the order of ids.
+    /// They must be of this `basis`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`.
+    pub fn restore<E>(
         vectors: Arc<dyn Vectors>,
         basis: Arc<Basis>,
-        sketches: impl IntoIterator<Item = (PhotoId, Sketch)>,
-    ) -> Self {
+        read: impl FnOnce(&mut dyn FnMut(PhotoId, Sketch)) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut rows = SketchRows::new(1);
-        for (id, sketch) in sketches {
-            rows.insert(id, &[sketch.lead], sketch.rest);
-        }
+        read(&mut |id, sketch| rows.insert(id, &[sketch.lead], sketch.rest))?;
         let dim = basis.dim();
-        Self::publishing(Snapshot {
-            dim,
-            rows: Rows::Sketched(basis, Arc::new(rows)),
-            vectors: Some(vectors),
-        })
+        let rows = Rows::Sketched(basis, Arc::new(rows));
+        Ok(Self::publishing(Snapshot { dim, rows, vectors: Some(vectors) }))
     }
 
     fn publishing(snapshot: Snapshot) -> Self {
-        Self { published: RwLock::new(snapshot), writing: Mutex::new(None) }
+        Self { published: RwLock::new(snapshot), writing: Mutex::new(None), recall: Mutex::new(None) }
     }
 
     /// Applies one committed batch: first the removals, then the insertions. A photo that is inserted again gets the

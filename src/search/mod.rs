@@ -6,7 +6,7 @@
 //!
 //! Of a small library the full vectors are in memory. Of a larger one a [`Sketch`] of each is: all sketches are
 //! scanned, and the best hundred or so candidates are compared with their full vectors, read through [`Vectors`].
-//! [`Index::learn`] goes from the one to the other, [`Snapshot::sample_recall`] says how much is found.
+//! [`Index::learn`] goes from the one to the other, [`Index::measure_recall`] says how much is found.
 //!
 //! Invariant: the answer is the first `k` photos in the order of (distance, [`PhotoId`](crate::photo::PhotoId)),
 //! whatever order the photos were inserted in, however many threads looked for them, and whatever a filter left out;

@@ -3,8 +3,10 @@
 //! The exact answer is computed from every full vector, without a look at the sketches, so that a basis that does not
 //! suit the library shows, and so do sketches that are not of the vectors in the store.
 
+use std::sync::PoisonError;
+
 use super::error::SearchError;
-use super::index::Snapshot;
+use super::index::{Index, Snapshot};
 use super::kernels;
 use super::learning::evenly;
 use super::nearest::{Nearest, Neighbor};
@@ -24,6 +26,31 @@ pub struct Recall {
     pub queries: usize,
     /// Share of the exact neighbors that were found, from 0 to 1; 1 where nothing was searched for.
     pub share: f64,
+}
+
+impl Index {
+    /// Measures recall on the index as it is now, and keeps the figure for [`Self::recall`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Snapshot::sample_recall`].
+    pub fn measure_recall(
+        &self,
+        k: usize,
+        metric: Metric,
+        queries: usize,
+        turn: usize,
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Recall, SearchError> {
+        let recall = self.snapshot().sample_recall(k, metric, queries, turn, cancelled)?;
+        *self.recall.lock().unwrap_or_else(PoisonError::into_inner) = Some(recall);
+        Ok(recall)
+    }
+
+    /// Returns what [`Self::measure_recall`] found last.
+    pub fn recall(&self) -> Option<Recall> {
+        *self.recall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Snapshot {

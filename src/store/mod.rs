@@ -13,6 +13,7 @@ mod error;
 mod reader;
 mod record;
 mod schema;
+mod sketches;
 mod writer;
 
 use std::fs;
@@ -28,8 +29,8 @@ pub use self::record::{
 };
 use self::record::{from_bytes, to_bytes};
 use self::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, META, META_NEXT_MODEL, META_NEXT_ROOT,
-    META_SCHEMA, MODELS, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS, SCHEMA_VERSION,
+    BASES, CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, META, META_NEXT_MODEL, META_NEXT_ROOT,
+    META_SCHEMA, MODELS, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS, SCHEMA_VERSION, SKETCHES,
 };
 pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
@@ -86,6 +87,9 @@ impl Store {
             transaction.open_table(ORPHANS)?;
             transaction.open_table(EMBEDDINGS)?;
             transaction.open_table(COUNTS)?;
+            // Younger than the first files of this format; without them, the search makes its sketches anew.
+            transaction.open_table(BASES)?;
+            transaction.open_table(SKETCHES)?;
             transaction.open_multimap_table(PHOTO_FILES)?;
             transaction.open_multimap_table(INODES)?;
         }

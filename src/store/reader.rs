@@ -46,6 +46,10 @@ impl Reader {
         Self { transaction }
     }
 
+    pub(super) fn transaction(&self) -> &ReadTransaction {
+        &self.transaction
+    }
+
     /// Returns the watched folders by number.
     pub fn roots(&self) -> Result<Vec<(RootId, RootRecord)>, StoreError> {
         let mut roots = Vec::new();

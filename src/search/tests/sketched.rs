@@ -38,6 +38,18 @@ fn never() -> bool {
     false
 }
 
+fn restored(
+    vectors: Arc<dyn Vectors>,
+    basis: &Arc<Basis>,
+    sketches: impl IntoIterator<Item = (PhotoId, Sketch)>,
+) -> Index {
+    let hand_over = |add: &mut dyn FnMut(PhotoId, Sketch)| -> Result<(), SearchError> {
+        sketches.into_iter().for_each(|(id, sketch)| add(id, sketch));
+        Ok(())
+    };
+    Index::restore(vectors, Arc::clone(basis), hand_over).unwrap()
+}
+
 /// Vectors like embeddings: clusters within clusters, most of the variance along few axes, nothing below zero.
 fn library(photos: u64, dim: usize) -> BTreeMap<PhotoId, Vec<f32>> {
     let mut state = 1u64;
@@ -218,7 +230,7 @@ fn an_index_restored_from_its_sketches_gives_the_same_answers() {
     let before = sketched.snapshot();
     let bytes: Vec<_> = before.sketches().map(|(id, sketch)| (id, sketch.to_bytes())).collect();
     let sketches = bytes.iter().map(|(id, bytes)| (*id, Sketch::from_bytes(bytes).unwrap()));
-    let restored = Index::restore(kept, Arc::clone(before.basis().unwrap()), sketches);
+    let restored = restored(kept, before.basis().unwrap(), sketches);
     assert_eq!(restored.len(), 3000);
     for query in photos.values().step_by(301) {
         let options = Options::new(20, Metric::L2);
@@ -241,9 +253,11 @@ fn recall_is_measured_against_the_exact_answer() {
     let basis = Arc::clone(sketched.snapshot().basis().unwrap());
     let ids: Vec<PhotoId> = photos.keys().copied().collect();
     let wrong = ids.iter().map(|id| (*id, basis.sketch(&photos[&PhotoId((id.0 * 17 + 5) % 3000)])));
-    let wrong = Index::restore(kept, Arc::clone(&basis), wrong);
-    let recall = wrong.snapshot().sample_recall(10, Metric::L2, 20, 0, &never).unwrap();
+    let wrong = restored(kept, &basis, wrong);
+    assert_eq!(wrong.recall(), None);
+    let recall = wrong.measure_recall(10, Metric::L2, 20, 0, &never).unwrap();
     assert!(recall.share < 0.5, "{recall:?}");
+    assert_eq!(wrong.recall(), Some(recall));
 }
 
 #[test]
@@ -269,7 +283,7 @@ fn vectors_that_cannot_be_read_fail_the_query_and_nothing_else() {
     let photos = library(300, 8);
     let (sketched, _, _) = both(&photos, 8);
     let basis = Arc::clone(sketched.snapshot().basis().unwrap());
-    let broken = Index::restore(Arc::new(Broken), basis, sketched.snapshot().sketches());
+    let broken = restored(Arc::new(Broken), &basis, sketched.snapshot().sketches());
     let asked = broken.snapshot().nearest(&photos[&PhotoId(1)], &Options::new(3, Metric::L2));
     assert!(matches!(asked, Err(SearchError::Vectors(_))));
     assert!(matches!(broken.learn(&never), Err(SearchError::Vectors(_))));
