@@ -1,6 +1,9 @@
 //! Start order, stop order, and what happens on SIGHUP in between.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -165,6 +168,9 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         let listener =
             TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
         tracing::info!("answering on {address} for callers with the token in {}", config.token.display());
+        if !address.ip().is_loopback() {
+            tracing::warn!("{address} can be reached from outside: token and photos travel unencrypted");
+        }
         supervisor.start("serving TCP", serve::run_tcp(Arc::clone(&api), listener, token));
     }
     supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
@@ -250,8 +256,14 @@ fn watch_config(config: &Config) -> WatchConfig {
     WatchConfig {
         ignore: config.watch.ignore.clone(),
         include_hidden: config.watch.hidden,
-        ..WatchConfig::new(decode::is_photo_name)
+        ..WatchConfig::new(may_be_a_photo)
     }
+}
+
+/// Says whether a file is worth opening. One without an extension is: its first bytes will tell.
+fn may_be_a_photo(name: &OsStr) -> bool {
+    let is_plain = Path::new(name).extension().is_none() && !name.as_bytes().starts_with(b".");
+    is_plain || decode::is_photo_name(name)
 }
 
 fn threads_or_cores(threads: usize) -> usize {

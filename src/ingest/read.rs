@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use crate::decode::{SNIFFED_BYTES, sniff};
 use crate::photo::Fingerprint;
 
 /// What reading a file came to.
@@ -23,6 +24,11 @@ pub enum Contents {
     Changing,
     /// It is gone, or no regular file any more.
     Vanished,
+    /// Its name claims nothing, and its first bytes are no photo's; the rest was not read.
+    NotAPhoto {
+        /// What the disk says.
+        fingerprint: Fingerprint,
+    },
     /// Larger than allowed; nothing was read.
     TooLarge {
         /// What the disk says.
@@ -36,28 +42,39 @@ pub enum Contents {
 }
 
 /// Reads a regular file of at most `max_bytes`. Opening does not block on a FIFO, follow a link, or keep a
-/// device awake: whatever is not a regular file is let go unread.
+/// device awake: whatever is not a regular file is let go unread. Of a file without an extension, more than the
+/// first bytes is read only if these are a photo's.
 pub fn read(path: &Path, max_bytes: u64) -> Contents {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).expect("open flags fit an int");
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => read_open(file, max_bytes),
+        Ok(file) => read_open(file, path.extension().is_some(), max_bytes),
         Err(error) => of_error(error),
     }
 }
 
-fn read_open(mut file: File, max_bytes: u64) -> Contents {
+fn read_open(mut file: File, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
     let before = match file.metadata() {
         Ok(metadata) if metadata.is_file() => Fingerprint::of(&metadata),
         Ok(_) => return Contents::Vanished,
         Err(error) => return of_error(error),
     };
+    let mut bytes = Vec::new();
+    if !claims_to_be_a_photo {
+        if let Err(error) = (&mut file).take(SNIFFED_BYTES as u64).read_to_end(&mut bytes) {
+            return of_error(error);
+        }
+        if sniff(&bytes).is_none() {
+            return Contents::NotAPhoto { fingerprint: before };
+        }
+    }
     if before.len > max_bytes {
         return Contents::TooLarge { fingerprint: before };
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(before.len).unwrap_or(0));
+    let rest = before.len.saturating_sub(bytes.len() as u64);
+    bytes.reserve_exact(usize::try_from(rest).unwrap_or(0) + 1);
     // One byte more than there should be: a file that grows is noticed without reading all of it.
-    if let Err(error) = (&mut file).take(before.len + 1).read_to_end(&mut bytes) {
+    if let Err(error) = (&mut file).take(rest + 1).read_to_end(&mut bytes) {
         return of_error(error);
     }
     match file.metadata() {
@@ -91,6 +108,17 @@ mod tests {
         let Contents::Whole { bytes, fingerprint } = read(&path, 5) else { panic!("not whole") };
         assert_eq!((bytes.as_slice(), fingerprint.len), (&b"bytes"[..], 5));
         assert!(matches!(read(&path, 4), Contents::TooLarge { .. }));
+    }
+
+    #[test]
+    fn of_a_file_without_an_extension_the_first_bytes_decide() {
+        let directory = tempfile::tempdir().unwrap();
+        let (photo, text) = (directory.path().join("photo"), directory.path().join("Makefile"));
+        let png = [b"\x89PNG\r\n\x1a\n".as_slice(), &[0; 1000]].concat();
+        fs::write(&photo, &png).unwrap();
+        fs::write(&text, "all:\n").unwrap();
+        assert!(matches!(read(&photo, 2000), Contents::Whole { bytes, .. } if bytes == png));
+        assert!(matches!(read(&text, 2000), Contents::NotAPhoto { .. }));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! A photo that cannot be indexed becomes a failure record, and the next one is taken. Only a store that cannot
 //! be read or written ends the worker, and with it the daemon.
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -85,6 +84,10 @@ impl Worker {
         let (bytes, fingerprint) = match read::read(path, self.encoding.limits.max_bytes) {
             Contents::Whole { bytes, fingerprint } => (bytes, without_inode(fingerprint)),
             Contents::Changing | Contents::Vanished => return Ok(Outcome::Nothing),
+            Contents::NotAPhoto { fingerprint } => {
+                let fingerprint = without_inode(fingerprint);
+                return Ok(Outcome::write(Write::NotAPhoto { file: file.clone(), fingerprint }));
+            }
             Contents::TooLarge { fingerprint } => {
                 let limit = self.encoding.limits.max_bytes >> 20;
                 let reason =
@@ -111,7 +114,7 @@ impl Worker {
             self.queue.release(content);
             return Ok(Outcome::write(Write::Known { file: file.clone(), fingerprint, content }));
         }
-        let outcome = self.encode(file, path, fingerprint, content, &bytes);
+        let outcome = self.encode(file, fingerprint, content, &bytes);
         if !matches!(&outcome, Ok(Outcome::Write(write)) if matches!(**write, Write::Encoded { .. })) {
             self.queue.release(content);
         }
@@ -129,7 +132,6 @@ impl Worker {
     fn encode(
         &self,
         file: &FileId,
-        path: &Path,
         fingerprint: Fingerprint,
         content: ContentHash,
         bytes: &[u8],
@@ -137,7 +139,7 @@ impl Worker {
         let begun = Instant::now();
         let decoded = match decode::decode(bytes, self.encoding.need(), &self.encoding.limits) {
             Ok(decoded) => decoded,
-            Err(error) => return Ok(refused(file, path, fingerprint, &error)),
+            Err(error) => return Ok(refused(file, fingerprint, &error)),
         };
         self.progress.spent(Step::Decode, begun.elapsed());
 
@@ -187,12 +189,9 @@ impl Outcome {
     }
 }
 
-/// A file that claims nothing by its name, and is no photo, is no failure either.
-fn refused(file: &FileId, path: &Path, fingerprint: Fingerprint, error: &DecodeError) -> Outcome {
+/// The photo cannot be decoded, and why.
+fn refused(file: &FileId, fingerprint: Fingerprint, error: &DecodeError) -> Outcome {
     let kind = match error.kind() {
-        decode::FailureKind::NotAPhoto if path.extension().is_none_or(OsStr::is_empty) => {
-            return Outcome::write(Write::NotAPhoto { file: file.clone(), fingerprint });
-        }
         decode::FailureKind::NotAPhoto => FailureKind::NotAPhoto,
         decode::FailureKind::Corrupt => FailureKind::Corrupt,
         decode::FailureKind::Unsupported => FailureKind::Unsupported,

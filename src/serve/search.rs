@@ -49,6 +49,9 @@ impl Search {
                 let read = move |max_bytes| match ingest::read(&path, max_bytes) {
                     Contents::Whole { bytes, .. } => Ok(bytes),
                     Contents::Vanished => Err(refuse::not_found("file", &path.display().to_string())),
+                    Contents::NotAPhoto { .. } => {
+                        Err(refuse::field("path", "not a picture that can be read"))
+                    }
                     Contents::Changing => Err(refuse::busy("the file is being written")),
                     Contents::TooLarge { .. } => {
                         let mib = max_bytes >> 20;

@@ -170,7 +170,7 @@ impl Watcher {
             stopping: AtomicBool::new(false),
             activity: watch::Sender::new(Activity::default()),
             costs: Costs::default(),
-            handed_out: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
         });
         // Set once, here, before the first watch is added and thus before the first event.
         let _ = late.set(Arc::downgrade(&shared));
@@ -339,6 +339,22 @@ impl WatchHandle {
     /// Returns what the room is doing, now and whenever it changes.
     pub fn activity(&self) -> watch::Receiver<Activity> {
         self.inner.shared.activity.subscribe()
+    }
+
+    /// Returns how many directories are watched by inotify.
+    pub fn watch_count(&self) -> u64 {
+        lock(&self.inner.shared.watches).len()
+    }
+
+    /// Returns how often events were lost since the start, and everything was compared instead.
+    pub fn losses(&self) -> u64 {
+        self.inner.shared.losses.load(Ordering::Relaxed)
+    }
+
+    /// Plays an event that no test can bring about everywhere.
+    #[cfg(test)]
+    pub(super) fn pretend(&self, signal: Signal) {
+        self.inner.shared.inbox.send(signal).unwrap();
     }
 
     /// Returns what was asked of the disk since the start.

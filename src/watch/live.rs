@@ -22,7 +22,7 @@ use super::scan::known_below;
 use super::settle::{Due, Touch, Verdict};
 use super::state::{HeldBack, RootEntry, Shared, lock};
 use super::vanish::Belief;
-use super::walk::{Entered, enter, moved_from};
+use super::walk::{Entered, enter, is_on_absent_volume, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 
 /// So many events, or quiet paths, are taken at once before the other kind gets its turn.
@@ -110,6 +110,7 @@ impl LiveThread {
 
     /// Events were lost below `paths`; everywhere where there are none. The watches may be lost as well.
     fn lost(&self, paths: &[std::path::PathBuf], why: &str) {
+        self.shared.losses.fetch_add(1, Ordering::Relaxed);
         tracing::info!(reason = why, "file system events were lost; comparing the roots as a whole");
         let affected: Vec<_> = paths.iter().filter_map(|path| self.shared.root_of(path)).collect();
         let roots = if affected.is_empty() {
@@ -299,7 +300,7 @@ impl LiveThread {
             Some(from) => Change::Moved { from, to: file, path, fingerprint },
             None => Change::Read { file, path, fingerprint },
         };
-        if !self.shared.send_live(change) {
+        if !self.shared.sink.live(change) {
             entry.request(|requests| requests.add_below(parent));
             return Ok(());
         }
@@ -348,7 +349,7 @@ impl LiveThread {
                 true
             })?;
         }
-        files.retain(|file| !moved.contains(file));
+        files.retain(|file| !moved.contains(file) && !is_on_absent_volume(&self.shared, entry, &file.path));
         if files.is_empty() {
             return Ok(());
         }
@@ -371,7 +372,7 @@ impl LiveThread {
         for file in files {
             let parent = file.path.parent().unwrap_or_default();
             let is_known = self.shared.known.file(&file)?.is_some();
-            if !self.shared.send_live(Change::Gone { file }) {
+            if !self.shared.sink.live(Change::Gone { file }) {
                 entry.request(|requests| requests.add_below(parent));
             } else if is_known {
                 entry.one_file_less();
@@ -435,7 +436,7 @@ impl LiveThread {
             true
         })?;
         for file in left_out {
-            if !self.shared.send_live(Change::Gone { file }) {
+            if !self.shared.sink.live(Change::Gone { file }) {
                 break;
             }
             entry.one_file_less();

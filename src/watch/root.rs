@@ -22,7 +22,10 @@ use super::state::{
     HeldBack, InDirectory, OfflineReason, PollReason, Requests, RootEntry, RootState, Shared, Watching, lock,
 };
 use super::vanish::Belief;
-use super::walk::{Entered, enter, hand_over, hand_to_backlog, moved_from, take_ignore_file};
+use super::volume::Volume;
+use super::walk::{
+    Entered, enter, hand_over, hand_to_backlog, is_on_absent_volume, moved_from, take_ignore_file,
+};
 use super::watches::WatchProblem;
 use crate::photo::{FileId, Fingerprint, RelativePath};
 
@@ -165,13 +168,8 @@ impl RootThread {
         if is_same && !thoroughly {
             return Ok(Presence::Present);
         }
-        match self.is_empty() {
-            Ok(true) if !self.shared.known.is_empty(self.entry.id)? => {
-                return Ok(self.offline(OfflineReason::Empty));
-            }
-            Ok(_) if is_same => return Ok(Presence::Present),
-            Ok(_) => {}
-            Err(error) => return Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
+        if is_same {
+            return self.look_whether_empty();
         }
         let mounted = match self.shared.config.volumes.at(&path) {
             Ok(mounted) => mounted,
@@ -184,19 +182,31 @@ impl RootThread {
             }
             return Ok(self.offline(OfflineReason::OtherVolume));
         }
+        if let Presence::Absent = self.look_whether_empty()? {
+            return Ok(Presence::Absent);
+        }
         self.entry.set_anchor(Some(anchor));
         self.entry.set_file_system(mounted.file_system);
         self.entry.update_status(&*self.shared.sink, |status| {
             status.state = RootState::Scanning;
-            status.volume = Some(mounted.volume);
+            let mounts = status.volume.take().map(|known| known.mounts).unwrap_or_default();
+            status.volume = Some(Volume { mounts, ..mounted.volume });
         });
         Ok(Presence::Returned)
     }
 
-    fn is_empty(&self) -> io::Result<bool> {
+    /// A root without any entry is not there, if it had photos: most likely its volume is not mounted.
+    fn look_whether_empty(&mut self) -> Result<Presence, WatchError> {
         let costs = &self.shared.costs;
-        let listing = Directory::open(&self.entry.path(), true, costs)?.list(|_| false, costs)?;
-        Ok(listing.is_empty)
+        let listing =
+            Directory::open(&self.entry.path(), true, costs).and_then(|root| root.list(|_| false, costs));
+        match listing {
+            Ok(listing) if listing.is_empty && !self.shared.known.is_empty(self.entry.id)? => {
+                Ok(self.offline(OfflineReason::Empty))
+            }
+            Ok(_) => Ok(Presence::Present),
+            Err(error) => Ok(self.offline(OfflineReason::Unreachable(error.to_string()))),
+        }
     }
 
     /// Looks for the root's volume at other mount points; true where it is now there.
@@ -285,11 +295,15 @@ impl RootThread {
         }
         let counted_meanwhile = self.entry.files().saturating_sub(files_before);
         self.entry.set_files(tally.present - tally.new_and_unsettled + counted_meanwhile);
+        let mounts = self.entry.mounts().iter().map(|mount| mount.as_bytes().to_vec()).collect();
         self.entry.update_status(&*self.shared.sink, |status| {
             status.state = RootState::Online;
             status.directories = tally.directories;
             status.unreadable = tally.unreadable;
             status.held_back = held_back;
+            if let Some(volume) = &mut status.volume {
+                volume.mounts = mounts;
+            }
         });
         self.plan_poll(&tally, started.elapsed());
         self.unsettled = tally.unsettled;
@@ -521,7 +535,7 @@ impl RootThread {
     /// Says whether a file that differs from what is known may be read now. If not, it will be looked at again.
     fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, tally: &mut Tally) -> bool {
         let age = Shared::unchanged_for(fingerprint);
-        if self.entry.status().watching == Watching::Inotify {
+        if self.entry.is_watched() {
             let is_old = age.is_some_and(|age| age >= self.shared.config.quiet_while_open);
             if !is_old {
                 let path = file.path.under(&self.entry.path());
@@ -546,6 +560,7 @@ impl RootThread {
                 // It came back; its event, or the next walk, tells.
                 Ok(Some(seen)) if seen.kind == Kind::File && is_listed(&path, &self.shared.costs) => continue,
                 Ok(Some(_)) if self.entry.is_anchored(&self.shared) => {}
+                Ok(None) if is_on_absent_volume(&self.shared, &self.entry, &file.path) => continue,
                 Ok(None) if self.entry.is_anchored(&self.shared) => {}
                 Ok(_) | Err(_) => {
                     self.entry.request(|requests| requests.check = true);

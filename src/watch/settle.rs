@@ -271,7 +271,13 @@ mod tests {
     #[test]
     fn a_slow_copy_that_pauses_stays_in_until_it_is_closed() {
         check(
-            &[(0, Touch::Created), (1500, Touch::Written), (3400, Touch::Written), (3401, Touch::Closed)],
+            &[
+                (0, Touch::Created),
+                (10, Touch::Written),
+                (1500, Touch::Written),
+                (3400, Touch::Written),
+                (3401, Touch::Closed),
+            ],
             3501,
         );
     }

@@ -175,8 +175,8 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) activity: watch::Sender<Activity>,
     pub(super) costs: Costs,
-    /// Sent to the sink so far.
-    pub(super) handed_out: AtomicU64,
+    /// How often events were lost.
+    pub(super) losses: AtomicU64,
 }
 
 impl Shared {
@@ -239,15 +239,6 @@ impl Shared {
         let age = i128::try_from(now).ok()?.checked_sub(fingerprint.changed_ns)?;
         u64::try_from(age).ok().map(Duration::from_nanos)
     }
-
-    /// Hands out a live change. False: the sink is full.
-    pub(super) fn send_live(&self, change: super::Change) -> bool {
-        let is_taken = self.sink.live(change);
-        if is_taken {
-            self.handed_out.fetch_add(1, Ordering::Relaxed);
-        }
-        is_taken
-    }
 }
 
 /// What a root's thread is asked to do.
@@ -289,6 +280,8 @@ pub(super) struct RootEntry {
     anchor: Mutex<Option<Anchor>>,
     file_system: Mutex<FileSystem>,
     pub(super) disappearance: Mutex<Disappearance>,
+    /// Directories below the root on which other volumes are mounted, or were when last seen.
+    mounts: Mutex<BTreeSet<RelativePath>>,
     /// When a mass disappearance is to be looked at again.
     pub(super) confirm_at: Mutex<Option<Instant>>,
     requests: Mutex<(Requests, bool)>,
@@ -301,6 +294,8 @@ pub(super) struct RootEntry {
 
 impl RootEntry {
     pub(super) fn new(root: Root, rules: RootRules, confirm_after: Duration) -> Self {
+        let mounts = root.volume.iter().flat_map(|volume| &volume.mounts);
+        let mounts = mounts.map(|path| RelativePath::from_bytes(path.clone())).collect();
         let status = RootStatus {
             id: root.id,
             path: root.path.clone(),
@@ -321,6 +316,7 @@ impl RootEntry {
             anchor: Mutex::new(None),
             file_system: Mutex::new(FileSystem::Local),
             disappearance: Mutex::new(Disappearance::new(confirm_after)),
+            mounts: Mutex::new(mounts),
             confirm_at: Mutex::new(None),
             requests: Mutex::new((requests, true)),
             wake: Condvar::new(),
@@ -344,6 +340,10 @@ impl RootEntry {
 
     pub(super) fn status(&self) -> RootStatus {
         RootStatus { files: self.files.load(Ordering::Relaxed), ..lock(&self.status).clone() }
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        lock(&self.status).watching == Watching::Inotify
     }
 
     /// Returns how many files the root has, as far as known; none before the first walk over it.
@@ -411,6 +411,30 @@ impl RootEntry {
         shared.costs.stat();
         let now = shared.config.volumes.anchor(&self.path()).ok();
         now.is_some() && now == self.anchor()
+    }
+
+    /// Takes in on which device a directory of the root was found. False: another volume was mounted there, and
+    /// what it hid is empty, so that volume is away, and says nothing of its photos.
+    pub(super) fn is_as_mounted(&self, directory: &RelativePath, device: u64, is_empty: bool) -> bool {
+        let Some(anchor) = self.anchor() else { return true };
+        let mut mounts = lock(&self.mounts);
+        if device == anchor.identity.0 {
+            return !mounts.contains(directory) || (!is_empty && mounts.remove(directory));
+        }
+        let mut above = directory.parent();
+        while let Some(path) = above {
+            if mounts.contains(&path) {
+                return true;
+            }
+            above = path.parent();
+        }
+        mounts.insert(directory.clone());
+        true
+    }
+
+    /// Returns the directories on which other volumes are or were mounted.
+    pub(super) fn mounts(&self) -> Vec<RelativePath> {
+        lock(&self.mounts).iter().cloned().collect()
     }
 
     pub(super) fn is_removed(&self) -> bool {

@@ -27,6 +27,8 @@ pub struct Volume {
     pub source: String,
     /// Path of the root inside the volume, absolute, as bytes.
     pub inner_path: Vec<u8>,
+    /// Directories of the root, relative, as bytes, on which other volumes were mounted.
+    pub mounts: Vec<Vec<u8>>,
 }
 
 impl Volume {
@@ -187,6 +189,7 @@ fn describe(mount: &Mount, path: &Path, device: u64) -> io::Result<Mounted> {
             kind: mount.kind.clone(),
             source: mount.source.clone(),
             inner_path: inner.as_os_str().as_bytes().to_vec(),
+            mounts: Vec::new(),
         },
         file_system: FileSystem::of_magic(magic),
     })
@@ -271,6 +274,7 @@ mod tests {
             kind: "ext4".into(),
             source: source.into(),
             inner_path: b"/".to_vec(),
+            mounts: Vec::new(),
         }
     }
 

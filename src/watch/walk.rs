@@ -6,13 +6,12 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::disk::{Directory, Kind, Listing, look};
 use super::rules::{IGNORE_FILE, refresh};
 use super::scan::{Findings, compare};
-use super::state::{InDirectory, RootEntry, Shared, Watching, lock};
+use super::state::{InDirectory, RootEntry, Shared, lock};
 use super::watches::WatchProblem;
 use super::{Change, KnownError};
 use crate::photo::{FileId, Fingerprint, RelativePath};
@@ -55,7 +54,7 @@ pub(super) fn enter(
         Ok(opened) => opened,
         Err(error) => return Ok(why_not_opened(error)),
     };
-    if entry.status().watching == Watching::Inotify {
+    if entry.is_watched() {
         match lock(&shared.watches).watch(&path, opened.identity(), again) {
             Ok(()) => {}
             Err(WatchProblem::Gone) => return Ok(Entered::Gone),
@@ -67,6 +66,12 @@ pub(super) fn enter(
         Ok(listing) => listing,
         Err(error) => return Ok(Entered::Unreadable(error)),
     };
+    if !entry.is_as_mounted(directory, opened.identity().0, listing.is_empty) {
+        return Ok(Entered::Unreadable(io::Error::new(
+            io::ErrorKind::NotFound,
+            "another drive was mounted here, and is not any more",
+        )));
+    }
     take_ignore_file(shared, entry, directory, &opened, &listing);
     let known = shared.known.children(entry.id, directory)?;
     let allowed = InDirectory { shared, entry, directory };
@@ -101,6 +106,19 @@ pub(super) fn take_ignore_file(
         .filter(|seen| seen.kind == Kind::File)
         .map(|seen| seen.fingerprint);
     refresh(&entry.rules, directory, &directory.join(name).under(&entry.path()), seen);
+}
+
+/// Says whether the volume on which this file was, other than that of its root, is away.
+pub(super) fn is_on_absent_volume(shared: &Shared, entry: &RootEntry, file: &RelativePath) -> bool {
+    let mounts = entry.mounts();
+    let Some(mount) = mounts.iter().find(|mount| file.as_path().starts_with(mount.as_path())) else {
+        return false;
+    };
+    let costs = &shared.costs;
+    let opened = Directory::open(&mount.under(&entry.path()), false, costs);
+    let listed = opened.and_then(|opened| Ok((opened.identity().0, opened.list(|_| false, costs)?.is_empty)));
+    // A mount point that cannot be looked at proves nothing.
+    listed.map_or(true, |(device, is_empty)| !entry.is_as_mounted(mount, device, is_empty))
 }
 
 /// Returns the known file that is gone from its place and now stands here, if there is one.
@@ -138,7 +156,7 @@ pub(super) fn hand_over(shared: &Shared, entry: &RootEntry, change: Change) -> b
         if shared.is_stopping() || entry.is_removed() {
             return false;
         }
-        if shared.send_live(change.clone()) {
+        if shared.sink.live(change.clone()) {
             return true;
         }
         entry.pause(FULL_SINK_PAUSE, || shared.is_stopping() || entry.is_removed());
@@ -147,9 +165,5 @@ pub(super) fn hand_over(shared: &Shared, entry: &RootEntry, change: Change) -> b
 
 /// Hands a photo to be read to the backlog. False: the room or the root is done for.
 pub(super) fn hand_to_backlog(shared: &Shared, entry: &RootEntry, change: Change) -> bool {
-    if shared.is_stopping() || entry.is_removed() || !shared.sink.backlog(change) {
-        return false;
-    }
-    shared.handed_out.fetch_add(1, Ordering::Relaxed);
-    true
+    !shared.is_stopping() && !entry.is_removed() && shared.sink.backlog(change)
 }

@@ -95,7 +95,8 @@ async fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
     ] {
         let status = daemon.search().search_photos(request.clone()).await.unwrap_err();
         assert_eq!(status.code(), code, "{request:?}: {status:?}");
-        let violations = status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
+        let violations =
+            status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
         let named = violations.first().map_or("", |violation| violation.field.as_str());
         assert_eq!(named, field, "{status:?}");
     }
@@ -114,7 +115,9 @@ async fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
 async fn health_and_both_reflections_are_served() {
     let world = World::new();
     let daemon = world.start().await;
-    for service in ["", "resembled.v1.SearchService", "resembled.v1.LibraryService", "resembled.v1.DaemonService"] {
+    for service in
+        ["", "resembled.v1.SearchService", "resembled.v1.LibraryService", "resembled.v1.DaemonService"]
+    {
         let request = HealthCheckRequest { service: service.into() };
         let health = HealthClient::new(daemon.channel.clone()).check(request).await.unwrap().into_inner();
         assert_eq!(health.status, 1, "{service} is SERVING");
@@ -129,9 +132,13 @@ async fn health_and_both_reflections_are_served() {
         .unwrap()
         .into_inner();
     let answer = answers.message().await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("{answer:?}") };
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
     let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for service in ["resembled.v1.SearchService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"] {
+    for service in
+        ["resembled.v1.SearchService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]
+    {
         assert!(names.contains(&service), "{names:?}");
     }
 }

@@ -23,13 +23,14 @@ async fn scripts_get_one_object_a_line_and_an_exit_code() {
     daemon.wait_for_files(3).await;
 
     let query = world.photo("1.png");
-    let found = world.resemble([query.as_os_str(), "-k".as_ref(), "2".as_ref(), "--json".as_ref()].into_iter().fold(
-        vec![std::ffi::OsString::from("search")],
-        |mut args, arg| {
-            args.push(arg.to_owned());
-            args
-        },
-    ));
+    let found =
+        world.resemble([query.as_os_str(), "-k".as_ref(), "2".as_ref(), "--json".as_ref()].into_iter().fold(
+            vec![std::ffi::OsString::from("search")],
+            |mut args, arg| {
+                args.push(arg.to_owned());
+                args
+            },
+        ));
     assert_eq!(found.status.code(), Some(0), "{found:?}");
     let matches = lines(&found);
     assert_eq!(matches.len(), 2);
@@ -42,7 +43,9 @@ async fn scripts_get_one_object_a_line_and_an_exit_code() {
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("not a picture"), "{nothing:?}");
 
     let status = lines(&world.resemble(["status", "--json"])).remove(0);
-    for (key, value) in [("state", "idle".into()), ("photos", 3.into()), ("pending", 0.into()), ("failed", Value::from(1))] {
+    for (key, value) in
+        [("state", "idle".into()), ("photos", 3.into()), ("pending", 0.into()), ("failed", Value::from(1))]
+    {
         assert_eq!(status[key], value, "{key}");
     }
     assert_eq!(status["model"], "builtin");

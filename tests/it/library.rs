@@ -92,7 +92,9 @@ async fn a_photo_that_is_replaced_moved_or_deleted_is_followed_at_once() {
     fs::write(world.path("new"), pictures::png(2)).unwrap();
     fs::rename(world.path("new"), world.photo("a.png")).unwrap();
     let name = format!("photos/{}", ContentHash::of(&pictures::png(2)));
-    daemon.wait_for("replaced", |status| status.photos_encoded == 3 && status.state() == proto::State::Idle).await;
+    daemon
+        .wait_for("replaced", |status| status.photos_encoded == 3 && status.state() == proto::State::Idle)
+        .await;
     let photo = daemon.library().get_photo(proto::GetPhotoRequest { name: name.clone() }).await.unwrap();
     assert_eq!((photo.get_ref().width, photo.get_ref().height), (160, 120));
     assert_eq!(photo.get_ref().media_type, "image/png");
@@ -144,6 +146,18 @@ async fn one_bad_photo_costs_one_photo_until_it_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_photo_without_an_extension_is_a_photo_and_other_files_are_no_failures() {
+    let world = World::new();
+    pictures::write(&world.photo("from a chat"), 1);
+    fs::write(world.photo("Makefile"), "all:\n").unwrap();
+    fs::write(world.photo("notes.txt"), "text").unwrap();
+    let daemon = world.start().await;
+    let status = daemon.wait_for_files(1).await;
+    assert_eq!(status.failed, 0);
+    assert_eq!(daemon.files().await[0].0, world.photo("from a chat"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_is_not_utf8_is_a_name_like_any_other() {
     let world = World::new();
     let path = world.photos().join(OsStr::from_bytes(b"caf\xe9\n.png"));
@@ -161,7 +175,8 @@ async fn roots_are_added_and_removed_by_calls_and_outlive_a_restart() {
     let daemon = world.start().await;
     daemon.wait_for_files(1).await;
     let path = world.path("more").as_os_str().as_bytes().to_vec();
-    let added = daemon.library().add_root(proto::AddRootRequest { path: path.clone() }).await.unwrap().into_inner();
+    let added =
+        daemon.library().add_root(proto::AddRootRequest { path: path.clone() }).await.unwrap().into_inner();
     assert!(!added.configured);
     daemon.wait_for_files(2).await;
     let again = daemon.library().add_root(proto::AddRootRequest { path }).await.unwrap_err();

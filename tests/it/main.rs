@@ -11,4 +11,5 @@ mod library;
 mod model_based;
 mod pictures;
 mod service;
+mod watching;
 mod world;

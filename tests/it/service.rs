@@ -54,12 +54,13 @@ async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
     configure("roots = [\"~/photos\", \"~/more\"]\n[watch]\nignore = [\"skip/\"]\n");
     daemon.signal(Signal::HUP);
     daemon.told("READY=1", &world);
-    daemon.wait_for("the new folder in, the ignored one out", |status| {
-        status.roots.len() == 2
-            && status.state() == proto::State::Idle
-            && status.roots.iter().map(|root| root.files).collect::<Vec<_>>() == [0, 1]
-    })
-    .await;
+    daemon
+        .wait_for("the new folder in, the ignored one out", |status| {
+            status.roots.len() == 2
+                && status.state() == proto::State::Idle
+                && status.roots.iter().map(|root| root.files).collect::<Vec<_>>() == [0, 1]
+        })
+        .await;
 
     configure("rots = []\n");
     daemon.signal(Signal::HUP);

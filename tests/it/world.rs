@@ -60,7 +60,11 @@ impl World {
     /// A command that sees this world and nothing of the machine's.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().env("HOME", self.home.path()).env("RUST_BACKTRACE", "1").current_dir(self.home.path());
+        command
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("RUST_BACKTRACE", "1")
+            .current_dir(self.home.path());
         for (name, below) in [
             ("XDG_CONFIG_HOME", "config"),
             ("XDG_DATA_HOME", "data"),
@@ -159,7 +163,8 @@ impl Daemon {
     pub async fn wait_for(&self, what: &str, is_it: impl Fn(&proto::Status) -> bool) -> proto::Status {
         let mut last = None;
         let wait = async {
-            let mut updates = self.daemon().watch_status(proto::WatchStatusRequest {}).await.unwrap().into_inner();
+            let mut updates =
+                self.daemon().watch_status(proto::WatchStatusRequest {}).await.unwrap().into_inner();
             while let Some(status) = updates.message().await.unwrap() {
                 if is_it(&status) {
                     return status;
@@ -192,7 +197,10 @@ impl Daemon {
             for photo in page.photos {
                 let content = photo.name.trim_start_matches("photos/").to_owned();
                 files.extend(
-                    photo.files.iter().map(|file| (PathBuf::from(OsStr::from_bytes(&file.path)), content.clone())),
+                    photo
+                        .files
+                        .iter()
+                        .map(|file| (PathBuf::from(OsStr::from_bytes(&file.path)), content.clone())),
                 );
             }
             if !page.next_page_token.is_empty() {

@@ -1,7 +1,9 @@
 //! A folder, a store that does at once what it is told, and ways to wait for both to agree.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -101,20 +103,30 @@ impl Known for Store {
     fn children(&self, root: RootId, dir: &RelativePath) -> Result<Children, KnownError> {
         let index = self.locked();
         let mut children = Children::default();
-        for (file, fingerprint) in index.files.iter().filter(|(file, _)| file.root == root) {
-            let Some(below) = RelativePath::strip(dir.as_path(), file.path.as_path()) else { continue };
-            let mut parts = below.as_path().components();
-            let Some(first) = parts.next() else { continue };
-            let name = first.as_os_str().to_os_string();
-            if parts.next().is_none() {
-                children.files.push((name, *fingerprint));
-            } else if children.directories.last() != Some(&name) {
-                children.directories.push(name);
-            }
+        let mut prefix = dir.as_bytes().to_vec();
+        if !prefix.is_empty() {
+            prefix.push(b'/');
         }
-        children.files.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut from = FileId { root, path: RelativePath::from_bytes(prefix.clone()) };
+        loop {
+            let next = index.files.range(from.clone()..).next();
+            let Some((file, fingerprint)) = next.filter(|(file, _)| file.root == root) else { break };
+            let Some(below) = file.path.as_bytes().strip_prefix(&*prefix) else { break };
+            let mut past = file.path.as_bytes().to_vec();
+            match below.iter().position(|&byte| byte == b'/') {
+                None => {
+                    children.files.push((OsStr::from_bytes(below).to_owned(), *fingerprint));
+                    past.push(0);
+                }
+                Some(slash) => {
+                    children.directories.push(OsStr::from_bytes(&below[..slash]).to_owned());
+                    past.truncate(prefix.len() + slash);
+                    past.push(b'/' + 1);
+                }
+            }
+            from.path = RelativePath::from_bytes(past);
+        }
         children.directories.sort();
-        children.directories.dedup();
         Ok(children)
     }
 
@@ -293,6 +305,10 @@ impl World {
         self.store.wait_until("the index equals the disk", |index| {
             timeless(&index.files) == timeless(&walk(&roots))
         });
+    }
+
+    pub(super) fn status(&self) -> RootStatus {
+        self.store.with(|index| index.statuses[&ROOT].clone())
     }
 
     #[track_caller]

@@ -23,6 +23,8 @@ use disk::{Disk, Op};
 use random::Random;
 use resembled::photo::ContentHash;
 
+use crate::world::World;
+
 /// Longer than anything takes on a busy machine; reached only by a failing run.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -50,8 +52,7 @@ fn run(ops: usize) {
         u64::from(now.subsec_nanos()) ^ now.as_secs()
     });
     eprintln!("RESEMBLED_MODEL_SEED={seed} ({ops} operations)");
-    let world = tempfile::tempdir().unwrap();
-    let mut model = Model::new(&world.path().canonicalize().unwrap(), seed);
+    let mut model = Model::new(seed);
     model.settle();
     let mut settlings = 0;
     while model.done < ops {
@@ -85,8 +86,10 @@ struct Model {
 }
 
 impl Model {
-    fn new(world: &std::path::Path, seed: u64) -> Self {
-        let disk = Disk::new(world);
+    fn new(seed: u64) -> Self {
+        let world = World::new();
+        // The daemon names folders as the disk resolves them.
+        let disk = Disk::new(&world.photos().canonicalize().unwrap());
         let daemon = Daemon::start(world, disk.roots());
         Self {
             disk,

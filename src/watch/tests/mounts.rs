@@ -1,0 +1,259 @@
+//! Volumes on real mounts: each test runs itself again in a user and mount namespace of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_move, move_mount,
+    open_tree, unmount,
+};
+
+use super::world::{World, config};
+use crate::photo::RootId;
+use crate::watch::{OfflineReason, PollReason, RootState, Watching};
+
+const INSIDE: &str = "RESEMBLED_TEST_IN_NAMESPACE";
+
+/// Runs `body` where it may mount. The test `name` is this module's.
+fn in_namespace(name: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        body();
+        return;
+    }
+    let is_allowed = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !is_allowed {
+        eprintln!("SKIPPED: this machine allows no user and mount namespace");
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("watch::tests::mounts::{name}"), "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn mount_tmpfs(at: &Path) {
+    mount("none", at, "tmpfs", MountFlags::empty(), None).unwrap();
+}
+
+fn world_on_a_volume() -> World {
+    let mut world = World::new();
+    mount_tmpfs(&world.root());
+    for number in 0..30 {
+        world.put(&format!("x/{number}.jpg"), "photo");
+    }
+    world.start();
+    world.equals_disk();
+    world.idle();
+    world.forget_counts();
+    world
+}
+
+fn lost_nothing(world: &World) {
+    world.idle();
+    let (files, reads, gone) =
+        world.store.with(|index| (index.files.len(), index.reads.clone(), index.gone.clone()));
+    assert_eq!((files, reads.len(), gone.len()), (30, 0, 0), "read {reads:?}, gone {gone:?}");
+}
+
+fn is_back(state: &RootState) -> bool {
+    *state == RootState::Online
+}
+
+#[test]
+fn an_unmounted_root_loses_nothing_and_comes_back_without_reading() {
+    in_namespace("an_unmounted_root_loses_nothing_and_comes_back_without_reading", || {
+        let world = world_on_a_volume();
+        let volume =
+            open_tree(CWD, world.root(), OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+                .unwrap();
+        unmount(world.root(), UnmountFlags::DETACH).unwrap();
+        world.state_is("it is offline", |state| *state == RootState::Offline(OfflineReason::OtherVolume));
+        lost_nothing(&world);
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&volume, "", CWD, world.root(), flags).unwrap();
+        world.state_is("it is back", is_back);
+        lost_nothing(&world);
+        world.put("x/new.jpg", "new");
+        world.equals_disk();
+    });
+}
+
+#[test]
+fn a_root_unmounted_while_nobody_watched_loses_nothing() {
+    in_namespace("a_root_unmounted_while_nobody_watched_loses_nothing", || {
+        let mut world = world_on_a_volume();
+        world.stop();
+        let volume =
+            open_tree(CWD, world.root(), OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+                .unwrap();
+        unmount(world.root(), UnmountFlags::DETACH).unwrap();
+        // Not even empty: what stands below the mount point is not ours.
+        world.put("below.jpg", "below");
+        world.start();
+        world.state_is("it is offline", |state| *state == RootState::Offline(OfflineReason::OtherVolume));
+        lost_nothing(&world);
+        move_mount(&volume, "", CWD, world.root(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
+        world.state_is("it is back", is_back);
+        lost_nothing(&world);
+    });
+}
+
+#[test]
+fn another_volume_at_the_same_place_is_not_taken_for_the_root() {
+    in_namespace("another_volume_at_the_same_place_is_not_taken_for_the_root", || {
+        let world = world_on_a_volume();
+        mount_tmpfs(&world.root());
+        world.put("stranger.jpg", "stranger");
+        world.state_is("it is offline", |state| *state == RootState::Offline(OfflineReason::OtherVolume));
+        lost_nothing(&world);
+        unmount(world.root(), UnmountFlags::DETACH).unwrap();
+        world.state_is("it is back", is_back);
+        lost_nothing(&world);
+    });
+}
+
+#[test]
+fn a_volume_mounted_elsewhere_is_followed_without_reading() {
+    in_namespace("a_volume_mounted_elsewhere_is_followed_without_reading", || {
+        let mut world = world_on_a_volume();
+        let before = world.root();
+        let elsewhere = world.outside().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        mount_move(&before, &elsewhere).unwrap();
+        world.store.wait_until("the root follows", |index| {
+            index.statuses.values().any(|status| status.path == elsewhere && is_back(&status.state))
+        });
+        lost_nothing(&world);
+        fs::write(elsewhere.join("x/new.jpg"), "new").unwrap();
+        world.store.wait_until("the new photo is read", |index| index.files.len() == 31);
+        // And back, while nobody watches.
+        world.stop();
+        world.forget_counts();
+        mount_move(&elsewhere, &before).unwrap();
+        world.start();
+        world.store.wait_until("the root follows", |index| {
+            index.statuses.values().any(|status| status.path == before && is_back(&status.state))
+        });
+        world.idle();
+        assert!(world.reads().is_empty() && world.store.with(|index| index.gone.is_empty()));
+    });
+}
+
+#[test]
+fn a_volume_mounted_inside_a_root_keeps_its_photos_while_it_is_away() {
+    in_namespace("a_volume_mounted_inside_a_root_keeps_its_photos_while_it_is_away", || {
+        let mut world = World::new();
+        for number in 0..10 {
+            world.put(&format!("own/{number}.jpg"), "photo");
+        }
+        let card = world.path("own/card");
+        fs::create_dir(&card).unwrap();
+        mount_tmpfs(&card);
+        for number in 0..5 {
+            world.put(&format!("own/card/x/{number}.jpg"), "photo");
+        }
+        world.start();
+        world.equals_disk();
+        world.idle();
+        world.forget_counts();
+        let volume =
+            open_tree(CWD, &card, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC).unwrap();
+        unmount(&card, UnmountFlags::DETACH).unwrap();
+        let kept = |world: &World| {
+            world.handle().rescan(None);
+            world.idle();
+            let gone = world.store.with(|index| index.gone.clone());
+            assert!(gone.is_empty() && world.reads().is_empty(), "gone {gone:?}, read {:?}", world.reads());
+        };
+        kept(&world);
+        // And over a restart.
+        world.stop();
+        world.start();
+        kept(&world);
+        // A deletion beside it is one.
+        fs::remove_file(world.path("own/0.jpg")).unwrap();
+        world.store.wait_until("it is gone", |index| index.files.len() == 14);
+        world.forget_counts();
+        move_mount(&volume, "", CWD, &card, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
+        kept(&world);
+        // What was a mount point may become a folder like any other.
+        unmount(&card, UnmountFlags::DETACH).unwrap();
+        world.put("own/card/plain.jpg", "plain");
+        world.handle().rescan(None);
+        world.equals_disk();
+    });
+}
+
+#[test]
+fn a_machine_out_of_watches_means_polling() {
+    in_namespace("a_machine_out_of_watches_means_polling", || {
+        let mut config = config();
+        config.poll_every = (Duration::from_millis(20), Duration::from_millis(80));
+        let mut world = World::with_config(config);
+        for number in 0..60 {
+            world.put(&format!("{number}/{number}.jpg"), "photo");
+        }
+        // What the sysctl allows is far more: as if others had taken the rest.
+        fs::write("/proc/sys/user/max_inotify_watches", "20").unwrap();
+        world.start();
+        world.equals_disk();
+        let watching = world.status().watching;
+        assert!(matches!(watching, Watching::Polling(PollReason::WatchLimit { .. })), "{watching:?}");
+        assert_eq!(world.handle().watch_count(), 0);
+        fs::write(world.path("7/7.jpg"), "changed").unwrap();
+        world.equals_disk();
+    });
+}
+
+#[test]
+fn the_last_watch_taken_while_running_means_polling() {
+    in_namespace("the_last_watch_taken_while_running_means_polling", || {
+        let mut config = config();
+        config.poll_every = (Duration::from_millis(20), Duration::from_millis(80));
+        let mut world = World::with_config(config);
+        world.put("a.jpg", "a");
+        fs::write("/proc/sys/user/max_inotify_watches", "20").unwrap();
+        world.start();
+        world.equals_disk();
+        assert_eq!(world.status().watching, Watching::Inotify);
+        for number in 0..60 {
+            world.put(&format!("{number}/{number}.jpg"), "photo");
+        }
+        world.store.wait_until("it is polled", |index| {
+            index.statuses.values().any(|status| matches!(status.watching, Watching::Polling(_)))
+        });
+        world.equals_disk();
+    });
+}
+
+#[test]
+fn a_folder_that_is_seen_twice_is_polled_the_second_time() {
+    in_namespace("a_folder_that_is_seen_twice_is_polled_the_second_time", || {
+        let mut config = config();
+        config.poll_every = (Duration::from_millis(20), Duration::from_millis(80));
+        let mut world = World::with_config(config);
+        world.put("x/a.jpg", "a");
+        world.start();
+        world.equals_disk();
+        let second = world.outside().join("second");
+        fs::create_dir(&second).unwrap();
+        mount_bind(world.path("x"), &second).unwrap();
+        world.add_root(RootId(2), "second");
+        world.equals_disk();
+        world.put("x/b.jpg", "b");
+        world.equals_disk();
+        let watching = world.store.with(|index| index.statuses[&RootId(2)].watching.clone());
+        assert_eq!(watching, Watching::Polling(PollReason::WatchedTwice(world.path("x"))));
+    });
+}
