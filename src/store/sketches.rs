@@ -106,7 +106,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::PhotoInfo;
+    use crate::decode::{Format, PhotoInfo};
     use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, Metric, ModelDigest, RelativePath};
     use crate::store::{PhotoRecord, Write};
 
@@ -123,13 +123,19 @@ mod tests {
             found
         };
         let root = store.add_root(directory.path(), true).unwrap();
+        let info = PhotoInfo {
+            width: 1,
+            height: 1,
+            format: Format::Png,
+            taken: None,
+            camera: None,
+            lens: None,
+            position: None,
+        };
         let mut ids = Vec::new();
         for name in ["a", "b", "c"] {
-            let photo = PhotoRecord {
-                content: ContentHash::of(name.as_bytes()),
-                size_bytes: 1,
-                info: PhotoInfo::default(),
-            };
+            let photo =
+                PhotoRecord { content: ContentHash::of(name.as_bytes()), size_bytes: 1, info: info.clone() };
             let file = FileId { root, path: RelativePath::from_bytes(name.as_bytes().to_vec()) };
             let fingerprint = Fingerprint { len: 1, modified_ns: 0, changed_ns: 0, inode: 0 };
             let write = Write::Encoded { file, fingerprint, photo, embedding: Embedding(vec![1.0, 2.0]) };
