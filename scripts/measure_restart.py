@@ -7,24 +7,12 @@ The photos are one small BMP each, all different, made here.
 """
 
 import argparse
-import struct
 import tempfile
 import time
 from pathlib import Path
 
+from made_photos import fill
 from temporary_daemon import TemporaryDaemon
-
-SIDE = 16
-
-
-def bitmap(number):
-    """Returns a 24-bit BMP of SIDE x SIDE pixels that no other number gives."""
-    rows = bytearray()
-    for y in range(SIDE):
-        for x in range(SIDE):
-            rows += bytes(((number >> 8) * 7 + y * 9 & 255, number * 5 + x * 3 & 255, (x * y + number) & 255))
-    header = struct.pack("<2sIHHI", b"BM", 54 + len(rows), number & 0xffff, number >> 16, 54)
-    return header + struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 24, 0, len(rows), 2835, 2835, 0, 0) + rows
 
 
 def main():
@@ -32,10 +20,7 @@ def main():
     parser.add_argument("--photos", type=int, default=10_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="photos-") as folder:
-        for number in range(options.photos):
-            path = Path(folder) / f"{number // 500}" / f"{number}.bmp"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(bitmap(number))
+        fill(folder, options.photos)
         with TemporaryDaemon(folder, ["--model", "builtin"]) as daemon:
             begun = time.perf_counter()
             status = daemon.wait_until_idle()

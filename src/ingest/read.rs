@@ -54,12 +54,18 @@ pub fn read(path: &Path, max_bytes: u64) -> Contents {
     }
 }
 
-fn read_open(mut file: File, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
-    let before = match file.metadata() {
-        Ok(metadata) if metadata.is_file() => Fingerprint::of(&metadata),
-        Ok(_) => return Contents::Vanished,
-        Err(error) => return of_error(error),
-    };
+fn read_open(file: File, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => {
+            read_as_seen(file, Fingerprint::of(&metadata), claims_to_be_a_photo, max_bytes)
+        }
+        Ok(_) => Contents::Vanished,
+        Err(error) => of_error(error),
+    }
+}
+
+/// Reads a file that looked like `before` when it was opened.
+fn read_as_seen(mut file: File, before: Fingerprint, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
     let mut bytes = Vec::new();
     if !claims_to_be_a_photo {
         if let Err(error) = (&mut file).take(SNIFFED_BYTES as u64).read_to_end(&mut bytes) {
@@ -121,6 +127,23 @@ mod tests {
         fs::write(&text, "all:\n").unwrap();
         assert!(matches!(read(&photo, 2000), Contents::Whole { bytes, .. } if bytes == png));
         assert!(matches!(read(&text, 2000), Contents::NotAPhoto { .. }));
+    }
+
+    #[test]
+    fn a_file_that_shrinks_grows_or_is_overwritten_while_it_is_read_is_left_for_its_next_event() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jpg");
+        for meanwhile in [b"".as_slice(), b"sho", b"longer than before", b"other"] {
+            fs::write(&path, b"bytes").unwrap();
+            let file = File::open(&path).unwrap();
+            let before = Fingerprint::of(&file.metadata().unwrap());
+            fs::write(&path, meanwhile).unwrap();
+            // A clock too coarse to tell the two writes apart must not decide the test.
+            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+            File::options().append(true).open(&path).unwrap().set_modified(later).unwrap();
+            let contents = read_as_seen(file, before, true, 100);
+            assert!(matches!(contents, Contents::Changing), "{meanwhile:?}: {contents:?}");
+        }
     }
 
     #[test]

@@ -90,6 +90,10 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "D")]
     pub(crate) max_distance: Option<f32>,
 
+    /// Shows the photos in one HTML file instead of listing them
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) html: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -7,6 +7,7 @@ mod connect;
 mod library;
 mod output;
 mod search;
+mod sheet;
 mod status;
 
 use std::process::ExitCode;

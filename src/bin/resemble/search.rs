@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{Cell, CellAlignment};
@@ -15,6 +16,7 @@ use crate::Answer;
 use crate::cli::SearchArgs;
 use crate::connect::{Connection, refused};
 use crate::output;
+use crate::sheet::Sheet;
 
 /// Up to this size the picture itself is sent, so that the daemon need not be allowed to read it. A larger one is
 /// named, and the daemon reads it.
@@ -33,7 +35,9 @@ pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Re
         .await
         .map_err(refused)?
         .into_inner();
-    if args.output.json {
+    if let Some(file) = &args.html {
+        write_sheet(args, &response.matches, file)?;
+    } else if args.output.json {
         print_json(&response.matches)?;
     } else {
         print_table(&response)?;
@@ -63,6 +67,20 @@ fn query(args: &SearchArgs) -> anyhow::Result<Query> {
         return Ok(Query::Path(path.as_os_str().as_bytes().to_vec()));
     }
     Ok(Query::Image(fs::read(&args.file).with_context(shown)?.into()))
+}
+
+fn write_sheet(args: &SearchArgs, matches: &[proto::Match], file: &Path) -> anyhow::Result<()> {
+    let query = output::shown(args.file.as_os_str().as_bytes());
+    let mut sheet = Sheet::new(&format!("{} photos that resemble {query}", matches.len()));
+    for found in matches {
+        let files = found.photo.iter().flat_map(|photo| &photo.files);
+        for file in files.take(1) {
+            let band = band(found.band()).unwrap_or_default();
+            sheet.add(&file.path, &format!("{:.4} {band}", found.distance));
+        }
+    }
+    sheet.write(file)?;
+    output::line(format_args!("the photos are shown in {}", output::absolute(file)?.display()))
 }
 
 fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
