@@ -45,6 +45,10 @@ impl Need {
     }
 }
 
+/// Raised with each format, or variant of one, that can be decoded since: files that gave no photo before are
+/// then read again, see [`Limits::decoder_id`].
+const GENERATION: u64 = 1;
+
 /// What one photo may cost. Every limit is checked before the cost arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -70,6 +74,14 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Returns a number that stays the same as long as what these decoders refuse within these limits does.
+    pub fn decoder_id(&self) -> u64 {
+        let time = u64::try_from(self.max_time.as_millis()).unwrap_or(u64::MAX);
+        let parts = [GENERATION, self.max_bytes, self.max_pixels, self.max_memory_bytes, time];
+        let hash = blake3::hash(parts.map(u64::to_le_bytes).as_flattened());
+        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
     fn check_len(&self, len: usize) -> Result<(), DecodeError> {
         if len as u64 > self.max_bytes {
             return Err(DecodeError::TooManyBytes { len_bytes: len as u64, limit_bytes: self.max_bytes });

@@ -179,7 +179,7 @@ pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress) {
             Write::Failed { file, .. } | Write::NotAPhoto { file, .. } | Write::Gone { file } => {
                 queue.done(file)
             }
-            Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
+            Write::TryFailuresAgain { .. } | Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
         }
     }
 }

@@ -12,8 +12,8 @@ use super::record::{
     to_bytes,
 };
 use super::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META_NEXT_PHOTO, ORPHANS, PHOTO_FILES,
-    PHOTOS, ROOTS,
+    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META, META_DECODER, META_NEXT_PHOTO,
+    ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
 };
 use super::{ModelRecord, Store, StoreError, next_number};
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
@@ -65,6 +65,11 @@ pub enum Write {
         file: FileId,
         /// What the disk said before it was read.
         fingerprint: Fingerprint,
+    },
+    /// Forgets the files that gave no photo, so that they are read again. Ignored where the last `decoder` was this one.
+    TryFailuresAgain {
+        /// What decides whether a file can be read, see [`decoder_id`](crate::decode::decoder_id).
+        decoder: u64,
     },
     /// A file that is not there any more.
     Gone {
@@ -181,6 +186,7 @@ impl<'txn> Batch<'txn> {
                 self.put_failure(file, failure)
             }
             Write::NotAPhoto { file, fingerprint } => self.put_file(file, *fingerprint, FileState::NotAPhoto),
+            Write::TryFailuresAgain { decoder } => self.try_failures_again(*decoder),
             Write::Gone { file } => self.remove_file(file),
             Write::RemoveRoot { root } => self.remove_root(*root),
             Write::PurgeOrphans { before } => self.purge_orphans(*before),
@@ -263,6 +269,24 @@ impl<'txn> Batch<'txn> {
         self.inodes.remove(record.fingerprint.inode, key(file))?;
         self.files.remove(key(file))?;
         Ok(())
+    }
+
+    fn try_failures_again(&mut self, decoder: u64) -> Result<(), StoreError> {
+        let before = self.transaction.open_table(META)?.insert(META_DECODER, decoder)?.map(|row| row.value());
+        if before == Some(decoder) {
+            return Ok(());
+        }
+        let mut without_photo = Vec::new();
+        for row in self.files.iter()? {
+            let (key, record) = row?;
+            let record: FileRecord = from_bytes(record.value(), "a file")?;
+            if !matches!(record.state, FileState::Photo(_)) {
+                let (root, path) = key.value();
+                without_photo
+                    .push(FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) });
+            }
+        }
+        without_photo.iter().try_for_each(|file| self.remove_file(file))
     }
 
     /// Undoes what the record's state had written down for the file beyond its own row.

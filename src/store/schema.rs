@@ -42,6 +42,7 @@ pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition:
 
 /// Keys of [`META`].
 pub(super) const META_SCHEMA: &str = "schema";
+pub(super) const META_DECODER: &str = "decoder";
 pub(super) const META_NEXT_PHOTO: &str = "next_photo";
 pub(super) const META_NEXT_ROOT: &str = "next_root";
 pub(super) const META_NEXT_MODEL: &str = "next_model";

@@ -148,6 +148,29 @@ fn a_failure_is_listed_until_its_file_changes_or_goes() {
 }
 
 #[test]
+fn what_gave_no_photo_is_tried_again_once_by_another_decoder() {
+    let world = World::new();
+    let fail = || {
+        let failure =
+            FailureRecord { kind: FailureKind::Unsupported, reason: "new".into(), at: 9, size_bytes: 1 };
+        let (file, fingerprint) = (world.file("b"), fingerprint(2));
+        let text = Write::NotAPhoto { file: world.file("c"), fingerprint };
+        world.commit(&[world.encoded("a", 1), Write::Failed { file, fingerprint, failure }, text]);
+    };
+    let known = |name: &str| world.store.read().unwrap().file(&world.file(name)).unwrap().is_some();
+    world.commit(&[Write::TryFailuresAgain { decoder: 7 }]);
+    fail();
+    world.commit(&[Write::TryFailuresAgain { decoder: 7 }]);
+    assert!(known("a") && known("b") && known("c"), "the same decoder would fail again");
+    world.commit(&[Write::TryFailuresAgain { decoder: 8 }]);
+    assert!(known("a") && !known("b") && !known("c"));
+    assert_eq!(world.store.read().unwrap().counts(world.root).unwrap(), Counts { files: 1, failures: 0 });
+    fail();
+    world.commit(&[Write::TryFailuresAgain { decoder: 8 }]);
+    assert!(known("b") && known("c"), "and is not tried in a loop");
+}
+
+#[test]
 fn a_removed_root_takes_its_files_and_refuses_late_ones() {
     let world = World::new();
     world.commit(&[world.encoded("a", 1)]);

@@ -75,6 +75,10 @@ async fn people_get_tables_and_are_told_what_to_do() {
     assert!(text.contains("1 searchable") && text.contains("photos"), "{text}");
     let table = String::from_utf8(world.resemble(["search", "photos/a.png"]).stdout).unwrap();
     assert!(table.contains("distance") && table.contains("a.png"), "{table}");
+    let shown = world.resemble(["search", "photos/a.png", "--html", "sheet.html"]);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    let sheet = fs::read_to_string(world.path("sheet.html")).unwrap();
+    assert!(sheet.contains("photos/a.png") && sheet.contains("data:image/jpeg;base64,"), "{sheet}");
     let far = world.resemble(["search", "photos/a.png", "--max-distance", "0", "--metric", "l2"]);
     assert_eq!(far.status.code(), Some(0), "the picture itself is at distance 0");
     fs::write(world.path("query.png"), pictures::png(2)).unwrap();

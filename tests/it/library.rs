@@ -146,6 +146,22 @@ async fn one_bad_photo_costs_one_photo_until_it_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_photo_over_the_limit_is_tried_again_once_the_limit_is_raised() {
+    let world = World::new();
+    image::RgbImage::new(1250, 1000).save(world.photo("large.png")).unwrap();
+    world.configure("[decode]\nmax_megapixels = 1\n");
+    let daemon = world.start().await;
+    let status = daemon.wait_for_files(0).await;
+    assert_eq!(status.failed, 1);
+    daemon.stop(&world).await;
+
+    world.configure("[decode]\nmax_megapixels = 2\n");
+    let daemon = world.start().await;
+    let status = daemon.wait_for_files(1).await;
+    assert_eq!(status.failed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_photo_without_an_extension_is_a_photo_and_other_files_are_no_failures() {
     let world = World::new();
     pictures::write(&world.photo("from a chat"), 1);

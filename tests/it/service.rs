@@ -44,14 +44,11 @@ async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
     let world = World::new();
     pictures::write(&world.path("more/a.png"), 1);
     pictures::write(&world.photo("skip/b.png"), 2);
-    let file = world.path("config/resembled/config.toml");
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    let configure = |text: &str| fs::write(&file, text).unwrap();
-    configure("roots = [\"~/photos\"]\n");
+    world.configure("roots = [\"~/photos\"]\n");
     let mut daemon = world.start_with(&[]).await;
     daemon.wait_for_files(1).await;
 
-    configure("roots = [\"~/photos\", \"~/more\"]\n[watch]\nignore = [\"skip/\"]\n");
+    world.configure("roots = [\"~/photos\", \"~/more\"]\n[watch]\nignore = [\"skip/\"]\n");
     daemon.signal(Signal::HUP);
     daemon.told("READY=1", &world);
     daemon
@@ -62,7 +59,7 @@ async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
         })
         .await;
 
-    configure("rots = []\n");
+    world.configure("rots = []\n");
     daemon.signal(Signal::HUP);
     daemon.told("READY=1", &world);
     assert_eq!(daemon.status().await.roots.len(), 2, "what was valid holds on");
@@ -88,13 +85,11 @@ async fn tcp_is_only_for_those_with_the_token() {
 #[test]
 fn check_config_names_the_line_that_is_wrong() {
     let world = World::new();
-    let file = world.path("config/resembled/config.toml");
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(&file, "log = \"info\"\nmodle = \"x\"\n").unwrap();
+    world.configure("log = \"info\"\nmodle = \"x\"\n");
     let (status, text) = run_to_end(world.resembled().arg("check-config"));
     assert!(!status.success());
     assert!(text.contains("line 2") && text.contains("modle"), "{text}");
-    fs::write(&file, "log = \"info\"\n").unwrap();
+    world.configure("log = \"info\"\n");
     let (status, text) = run_to_end(world.resembled().arg("check-config"));
     assert!(status.success(), "{text}");
 }

@@ -114,6 +114,13 @@ impl World {
         daemon
     }
 
+    /// Writes the configuration that the next start, or a reload, reads.
+    pub fn configure(&self, text: &str) {
+        let file = self.path("config/resembled/config.toml");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+    }
+
     /// What the daemons of this world have logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
