@@ -96,6 +96,9 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// The fingerprint that no file has. A file known under it is read again, and never taken for one that moved.
+    pub const STALE: Self = Self { len: u64::MAX, modified_ns: 0, changed_ns: 0, inode: 0 };
+
     /// Reads the fingerprint out of what `stat` returned.
     pub fn of(metadata: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;

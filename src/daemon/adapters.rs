@@ -10,22 +10,20 @@ use crate::search::Index;
 use crate::store::{FileRecord, FileState, Store};
 use crate::watch::{Change, Children, Known, KnownError, RootState, RootStatus, Sink, Volume, Watching};
 
-/// A fingerprint that no file has. A file known under it is read again.
-const STALE: Fingerprint = Fingerprint { len: u64::MAX, modified_ns: 0, changed_ns: 0, inode: 0 };
-
 /// What the store knows, as far as the network in use has encoded it.
 ///
 /// A photo that only another network has encoded is known under a fingerprint that no file has, so that the
 /// comparison with the disk brings it back: this is how the index of a new network fills.
 pub(super) struct KnownFiles {
     pub(super) store: Arc<Store>,
+    pub(super) queue: Arc<Queue>,
     pub(super) index: Arc<Index>,
 }
 
 impl KnownFiles {
     fn fingerprint(&self, record: &FileRecord) -> Fingerprint {
         match record.state {
-            FileState::Photo(photo) if !self.index.snapshot().contains(photo) => STALE,
+            FileState::Photo(photo) if !self.index.snapshot().contains(photo) => Fingerprint::STALE,
             _ => record.fingerprint,
         }
     }
@@ -50,6 +48,10 @@ impl Known for KnownFiles {
 
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError> {
         Ok(self.store.read()?.is_root_empty(root)?)
+    }
+
+    fn in_works(&self, root: RootId) -> Vec<FileId> {
+        self.queue.in_works(root)
     }
 }
 

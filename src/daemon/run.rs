@@ -131,7 +131,8 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     if settled.watched.is_empty() {
         tracing::warn!("no folder is watched yet: add one with `resemble roots add DIR`");
     }
-    let known = KnownFiles { store: Arc::clone(&store), index: Arc::clone(&index) };
+    let known =
+        KnownFiles { store: Arc::clone(&store), queue: Arc::clone(&queue), index: Arc::clone(&index) };
     let changes = Changes::new(Arc::clone(&queue), Arc::clone(&store));
     let (watcher, watch) =
         Watcher::start(watch_config(&config), settled.watched, Arc::new(known), Arc::new(changes))?;

@@ -176,9 +176,10 @@ pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress) {
                 queue.done(from);
                 queue.done(to);
             }
-            Write::Failed { file, .. } | Write::NotAPhoto { file, .. } | Write::Gone { file } => {
-                queue.done(file)
-            }
+            Write::Doubtful { file }
+            | Write::Failed { file, .. }
+            | Write::NotAPhoto { file, .. }
+            | Write::Gone { file } => queue.done(file),
             Write::TryFailuresAgain { .. } | Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
         }
     }

@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::photo::{ContentHash, FileId};
+use crate::photo::{ContentHash, FileId, RootId};
 use crate::watch::Change;
 
 /// Live changes that may wait. A burst beyond that is cheaper as one scan.
@@ -136,6 +136,11 @@ impl Queue {
         self.filled.notify_all();
     }
 
+    /// Returns the files of a root that are queued or in the works, in no order.
+    pub fn in_works(&self, root: RootId) -> Vec<FileId> {
+        self.lock().busy.iter().filter(|file| file.root == root).cloned().collect()
+    }
+
     /// Returns how many files are queued or in the works.
     pub fn pending(&self) -> usize {
         let state = self.lock();
@@ -178,7 +183,7 @@ impl State {
 /// Returns the files that a change is about.
 pub(super) fn files(change: &Change) -> impl Iterator<Item = &FileId> {
     let (first, second) = match change {
-        Change::Read { file, .. } | Change::Gone { file } => (file, None),
+        Change::Read { file, .. } | Change::Doubtful { file } | Change::Gone { file } => (file, None),
         Change::Moved { from, to, .. } => (from, Some(to)),
     };
     std::iter::once(first).chain(second)
@@ -187,7 +192,7 @@ pub(super) fn files(change: &Change) -> impl Iterator<Item = &FileId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::photo::{Fingerprint, RelativePath, RootId};
+    use crate::photo::{Fingerprint, RelativePath};
 
     fn gone(name: &str) -> Change {
         let path = RelativePath::from_bytes(name.as_bytes().to_vec());

@@ -40,21 +40,9 @@ impl Worker {
     fn handle(&self, change: Change) -> Result<(), IngestError> {
         let outcome = match &change {
             Change::Gone { file } => Outcome::write(Write::Gone { file: file.clone() }),
-            Change::Moved { from, to, path, fingerprint } if self.store.read()?.file(from)?.is_some() => {
-                let is_there =
-                    path.symlink_metadata().is_ok_and(|now| watch::is_unchanged(fingerprint, &now));
-                if is_there {
-                    let (from, to) = (from.clone(), to.clone());
-                    Outcome::write(Write::Moved { from, to, fingerprint: *fingerprint })
-                } else {
-                    // What stands there by now has a change of its own on the way.
-                    Outcome::Nothing
-                }
-            }
+            Change::Doubtful { file } => Outcome::write(Write::Doubtful { file: file.clone() }),
             Change::Moved { from, to, path, fingerprint } => {
-                // Not known there any more, so there is nothing to adopt, and nothing to do about `from`.
-                self.queue.done(from);
-                self.read(&change, to, path, fingerprint)?
+                self.adopt(&change, from, to, path, fingerprint)?
             }
             Change::Read { file, path, fingerprint } => self.read(&change, file, path, fingerprint)?,
         };
@@ -66,6 +54,35 @@ impl Worker {
             Outcome::Parked => {}
         }
         Ok(())
+    }
+
+    /// Lets `to` have what is known of `from`, or reads it where that is not known any more, or not as it was seen.
+    fn adopt(
+        &self,
+        change: &Change,
+        from: &FileId,
+        to: &FileId,
+        path: &Path,
+        seen: &Fingerprint,
+    ) -> Result<Outcome, IngestError> {
+        let known = self.store.read()?.file(from)?.map(|record| record.fingerprint);
+        let is_same = |known: Fingerprint| (known.len, known.modified_ns) == (seen.len, seen.modified_ns);
+        if known.is_some_and(is_same) {
+            let is_there = path.symlink_metadata().is_ok_and(|now| watch::is_unchanged(seen, &now));
+            let (from, to) = (from.clone(), to.clone());
+            // What stands there by now, if it is something else, has a change of its own on the way.
+            return Ok(if is_there {
+                Outcome::write(Write::Moved { from, to, fingerprint: *seen })
+            } else {
+                Outcome::Nothing
+            });
+        }
+        match known {
+            // Its commit ends the works on it.
+            Some(_) => self.writer.write(Write::Gone { file: from.clone() })?,
+            None => self.queue.done(from),
+        }
+        self.read(change, to, path, seen)
     }
 
     fn read(
@@ -83,7 +100,7 @@ impl Worker {
         };
         let (bytes, fingerprint) = match read::read(path, self.encoding.limits.max_bytes) {
             Contents::Whole { bytes, fingerprint } => (bytes, without_inode(fingerprint)),
-            Contents::Changing | Contents::Vanished => return Ok(Outcome::Nothing),
+            Contents::Changing | Contents::Vanished => return self.not_read(file, seen),
             Contents::NotAPhoto { fingerprint } => {
                 let fingerprint = without_inode(fingerprint);
                 return Ok(Outcome::write(Write::NotAPhoto { file: file.clone(), fingerprint }));
@@ -119,6 +136,16 @@ impl Worker {
             self.queue.release(content);
         }
         outcome
+    }
+
+    /// What is known of a file that changed, and was then gone or changed again before it could be read, must not be
+    /// adopted by whoever finds it under another name.
+    fn not_read(&self, file: &FileId, seen: &Fingerprint) -> Result<Outcome, IngestError> {
+        let known = self.store.read()?.file(file)?.map(|record| record.fingerprint);
+        Ok(match known {
+            Some(known) if known != *seen => Outcome::write(Write::Doubtful { file: file.clone() }),
+            _ => Outcome::Nothing,
+        })
     }
 
     fn is_encoded(&self, content: ContentHash) -> Result<bool, IngestError> {
@@ -213,3 +240,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -50,6 +50,12 @@ pub enum Write {
         /// What the disk says now.
         fingerprint: Fingerprint,
     },
+    /// A known file whose bytes may have changed unseen: to be read again wherever it is found. Ignored where it is
+    /// unknown.
+    Doubtful {
+        /// Where it was.
+        file: FileId,
+    },
     /// A file that could not be indexed.
     Failed {
         /// Where it is.
@@ -179,6 +185,10 @@ impl<'txn> Batch<'txn> {
                     }
                     self.remove_file(from)
                 }
+                None => Ok(()),
+            },
+            Write::Doubtful { file } => match self.file(file)? {
+                Some(record) => self.put_file(file, Fingerprint::STALE, record.state),
                 None => Ok(()),
             },
             Write::Failed { file, fingerprint, failure } => {

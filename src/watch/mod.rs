@@ -19,6 +19,7 @@ mod limits;
 mod live;
 mod poll;
 mod presence;
+mod quiet;
 mod root;
 mod rules;
 mod scan;
@@ -62,7 +63,7 @@ pub enum Change {
         fingerprint: Fingerprint,
     },
     /// What is known under `from`, which is gone, now stands at `to`: same inode, size and modification time.
-    /// To be adopted without reading, or read where `from` is not known any more.
+    /// To be adopted without reading, or read where `from` is not known any more, or not as this.
     Moved {
         /// Where the file was.
         from: FileId,
@@ -72,6 +73,12 @@ pub enum Change {
         path: PathBuf,
         /// What the disk says of it at its new place.
         fingerprint: Fingerprint,
+    },
+    /// Bytes were written to it, and it was gone before they were read: what is known of it must not be adopted
+    /// under another name. The file need not be known.
+    Doubtful {
+        /// Which file.
+        file: FileId,
     },
     /// Not there any more, on a root that is present. The file need not be known.
     Gone {
@@ -106,6 +113,9 @@ pub trait Known: Send + Sync {
 
     /// Says whether no file is known below `root`.
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError>;
+
+    /// Returns the files of a root that were handed out and may become known any moment.
+    fn in_works(&self, root: RootId) -> Vec<FileId>;
 }
 
 /// Where changes go. Live changes are to be taken before the backlog of a full scan.

@@ -271,7 +271,20 @@ impl RootThread {
                 return Ok(End::Over);
             }
         }
+        if !self.give_up_in_works() {
+            return Ok(End::Over);
+        }
         Ok(End::Complete)
+    }
+
+    /// Gives up what was handed out before the rules left it out, and is not known yet.
+    fn give_up_in_works(&self) -> bool {
+        let in_works = self.shared.known.in_works(self.entry.id);
+        let rules = self.entry.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left_out: Vec<FileId> =
+            in_works.into_iter().filter(|file| rules.leaves_out_at_any_level(&file.path, false)).collect();
+        drop(rules);
+        left_out.into_iter().all(|file| hand_over(&self.shared, &self.entry, Change::Gone { file }))
     }
 
     fn hand_out(

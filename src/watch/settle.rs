@@ -134,9 +134,13 @@ impl Settle {
             self.hold_vanished = Some(now + delay);
         }
         let was_written = match touch {
-            Touch::Vanished | Touch::Appeared => false,
+            // Another file stands at this name now.
+            Touch::Appeared => false,
             Touch::Written | Touch::Closed => true,
-            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked => was_written,
+            // What vanished was perhaps moved, and whoever finds it elsewhere must know that it was written to.
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked | Touch::Vanished => {
+                was_written
+            }
         };
         let path: Arc<Path> = Arc::from(path);
         self.put(
@@ -145,6 +149,11 @@ impl Settle {
             Waiting { due: (now, 0), touched: now, last: touch, is_open, was_written, seen: None },
         );
         true
+    }
+
+    /// Says whether bytes were written to `path`, as far as events told, and it has not come out since.
+    pub(super) fn is_written(&self, path: &Path) -> bool {
+        self.waiting.get(path).is_some_and(|waiting| waiting.was_written)
     }
 
     /// Returns when the next path becomes due.
@@ -280,6 +289,22 @@ mod tests {
             ],
             3501,
         );
+    }
+
+    #[test]
+    fn a_name_that_vanishes_remembers_that_it_was_written_to_until_another_file_takes_it() {
+        let now = Instant::now();
+        let mut settle = Settle::new(QUIET, 8);
+        let path = Path::new("/p/a.jpg");
+        for (touch, expected) in [
+            (Touch::Closed, true),
+            (Touch::Vanished, true),
+            (Touch::Appeared, false),
+            (Touch::Vanished, false),
+        ] {
+            assert!(settle.touch(path, touch, now));
+            assert_eq!(settle.is_written(path), expected, "{touch:?}");
+        }
     }
 
     #[test]

@@ -139,6 +139,10 @@ pub(super) fn moved_from(
         let Some(root) = shared.root(from.root).filter(|root| root.is_online()) else { continue };
         let path = from.path.under(&root.path());
         let is_gone = matches!(look(&path, &root.file_system(), &shared.costs), Ok(None));
+        // What was written to and not read since must be read at its new name.
+        if lock(&shared.settle).is_written(&path) {
+            continue;
+        }
         // What cannot be seen because its root went away has not moved.
         if is_gone && root.is_anchored(shared) {
             return Ok(Some(from));

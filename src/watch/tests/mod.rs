@@ -6,4 +6,5 @@ mod live;
 mod mounts;
 mod odd;
 mod offline;
+mod races;
 mod world;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,9 @@ pub(super) struct Index {
     pub(super) backlog_is_blocked: bool,
     pub(super) is_stopping: bool,
     pub(super) in_backlog: usize,
+    /// Changes are kept in the works while that is so.
+    pub(super) is_held: bool,
+    pub(super) held: Vec<Change>,
 }
 
 /// Implements both sides of the room's seam.
@@ -71,8 +75,23 @@ impl Store {
         }
     }
 
+    /// Applies what was held, in its order.
+    pub(super) fn let_go(&self) {
+        let held = self.with(|index| {
+            index.is_held = false;
+            std::mem::take(&mut index.held)
+        });
+        held.into_iter().for_each(|change| self.apply(change));
+    }
+
     fn apply(&self, change: Change) {
         let mut index = self.locked();
+        if index.is_held {
+            index.held.push(change);
+            drop(index);
+            self.changed.notify_all();
+            return;
+        }
         match change {
             Change::Read { file, path, fingerprint } => {
                 index.reads.push(file.clone());
@@ -86,6 +105,11 @@ impl Store {
                 index.moves.push((from, to.clone()));
                 if fs::symlink_metadata(&path).is_ok_and(|metadata| is_unchanged(&fingerprint, &metadata)) {
                     index.files.insert(to, fingerprint);
+                }
+            }
+            Change::Doubtful { file } => {
+                if let Some(known) = index.files.get_mut(&file) {
+                    *known = Fingerprint::STALE;
                 }
             }
             Change::Gone { file } => {
@@ -142,6 +166,15 @@ impl Known for Store {
 
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError> {
         Ok(!self.locked().files.keys().any(|file| file.root == root))
+    }
+
+    fn in_works(&self, root: RootId) -> Vec<FileId> {
+        let index = self.locked();
+        let files = index.held.iter().map(|change| match change {
+            Change::Read { file, .. } | Change::Doubtful { file } | Change::Gone { file } => file,
+            Change::Moved { to, .. } => to,
+        });
+        files.filter(|file| file.root == root).cloned().collect()
     }
 }
 
@@ -368,4 +401,12 @@ pub(super) fn walk(roots: &[Root]) -> BTreeMap<FileId, Fingerprint> {
 
 pub(super) fn inode(path: &Path) -> u64 {
     fs::symlink_metadata(path).unwrap().ino()
+}
+
+/// Writes other bytes of the same length into a photo, and puts its modification time back.
+pub(super) fn rewrite_under_old_time(path: &Path, content: &str) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let mut file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    file.set_modified(modified).unwrap();
 }

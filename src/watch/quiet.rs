@@ -1,0 +1,255 @@
+//! What became of paths that have been quiet for long enough. Part of the live thread.
+//!
+//! Each is looked at once: a file that differs from what is known is handed out, one that is gone is given up.
+//! What was written to and then moved away before it was read is announced first of all, so that nobody adopts
+//! what is known of it under its new name.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Change;
+use super::disk::{Directory, Kind, look};
+use super::handle::WatchError;
+use super::live::LiveThread;
+use super::root::is_listed;
+use super::rules::IGNORE_FILE;
+use super::scan::known_below;
+use super::settle::{Due, Touch, Verdict};
+use super::state::{HeldBack, RootEntry, Shared, lock};
+use super::vanish::Belief;
+use super::walk::{is_on_absent_volume, moved_from};
+use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
+
+/// So many quiet paths are taken at once before the events get their turn.
+const BATCH: usize = 4096;
+
+/// What a batch of quiet paths came to, before anything is handed out.
+#[derive(Default)]
+struct Batch {
+    present: Vec<(Arc<RootEntry>, FileId, Fingerprint, Due)>,
+    missing: HashMap<RootId, (Arc<RootEntry>, Vec<RelativePath>)>,
+    /// Of those missing: written to, and never read since.
+    unread: Vec<FileId>,
+}
+
+impl Batch {
+    fn miss(&mut self, entry: &Arc<RootEntry>, path: RelativePath, due: &Due) {
+        if due.was_written() {
+            self.unread.push(entry.file(path.clone()));
+        }
+        self.missing.entry(entry.id).or_insert_with(|| (Arc::clone(entry), Vec::new())).1.push(path);
+    }
+}
+
+impl LiveThread {
+    pub(super) fn look_at_quiet_paths(&self) -> Result<(), WatchError> {
+        let due = lock(&self.shared.settle).take_due(Instant::now(), BATCH);
+        let mut batch = Batch::default();
+        for due in due {
+            self.look_at(due, &mut batch)?;
+        }
+        for file in batch.unread {
+            self.doubt(file)?;
+        }
+        // Then those present: while a moved file is still known under its old name, it need not be read.
+        let mut moved = HashSet::new();
+        for (entry, file, fingerprint, due) in batch.present {
+            self.hand_out(&entry, file, fingerprint, &due, &mut moved)?;
+        }
+        for (entry, paths) in batch.missing.into_values() {
+            self.give_up(&entry, paths, &moved)?;
+        }
+        Ok(())
+    }
+
+    /// Says that what is known of a file is not to be adopted by another name.
+    fn doubt(&self, file: FileId) -> Result<(), WatchError> {
+        let is_known = self.shared.known.file(&file)?.is_some();
+        if is_known && !self.shared.sink.live(Change::Doubtful { file: file.clone() }) {
+            // Said again later: whoever finds the file elsewhere cannot hand it out either before there is room.
+            if let Some(entry) = self.shared.root(file.root) {
+                self.shared.touch(&entry, &file.path.under(&entry.path()), Touch::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&self, due: Due, batch: &mut Batch) -> Result<(), WatchError> {
+        let Some((entry, below)) = self.shared.root_of(&due.path).filter(|(entry, _)| entry.is_online())
+        else {
+            return Ok(());
+        };
+        let Some(name) = due.path.file_name() else { return Ok(()) };
+        let costs = &self.shared.costs;
+        let seen = match look(&due.path, &entry.file_system(), costs) {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::debug!(path = %due.path.display(), %error, "cannot look at the file");
+                return Ok(());
+            }
+        };
+        let Some(seen) = seen else {
+            if name == IGNORE_FILE {
+                return self.take_ignore_file(&entry, &below, &due.path, None);
+            }
+            batch.miss(&entry, below, &due);
+            return Ok(());
+        };
+        match seen.kind {
+            Kind::Directory => {
+                if self.shared.known.file(&entry.file(below.clone()))?.is_some() {
+                    batch.miss(&entry, below.clone(), &due);
+                }
+                return self.enter_tree(&entry, below);
+            }
+            Kind::File => {}
+            Kind::Other => {
+                batch.miss(&entry, below, &due);
+                return Ok(());
+            }
+        }
+        if due.last == Touch::Vanished && !is_listed(&due.path, costs) {
+            // Found only because the file system ignores case.
+            batch.miss(&entry, below, &due);
+            return Ok(());
+        }
+        let age = Shared::unchanged_for(&seen.fingerprint);
+        let verdict = lock(&self.shared.settle).judge(&due, seen.fingerprint, age, Instant::now());
+        if verdict == Verdict::Wait {
+            return Ok(());
+        }
+        if name == IGNORE_FILE {
+            return self.take_ignore_file(&entry, &below, &due.path, Some(seen.fingerprint));
+        }
+        if !self.shared.is_wanted(name) || self.is_left_out(&entry, &below, false) {
+            return Ok(());
+        }
+        let file = entry.file(below);
+        batch.present.push((entry, file, seen.fingerprint, due));
+        Ok(())
+    }
+
+    fn hand_out(
+        &self,
+        entry: &Arc<RootEntry>,
+        file: FileId,
+        fingerprint: Fingerprint,
+        due: &Due,
+        moved: &mut HashSet<FileId>,
+    ) -> Result<(), WatchError> {
+        let known = self.shared.known.file(&file)?;
+        if known == Some(fingerprint) {
+            return Ok(());
+        }
+        // What was written to is read, even if whoever wrote it put size and time back.
+        let from =
+            if due.was_written() { None } else { moved_from(&self.shared, &file, &fingerprint, moved)? };
+        // A walk of the root's thread may have adopted it between the two looks.
+        if from.is_none() && self.shared.known.file(&file)? == Some(fingerprint) {
+            return Ok(());
+        }
+        let parent = file.path.parent().unwrap_or_default();
+        let handed_out = file.clone();
+        let path = due.path.to_path_buf();
+        let change = match from.clone() {
+            Some(from) => Change::Moved { from, to: file, path, fingerprint },
+            None => Change::Read { file, path, fingerprint },
+        };
+        if !self.shared.sink.live(change) {
+            entry.request(|requests| requests.add_below(parent));
+            return Ok(());
+        }
+        if known.is_none() {
+            entry.one_file_more();
+        }
+        // The rules may have changed since it was looked at, and whoever changed them did not know of it yet.
+        if self.is_left_out(entry, &handed_out.path, false) {
+            entry.request(|requests| requests.add_below(parent));
+            return Ok(());
+        }
+        moved.extend(from);
+        if due.last == Touch::Linked { Ok(()) } else { self.look_at_links(&handed_out, fingerprint.inode) }
+    }
+
+    /// Looks at the other names of a file that changed: the kernel tells of a change only under the name that
+    /// was used to make it.
+    fn look_at_links(&self, changed: &FileId, inode: u64) -> Result<(), WatchError> {
+        if inode == 0 {
+            return Ok(());
+        }
+        for (file, _) in self.shared.known.with_inode(inode)? {
+            if let Some(entry) = self.shared.root(file.root).filter(|_| file != *changed) {
+                self.shared.touch(&entry, &file.path.under(&entry.path()), Touch::Linked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up what is missing from a root that is there.
+    fn give_up(
+        &self,
+        entry: &Arc<RootEntry>,
+        paths: Vec<RelativePath>,
+        moved: &HashSet<FileId>,
+    ) -> Result<(), WatchError> {
+        let mut known_missing = 0;
+        let mut files = HashSet::new();
+        for path in paths {
+            let file = entry.file(path.clone());
+            let is_known = self.shared.known.file(&file)?.is_some();
+            // A photo on its way into the store is not known yet, and must be given up nonetheless.
+            let is_photo = path.as_path().file_name().is_some_and(|name| self.shared.is_wanted(name));
+            if is_known || is_photo {
+                known_missing += u64::from(is_known && !moved.contains(&file));
+                files.insert(file);
+            }
+            known_below(&*self.shared.known, entry.id, path, |file| {
+                known_missing += u64::from(!moved.contains(&file));
+                files.insert(file);
+                true
+            })?;
+        }
+        files.retain(|file| !moved.contains(file) && !is_on_absent_volume(&self.shared, entry, &file.path));
+        if files.is_empty() {
+            return Ok(());
+        }
+        if !entry.is_anchored(&self.shared) || self.is_empty_root(entry, known_missing)? {
+            entry.request(|requests| requests.check = true);
+            return Ok(());
+        }
+        let now = Instant::now();
+        let belief = lock(&entry.disappearance).judge_part(known_missing, entry.known_files(), now);
+        if let Belief::Held { until } = belief {
+            *lock(&entry.confirm_at) = Some(until);
+            let known = entry.known_files().unwrap_or(known_missing);
+            entry.update_status(&*self.shared.sink, |status| {
+                status.held_back = Some(HeldBack { missing: known_missing, known });
+            });
+            // Wakes its thread, which waits for an earlier time.
+            entry.request(|requests| requests.check = true);
+            return Ok(());
+        }
+        for file in files {
+            let parent = file.path.parent().unwrap_or_default();
+            let is_known = self.shared.known.file(&file)?.is_some();
+            if !self.shared.sink.live(Change::Gone { file }) {
+                entry.request(|requests| requests.add_below(parent));
+            } else if is_known {
+                entry.one_file_less();
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether the root has lost its last entry, and photos with it.
+    fn is_empty_root(&self, entry: &Arc<RootEntry>, known_missing: u64) -> Result<bool, WatchError> {
+        if known_missing == 0 {
+            return Ok(false);
+        }
+        let costs = &self.shared.costs;
+        let listing = Directory::open(&entry.path(), true, costs)
+            .and_then(|directory| directory.list(|_| false, costs));
+        Ok(listing.is_ok_and(|listing| listing.is_empty))
+    }
+}
