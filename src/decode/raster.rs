@@ -5,11 +5,18 @@ use std::io::Cursor;
 use image::error::{ImageError, LimitErrorKind};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
+use super::colour::Colour;
 use super::info::Exif;
+use super::pixels::Pixels;
 use super::tags::Tiff;
-use super::{DecodeError, Decoded, Format, Limits, pixels};
+use super::{DecodeError, Decoded, Format, Limits, Need};
 
-pub(super) fn decode(format: Format, bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+pub(super) fn decode(
+    format: Format,
+    bytes: &[u8],
+    need: Need,
+    limits: &Limits,
+) -> Result<Decoded, DecodeError> {
     let name = match format {
         Format::Png => ImageFormat::Png,
         Format::WebP => ImageFormat::WebP,
@@ -37,10 +44,12 @@ pub(super) fn decode(format: Format, bytes: &[u8], limits: &Limits) -> Result<De
     }
     .unwrap_or_default();
 
+    let profile = decoder.icc_profile().unwrap_or(None);
+    let colour = profile.map_or_else(|| exif.colour(), Colour::Icc);
     let image = DynamicImage::from_decoder(decoder)
         .map_err(|error| translate(format, error, (width, height), limits))?;
-    let image = exif.orientation.apply(pixels::to_rgb(image));
-    let (width, height) = (image.width, image.height);
+    let image = exif.orientation.apply(Pixels::of(image).into_picture(width, height, &colour, need));
+    let (width, height) = exif.orientation.upright_size(width, height);
     Ok(Decoded { image, info: exif.with_size(format, width, height) })
 }
 
