@@ -210,6 +210,9 @@ impl Policy {
             ("index" | "index-if-supported", Verdict::Failed(_, reason)) => {
                 Some(format!("should be indexed, but: {reason}"))
             }
+            ("index" | "index-if-supported", Verdict::Skipped(reason)) => {
+                Some(format!("should be indexed, but is skipped: {reason}"))
+            }
             ("reject", Verdict::Indexed(_)) => Some("should be refused, but is indexed".to_owned()),
             _ => None,
         }

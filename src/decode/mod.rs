@@ -158,6 +158,9 @@ fn decode_as(format: Format, bytes: &[u8], need: Need, limits: &Limits) -> Resul
             Some(raw) => raw::decode(raw, bytes, need, limits),
             None => raster::decode(format, bytes, need, limits),
         },
+        Format::Jpeg2000 | Format::Psd => {
+            Err(DecodeError::Unsupported { what: format!("{format} files are not decoded") })
+        }
         raw if raw.is_raw() => raw::decode(raw, bytes, need, limits),
         _ => raster::decode(format, bytes, need, limits),
     }

@@ -8,8 +8,11 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use super::colour::Colour;
 use super::info::Exif;
 use super::pixels::Pixels;
-use super::tags::Tiff;
+use super::tags::{Tiff, tag};
 use super::{DecodeError, Decoded, Format, Limits, Need};
+
+/// Memory for the chunks of a PNG besides the picture. Profiles of presses have a few MB.
+const PNG_EXTRA_BYTES: u64 = 16 << 20;
 
 pub(super) fn decode(
     format: Format,
@@ -26,9 +29,17 @@ pub(super) fn decode(
         Format::Ico => ImageFormat::Ico,
         _ => return Err(DecodeError::Unsupported { what: format!("{format} files are not decoded") }),
     };
+    if format == Format::Tiff {
+        refuse_deep_planes(bytes)?;
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), name);
     let mut decoder_limits = image::Limits::no_limits();
-    decoder_limits.max_alloc = Some(limits.max_memory_bytes);
+    decoder_limits.max_alloc = Some(match format {
+        // For PNG this counts what is not the picture: rows, and chunks that are unpacked, where a profile of 1 KB can
+        // become 250 MB. One that is too large is left out.
+        Format::Png => (PNG_EXTRA_BYTES + png_width(bytes) * 64).min(limits.max_memory_bytes),
+        _ => limits.max_memory_bytes,
+    });
     reader.limits(decoder_limits);
     let mut decoder = reader.into_decoder().map_err(|error| translate(format, error, (0, 0), limits))?;
 
@@ -51,6 +62,22 @@ pub(super) fn decode(
     let image = exif.orientation.apply(Pixels::of(image).into_picture(width, height, &colour, need));
     let (width, height) = exif.orientation.upright_size(width, height);
     Ok(Decoded { image, info: exif.with_size(format, width, height) })
+}
+
+/// Returns the width that the header of a PNG claims.
+fn png_width(bytes: &[u8]) -> u64 {
+    bytes.get(16..).and_then(|bytes| bytes.first_chunk()).map_or(0, |raw| u64::from(u32::from_be_bytes(*raw)))
+}
+
+/// Refuses pictures in one plane a colour of more than 8 bits: the decoder panics on some and mixes others up.
+fn refuse_deep_planes(bytes: &[u8]) -> Result<(), DecodeError> {
+    let Some(main) = Tiff::parse(bytes).and_then(Tiff::first) else { return Ok(()) };
+    match (main.unsigned(tag::PLANAR_CONFIGURATION), main.unsigned(tag::BITS_PER_SAMPLE)) {
+        (Some(2), Some(bits)) if bits > 8 => {
+            Err(DecodeError::Unsupported { what: format!("TIFF with {bits} bits in separate planes") })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn translate(format: Format, error: ImageError, (width, height): (u32, u32), limits: &Limits) -> DecodeError {

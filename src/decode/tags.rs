@@ -9,6 +9,7 @@ pub(super) mod tag {
     pub const PANASONIC_JPEG: u16 = 0x002e;
     pub const IMAGE_WIDTH: u16 = 0x0100;
     pub const IMAGE_LENGTH: u16 = 0x0101;
+    pub const BITS_PER_SAMPLE: u16 = 0x0102;
     pub const COMPRESSION: u16 = 0x0103;
     pub const PHOTOMETRIC: u16 = 0x0106;
     pub const MAKE: u16 = 0x010f;
@@ -16,6 +17,7 @@ pub(super) mod tag {
     pub const STRIP_OFFSETS: u16 = 0x0111;
     pub const ORIENTATION: u16 = 0x0112;
     pub const STRIP_BYTE_COUNTS: u16 = 0x0117;
+    pub const PLANAR_CONFIGURATION: u16 = 0x011c;
     pub const DATE_TIME: u16 = 0x0132;
     pub const SUB_IFDS: u16 = 0x014a;
     pub const JPEG_OFFSET: u16 = 0x0201;
