@@ -52,8 +52,34 @@ pub enum Command {
     /// Networks: which there are, fetching one, checking files
     #[command(subcommand)]
     Models(Models),
+    /// Decodes a photo sent by the daemon; not for people
+    #[command(hide = true)]
+    DecodeWorker,
+    /// Decodes every photo in some folders, as the daemon would, and says what became of each; stores nothing
+    DecodeReport(DecodeReport),
     /// Reads the configuration, says what is wrong with it, or what follows from it
     CheckConfig,
+}
+
+/// `resembled decode-report`
+#[derive(Debug, Args)]
+pub struct DecodeReport {
+    /// Folders, or files
+    #[arg(value_name = "DIR", required = true)]
+    pub folders: Vec<PathBuf>,
+
+    /// Also writes the decoded pictures, small and in the order of the table, into one PNG
+    #[arg(long, value_name = "FILE.png")]
+    pub contact_sheet: Option<PathBuf>,
+
+    /// Compares with a table of what should become of each file (tab-separated: path, policy, ref_w, ref_h), and
+    /// fails if something differs
+    #[arg(long, value_name = "MANIFEST.tsv")]
+    pub expect: Option<PathBuf>,
+
+    /// Smallest acceptable short side of a decoded picture, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 512)]
+    pub need: u32,
 }
 
 /// `resembled models`

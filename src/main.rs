@@ -10,6 +10,7 @@ use resembled::config::Config;
 use resembled::{daemon, log};
 
 mod commands;
+mod decode_report;
 
 /// How long threads may take that were left behind.
 const GRACE: Duration = Duration::from_secs(1);
@@ -27,11 +28,16 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, run, config: file } = cli;
     let load = move || Config::load(&run, file.as_deref(), &|name| std::env::var_os(name));
-    let config = load()?;
     match command {
-        Some(Command::CheckConfig) => commands::check_config(&config),
-        Some(Command::Models(models)) => commands::models(&config, &models),
+        Some(Command::DecodeWorker) => {
+            resembled::decode::serve_worker().context("the daemon is gone")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::CheckConfig) => commands::check_config(&load()?),
+        Some(Command::Models(models)) => commands::models(&load()?, &models),
+        Some(Command::DecodeReport(report)) => decode_report::run(load()?.decode.limits(), &report),
         None => {
+            let config = load()?;
             log::start(&config.log)?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

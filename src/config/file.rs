@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::decode::Limits;
 use crate::encode::RuntimeChoice;
 
 /// `config.toml`
@@ -54,18 +56,34 @@ pub struct DecodeSection {
     pub max_megapixels: u64,
     /// Size of a file at the most, in MiB.
     pub max_file_mib: u64,
+    /// Memory that decoding a photo may take, in MiB.
+    pub max_memory_mib: u64,
+    /// Time that decoding a photo may take, in seconds.
+    pub max_seconds: u64,
 }
 
 impl Default for DecodeSection {
     fn default() -> Self {
-        Self { max_megapixels: 250, max_file_mib: 256 }
+        Self { max_megapixels: 250, max_file_mib: 256, max_memory_mib: 384, max_seconds: 20 }
     }
 }
 
 impl DecodeSection {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         positive("decode.max_megapixels", self.max_megapixels)?;
-        positive("decode.max_file_mib", self.max_file_mib)
+        positive("decode.max_file_mib", self.max_file_mib)?;
+        positive("decode.max_memory_mib", self.max_memory_mib)?;
+        positive("decode.max_seconds", self.max_seconds)
+    }
+
+    /// Returns the same in the words of the decode room.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_bytes: self.max_file_mib.saturating_mul(1 << 20),
+            max_pixels: self.max_megapixels.saturating_mul(1_000_000),
+            max_memory_bytes: self.max_memory_mib.saturating_mul(1 << 20),
+            max_time: Duration::from_secs(self.max_seconds),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
 use super::{priority, systemd};
 use crate::config::{Config, ConfigError};
-use crate::decode::{self, Limits};
+use crate::decode::{self, Decoders, IsolatedError, Program};
 use crate::encode::{
     CutError, EncodeError, EncoderPool, LoadEncoder, Network, OnnxEncoder, PoolOptions, Runtime, RuntimeError,
 };
@@ -60,6 +60,9 @@ pub enum DaemonError {
     /// The network cannot be run.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// Nothing can be decoded.
+    #[error(transparent)]
+    Decode(#[from] IsolatedError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -114,12 +117,14 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     supervisor.start("the store", writer_thread.ended());
     let (pool, encoder) = start_encoders(&config, &runtime, network)?;
     supervisor.start("the encoder", pool.ended());
-    let limits = Limits {
-        max_bytes: config.decode.max_file_mib << 20,
-        max_pixels: config.decode.max_megapixels * 1_000_000,
-        ..Limits::default()
+    let encoding = Encoding {
+        encoder,
+        preprocessing: manifest.preprocessing.clone(),
+        decoders: Decoders::new(Program::this(), config.decode.limits()),
+        query_decoders: Decoders::new(Program::this(), config.decode.limits()),
     };
-    let encoding = Encoding { encoder, preprocessing: manifest.preprocessing.clone(), limits };
+    let protection = encoding.query_decoders.protection()?;
+    tracing::info!("photos are decoded in processes of their own, confined by: {protection}");
 
     let settled = roots::settle(&store, &config.roots)?;
     for dropped in &settled.dropped {
@@ -156,6 +161,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         runtime: runtime.to_string(),
         index,
         encoding,
+        protection,
         watch,
         queue: Arc::clone(&queue),
         progress,

@@ -68,6 +68,13 @@ pub enum DecodeError {
         limit_bytes: u64,
     },
 
+    /// Decoding took more memory than the header told.
+    #[error("too large: decoding took more than the limit of {limit_bytes} bytes of memory")]
+    OutOfMemory {
+        /// [`Limits::max_memory_bytes`](super::Limits::max_memory_bytes).
+        limit_bytes: u64,
+    },
+
     /// Decoding took longer than allowed and was given up.
     #[error("decoding took longer than {limit_ms} ms")]
     TimedOut {
@@ -122,9 +129,10 @@ impl DecodeError {
             Self::Empty | Self::Malformed { .. } => FailureKind::Corrupt,
             Self::NotAPhoto => FailureKind::NotAPhoto,
             Self::Unsupported { .. } => FailureKind::Unsupported,
-            Self::TooManyPixels { .. } | Self::TooManyBytes { .. } | Self::TooMuchMemory { .. } => {
-                FailureKind::TooLarge
-            }
+            Self::TooManyPixels { .. }
+            | Self::TooManyBytes { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::OutOfMemory { .. } => FailureKind::TooLarge,
             Self::TimedOut { .. } => FailureKind::TimedOut,
             Self::Crashed { .. } => FailureKind::Crashed,
         }

@@ -54,6 +54,10 @@ pub enum Format {
     OtherRaw,
     /// Windows icon.
     Ico,
+    /// JPEG 2000; known, so that it can be told that it is not decoded.
+    Jpeg2000,
+    /// Photoshop's own format; known for the same reason.
+    Psd,
 }
 
 impl Format {
@@ -80,6 +84,8 @@ impl Format {
             Self::Dng => "image/x-adobe-dng",
             Self::OtherRaw => "image/x-dcraw",
             Self::Ico => "image/vnd.microsoft.icon",
+            Self::Jpeg2000 => "image/jp2",
+            Self::Psd => "image/vnd.adobe.photoshop",
         }
     }
 
@@ -106,6 +112,8 @@ impl Format {
             Self::Dng => "DNG",
             Self::OtherRaw => "camera RAW",
             Self::Ico => "ICO",
+            Self::Jpeg2000 => "JPEG 2000",
+            Self::Psd => "Photoshop",
         }
     }
 
@@ -151,6 +159,9 @@ pub fn sniff(bytes: &[u8]) -> Option<Format> {
         [b'I', b'I', b'R', b'O' | b'S', ..] | [b'M', b'M', b'O', b'R', ..] => Format::Orf,
         [0xff, 0x0a, ..] => Format::Jxl,
         [0, 0, 0, 12, b'J', b'X', b'L', b' ', b'\r', b'\n', 0x87, b'\n', ..] => Format::Jxl,
+        [0, 0, 0, 12, b'j', b'P', b' ' | 0x1a, b' ' | 0x1a, b'\r', b'\n', 0x87, b'\n', ..]
+        | [0xff, 0x4f, 0xff, 0x51, ..] => Format::Jpeg2000,
+        [b'8', b'B', b'P', b'S', 0, 1 | 2, ..] => Format::Psd,
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => return sniff_iso_media(head),
         [0, 0, 1, 0, count, 0, ..] if *count != 0 => Format::Ico,
         _ if head.starts_with(b"FUJIFILMCCD-RAW ") => Format::Raf,
@@ -188,10 +199,10 @@ fn sniff_iso_media(head: &[u8]) -> Option<Format> {
 
 /// Extensions of the files worth looking at, in lower case.
 const PHOTO_EXTENSIONS: &[&str] = &[
-    "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic",
-    "heif", "heics", "heifs", "hif", "avif", "avifs", "jxl", "cr2", "cr3", "nef", "nrw", "arw", "srf", "sr2",
-    "orf", "rw2", "rwl", "raf", "pef", "dng", "srw", "kdc", "dcr", "erf", "3fr", "fff", "iiq", "mef", "mos",
-    "x3f",
+    "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib", "ico", "tif", "tiff",
+    "heic", "heif", "heics", "heifs", "hif", "avif", "avifs", "jxl", "cr2", "cr3", "nef", "nrw", "arw",
+    "srf", "sr2", "orf", "rw2", "rwl", "raf", "pef", "dng", "srw", "kdc", "dcr", "erf", "3fr", "fff", "iiq",
+    "mef", "mos", "x3f", "jp2", "jpf", "jpx", "j2k", "psd", "psb",
 ];
 
 /// Says whether a file of this name is worth opening: its extension, in any case, is that of a photo.
@@ -226,6 +237,8 @@ mod tests {
         check(b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", Some(Format::Heif));
         check(b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", Some(Format::Cr3));
         check(b"\0\0\0\x18ftypisom\0\0\0\0mp41avc1", None);
+        check(b"\0\0\0\x0cjP  \r\n\x87\n", Some(Format::Jpeg2000));
+        check(b"8BPS\0\x01", Some(Format::Psd));
         check(b"#!/bin/sh", None);
         check(b"BMW is a car maker", None);
         check(b"", None);

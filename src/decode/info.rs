@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Format;
+use super::colour::Colour;
 use super::orientation::Orientation;
 use super::tags::{Directory, Tiff, tag};
 
@@ -59,6 +60,8 @@ pub(super) struct Exif {
     pub camera: Option<String>,
     pub lens: Option<String>,
     pub position: Option<Position>,
+    /// The camera was set to AdobeRGB, which it notes as an uncalibrated space by the interoperability rule R03.
+    pub is_adobe_rgb: bool,
 }
 
 impl Exif {
@@ -70,19 +73,34 @@ impl Exif {
 
     /// Reads the tags of a main directory and of those it points to.
     pub(super) fn of_directory(main: &Directory<'_>) -> Self {
-        let details = main.child(tag::EXIF_IFD);
+        Self::of_directories(main, main.child(tag::EXIF_IFD).as_ref(), main.child(tag::GPS_IFD).as_ref())
+    }
+
+    /// Reads the tags of the three directories.
+    pub(super) fn of_directories(
+        main: &Directory<'_>,
+        details: Option<&Directory<'_>>,
+        gps: Option<&Directory<'_>>,
+    ) -> Self {
+        let rule = || details?.child(tag::INTEROP_IFD)?.text(tag::INTEROP_INDEX);
         Self {
             orientation: Orientation::from_exif(main.unsigned(tag::ORIENTATION).unwrap_or(1) as u32),
-            taken: taken(main, details.as_ref()),
+            taken: taken(main, details),
             camera: camera(main),
             lens: details.and_then(|details| details.text(tag::LENS_MODEL)),
-            position: main.child(tag::GPS_IFD).and_then(|gps| position(&gps)),
+            position: gps.and_then(position),
+            is_adobe_rgb: rule().is_some_and(|rule| rule == "R03"),
         }
+    }
+
+    /// Returns the colour space of pixels that have no profile.
+    pub(super) fn colour(&self) -> Colour {
+        if self.is_adobe_rgb { Colour::AdobeRgb } else { Colour::Srgb }
     }
 
     /// Joins the tags with what the pixels' decoder found.
     pub(super) fn with_size(self, format: Format, width: u32, height: u32) -> PhotoInfo {
-        let Self { orientation: _, taken, camera, lens, position } = self;
+        let Self { taken, camera, lens, position, .. } = self;
         PhotoInfo { width, height, format, taken, camera, lens, position }
     }
 }

@@ -12,8 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use mozjpeg::{ColorSpace, CompInfo, Decompress};
 
+use super::colour::Colour;
 use super::info::Exif;
-use super::{DecodeError, Decoded, Format, Limits, Need, pixels};
+use super::orientation::Orientation;
+use super::pixels::Pixels;
+use super::{DecodeError, Decoded, Format, Limits, Need};
 use crate::photo::Rgb;
 use segments::Segments;
 
@@ -21,6 +24,37 @@ use segments::Segments;
 const MAX_SCANS: usize = 200;
 
 pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+    let (image, exif, (width, height)) = decode_turned(bytes, None, need, limits)?;
+    Ok(Decoded { image, info: exif.with_size(Format::Jpeg, width, height) })
+}
+
+/// Decodes a preview inside another file, turned by `orientation` where that file names one; returns what its own
+/// EXIF says too.
+pub(super) fn decode_embedded(
+    bytes: &[u8],
+    orientation: Option<Orientation>,
+    need: Need,
+    limits: &Limits,
+) -> Result<(Rgb, Exif), DecodeError> {
+    let (image, exif, _) = decode_turned(bytes, orientation, need, limits)?;
+    Ok((image, exif))
+}
+
+/// Returns width and height of a JPEG that begins here, if it is one that can be decoded.
+pub(super) fn decodable_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    bytes.starts_with(b"\xff\xd8\xff").then_some(())?;
+    let frame = Segments::read(bytes, 1).frame?;
+    let is_picture = frame.unsupported().is_none() && frame.width > 0 && frame.height > 0;
+    is_picture.then_some((u32::from(frame.width), u32::from(frame.height)))
+}
+
+/// Returns the upright picture, its EXIF, and its upright width and height at full size.
+fn decode_turned(
+    bytes: &[u8],
+    orientation: Option<Orientation>,
+    need: Need,
+    limits: &Limits,
+) -> Result<(Rgb, Exif, (u32, u32)), DecodeError> {
     let segments = Segments::read(bytes, MAX_SCANS + 1);
     if let Some(kind) = segments.frame.and_then(|frame| frame.unsupported()) {
         return Err(DecodeError::Unsupported { what: format!("JPEG with {kind}") });
@@ -28,19 +62,25 @@ pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decode
     if segments.scans > MAX_SCANS {
         return Err(malformed("it has too many scans"));
     }
-    let (image, width, height) = guarded(|| picture(bytes, &segments, need, limits))?;
     let exif = segments.exif.map(Exif::read).unwrap_or_default();
-    let (width, height) = exif.orientation.upright_size(width, height);
-    Ok(Decoded { image: exif.orientation.apply(image), info: exif.with_size(Format::Jpeg, width, height) })
+    let colour = segments.icc_profile().map_or_else(|| exif.colour(), Colour::Icc);
+    let Stored { pixels, width, height, full_width, full_height } =
+        guarded(|| stored(bytes, &segments, need, limits))?;
+    let image = Rgb { width, height, pixels: pixels.into_srgb(&colour) };
+    let orientation = orientation.unwrap_or(exif.orientation);
+    Ok((orientation.apply(image), exif, orientation.upright_size(full_width, full_height)))
 }
 
-/// Returns the picture as it is stored, and its full width and height.
-fn picture(
-    bytes: &[u8],
-    segments: &Segments<'_>,
-    need: Need,
-    limits: &Limits,
-) -> Result<(Rgb, u32, u32), DecodeError> {
+/// A picture as it is stored: not turned, in its own colours.
+struct Stored {
+    pixels: Pixels,
+    width: u32,
+    height: u32,
+    full_width: u32,
+    full_height: u32,
+}
+
+fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) -> Result<Stored, DecodeError> {
     let ran_dry = Cell::new(false);
     let mut header =
         Decompress::builder().from_reader(Source { rest: bytes, ran_dry: &ran_dry }).map_err(malformed)?;
@@ -74,15 +114,15 @@ fn picture(
         return Err(malformed("the file ends too early"));
     }
     let pixels = match stored {
-        ColorSpace::JCS_GRAYSCALE => pixels::grey_to_rgb(&rows),
+        ColorSpace::JCS_GRAYSCALE => Pixels::Grey(rows),
         ColorSpace::JCS_CMYK => {
             // As Adobe's programs began it, all programs store light instead of ink.
             rows.iter_mut().for_each(|ink| *ink = 255 - *ink);
-            pixels::cmyk_to_rgb(&rows)
+            Pixels::Cmyk(rows)
         }
-        _ => rows,
+        _ => Pixels::Rgb(rows),
     };
-    Ok((Rgb { width: width as u32, height: height as u32, pixels }, full_width, full_height))
+    Ok(Stored { pixels, width: width as u32, height: height as u32, full_width, full_height })
 }
 
 /// Returns the smallest number of eighths that leaves the short side not below the need; all 8 if none does.

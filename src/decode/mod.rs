@@ -1,28 +1,54 @@
 //! The decode room: a file's bytes in, an upright sRGB picture and what it tells about itself out.
 //!
 //! [`decode`] is a pure function, called on whichever thread the caller likes. It looks at the content, never
-//! at a name; it reads no other file; it holds no state.
+//! at a name; it reads no other file; it holds no state. [`Decoders`] does the same in worker processes without
+//! rights, and that is what the daemon uses.
 //!
-//! Invariant: no bytes bring the process down or make it allocate beyond [`Limits`]. Sizes are checked on the
-//! header before pixels are allocated, and a decoder's panic comes back as [`DecodeError::Crashed`].
+//! | what | where |
+//! | --- | --- |
+//! | which format these bytes are | `format` |
+//! | JPEG, scaled while it decodes | `jpeg` |
+//! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster` |
+//! | HEIC and AVIF: the container | `heif`, and `av1` for the pictures of AVIF |
+//! | JPEG XL | `jxl` |
+//! | camera RAW: the largest preview | `raw` |
+//! | EXIF and the directories of TIFF | `info`, `tags` |
+//! | standing upright, once | `orientation` |
+//! | sRGB, 8 bits, no larger than needed | `colour`, `pixels` |
+//! | processes that may be lost | `isolated` (this side), `worker` (that side), `confine` (its walls) |
+//!
+//! Invariant: no bytes make a decoder allocate beyond [`Limits`]; sizes are checked on the header before pixels are
+//! allocated. A decoder's panic comes back as [`DecodeError::Crashed`], and from [`Decoders`] so does everything else
+//! that could end a process.
 
+mod av1;
+mod colour;
+mod confine;
 mod error;
 mod format;
+mod heif;
 mod info;
+mod isolated;
 mod jpeg;
+mod jxl;
 mod orientation;
 mod pixels;
 mod raster;
+mod raw;
 mod tags;
+mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use confine::Protection;
 pub use error::{DecodeError, FailureKind};
 pub use format::{Format, SNIFFED_BYTES, is_photo_name, sniff};
 pub use info::{PhotoInfo, Position, Taken};
+pub use isolated::{Decoders, IsolatedError, Program};
+pub use worker::serve_worker;
 
 use crate::photo::Rgb;
 
@@ -58,7 +84,7 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Memory that decoding takes on top of the file's bytes, as far as the header tells. Default 384 MiB.
     pub max_memory_bytes: u64,
-    /// Time for one photo. Kept by whoever can stop a decoder, which is the worker process. Default 20 s.
+    /// Time for one photo. Default 20 s. [`decode`] cannot keep it, [`Decoders`] does.
     pub max_time: Duration,
 }
 
@@ -138,10 +164,17 @@ pub fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, Deco
 fn decode_as(format: Format, bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
     match format {
         Format::Jpeg => jpeg::decode(bytes, need, limits),
-        Format::Png | Format::WebP | Format::Gif | Format::Bmp | Format::Tiff | Format::Ico => {
-            raster::decode(format, bytes, limits)
+        Format::Heif | Format::Avif => heif::decode(bytes, need, limits),
+        Format::Jxl => jxl::decode(bytes, need, limits),
+        Format::Tiff => match raw::kind_of_tiff(bytes) {
+            Some(raw) => raw::decode(raw, bytes, need, limits),
+            None => raster::decode(format, bytes, need, limits),
+        },
+        Format::Jpeg2000 | Format::Psd => {
+            Err(DecodeError::Unsupported { what: format!("{format} files are not decoded") })
         }
-        _ => Err(DecodeError::Unsupported { what: format!("{format} files are not decoded") }),
+        raw if raw.is_raw() => raw::decode(raw, bytes, need, limits),
+        _ => raster::decode(format, bytes, need, limits),
     }
 }
 
@@ -149,3 +182,6 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let message = panic.downcast_ref::<&str>().copied();
     message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,27 @@
 //! Reading the tags of a TIFF structure: EXIF blocks, TIFF and BigTIFF files, and the camera RAWs built on them.
 //!
-//! A reader of our own, since those of EXIF know neither BigTIFF nor the headers and nested directories of RAWs.
 //! Nothing is copied and nothing is trusted: every offset and count is checked against the bytes at hand, a
-//! value that does not fit is absent.
+//! value that does not fit is absent, and whoever follows links counts the steps (broken files link in circles).
 
 /// Tags this room reads, by their names in the EXIF and TIFF specifications.
 pub(super) mod tag {
+    pub const INTEROP_INDEX: u16 = 0x0001;
+    pub const PANASONIC_JPEG: u16 = 0x002e;
+    pub const IMAGE_WIDTH: u16 = 0x0100;
+    pub const IMAGE_LENGTH: u16 = 0x0101;
+    pub const BITS_PER_SAMPLE: u16 = 0x0102;
+    pub const COMPRESSION: u16 = 0x0103;
+    pub const PHOTOMETRIC: u16 = 0x0106;
     pub const MAKE: u16 = 0x010f;
     pub const MODEL: u16 = 0x0110;
+    pub const STRIP_OFFSETS: u16 = 0x0111;
     pub const ORIENTATION: u16 = 0x0112;
+    pub const STRIP_BYTE_COUNTS: u16 = 0x0117;
+    pub const PLANAR_CONFIGURATION: u16 = 0x011c;
     pub const DATE_TIME: u16 = 0x0132;
+    pub const SUB_IFDS: u16 = 0x014a;
+    pub const JPEG_OFFSET: u16 = 0x0201;
+    pub const JPEG_LENGTH: u16 = 0x0202;
     pub const EXIF_IFD: u16 = 0x8769;
     pub const GPS_IFD: u16 = 0x8825;
     pub const DATE_TIME_ORIGINAL: u16 = 0x9003;
@@ -20,7 +32,9 @@ pub(super) mod tag {
     pub const SUB_SEC_TIME: u16 = 0x9290;
     pub const SUB_SEC_TIME_ORIGINAL: u16 = 0x9291;
     pub const SUB_SEC_TIME_DIGITIZED: u16 = 0x9292;
+    pub const INTEROP_IFD: u16 = 0xa005;
     pub const LENS_MODEL: u16 = 0xa434;
+    pub const DNG_VERSION: u16 = 0xc612;
 }
 
 /// A TIFF structure in memory.
@@ -150,6 +164,20 @@ impl<'a> Directory<'a> {
     pub(super) fn child(&self, tag: u16) -> Option<Directory<'a>> {
         self.tiff.directory(self.unsigned(tag)?)
     }
+
+    /// Returns the directories that a tag points to, at most `limit`.
+    pub(super) fn children(&self, tag: u16, limit: usize) -> impl Iterator<Item = Directory<'a>> {
+        let value = self.find(tag);
+        let tiff = self.tiff;
+        (0..limit).map_while(move |index| value?.unsigned(index)).filter_map(move |at| tiff.directory(at))
+    }
+
+    /// Returns the directory that follows this one in the file's chain.
+    pub(super) fn next(&self) -> Option<Directory<'a>> {
+        let link = self.first + self.entries * self.entry_len;
+        let offset = if self.tiff.big { self.tiff.u64_at(link)? } else { u64::from(self.tiff.u32_at(link)?) };
+        self.tiff.directory(offset)
+    }
 }
 
 /// The value of one tag.
@@ -161,6 +189,11 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Returns the bytes as they stand in the file.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.data
+    }
+
     /// Returns the number at `index`, of whatever width it was written.
     pub(super) fn unsigned(&self, index: usize) -> Option<u64> {
         let within = Tiff { bytes: self.data, ..self.tiff };
@@ -225,9 +258,10 @@ pub(super) mod tests {
         let bytes = little_endian(&[(tag::ORIENTATION, 3, 1, [6, 0, 0, 0])], &[]);
         let directory = Tiff::parse(&bytes).unwrap().first().unwrap();
         assert_eq!(directory.unsigned(tag::ORIENTATION), Some(6));
+        assert!(directory.next().is_none());
 
         let big = b"MM\0*\0\0\0\x08\0\x01\x01\x00\0\x04\0\0\0\x01\0\0\x10\x01\0\0\0\0";
-        assert_eq!(Tiff::parse(big).unwrap().first().unwrap().unsigned(0x0100), Some(0x1001));
+        assert_eq!(Tiff::parse(big).unwrap().first().unwrap().unsigned(tag::IMAGE_WIDTH), Some(0x1001));
     }
 
     #[test]

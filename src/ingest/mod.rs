@@ -22,7 +22,7 @@ pub use self::progress::{Progress, Step};
 pub use self::queue::Queue;
 pub use self::read::{Contents, read};
 use self::worker::Worker;
-use crate::decode::{Limits, Need};
+use crate::decode::{Decoders, IsolatedError, Need};
 use crate::encode::preprocess::{self, Input, PreprocessError, Preprocessing};
 use crate::encode::{EncodeError, EncoderHandle};
 use crate::photo::Rgb;
@@ -35,8 +35,10 @@ pub struct Encoding {
     pub encoder: EncoderHandle,
     /// What the network wants to see.
     pub preprocessing: Preprocessing,
-    /// What is too much.
-    pub limits: Limits,
+    /// Decoders for indexing, at background priority.
+    pub decoders: Decoders,
+    /// Decoders for queries, which do not wait for those.
+    pub query_decoders: Decoders,
 }
 
 impl Encoding {
@@ -62,6 +64,10 @@ pub enum IngestError {
     /// The network's thread has ended.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+
+    /// Nothing can be decoded.
+    #[error(transparent)]
+    Decode(IsolatedError),
 
     /// A thread could not be started.
     #[error("cannot start a worker")]

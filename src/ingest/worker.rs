@@ -11,7 +11,7 @@ use super::progress::{Progress, Step};
 use super::queue::{Claim, Queue, files};
 use super::read::{self, Contents};
 use super::{Encoding, IngestError};
-use crate::decode::{self, DecodeError};
+use crate::decode::{self, DecodeError, IsolatedError};
 use crate::encode::EncodeError;
 use crate::photo::{ContentHash, FileId, Fingerprint};
 use crate::store::{FailureKind, FailureRecord, ModelRecord, PhotoRecord, Store, Write, WriterHandle};
@@ -98,7 +98,7 @@ impl Worker {
             0 => Fingerprint { inode: 0, ..fingerprint },
             _ => fingerprint,
         };
-        let (bytes, fingerprint) = match read::read(path, self.encoding.limits.max_bytes) {
+        let (bytes, fingerprint) = match read::read(path, self.encoding.decoders.limits().max_bytes) {
             Contents::Whole { bytes, fingerprint } => (bytes, without_inode(fingerprint)),
             Contents::Changing | Contents::Vanished => return self.not_read(file, seen),
             Contents::NotAPhoto { fingerprint } => {
@@ -106,7 +106,7 @@ impl Worker {
                 return Ok(Outcome::write(Write::NotAPhoto { file: file.clone(), fingerprint }));
             }
             Contents::TooLarge { fingerprint } => {
-                let limit = self.encoding.limits.max_bytes >> 20;
+                let limit = self.encoding.decoders.limits().max_bytes >> 20;
                 let reason =
                     format!("the file is larger than the limit of {limit} MiB (decode.max_file_mib)");
                 return Ok(Outcome::failed(file, without_inode(fingerprint), FailureKind::TooLarge, reason));
@@ -164,9 +164,10 @@ impl Worker {
         bytes: &[u8],
     ) -> Result<Outcome, IngestError> {
         let begun = Instant::now();
-        let decoded = match decode::decode(bytes, self.encoding.need(), &self.encoding.limits) {
+        let decoded = match self.encoding.decoders.decode(bytes, self.encoding.need()) {
             Ok(decoded) => decoded,
-            Err(error) => return Ok(refused(file, fingerprint, &error)),
+            Err(IsolatedError::Photo(error)) => return Ok(refused(file, fingerprint, &error)),
+            Err(error) => return Err(IngestError::Decode(error)),
         };
         self.progress.spent(Step::Decode, begun.elapsed());
 

@@ -74,6 +74,12 @@ impl Api {
             }),
             runtime: self.runtime.clone(),
             roots,
+            decoder: Some(proto::Decoder {
+                seccomp: self.protection.system_calls,
+                landlock: self.protection.files,
+                memory_limit: self.protection.memory,
+                processes_lost: self.encoding.decoders.lost() + self.encoding.query_decoders.lost(),
+            }),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             step_times: Some(proto::StepTimes {
                 read_seconds: seconds(Step::Read),

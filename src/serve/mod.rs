@@ -29,6 +29,7 @@ use tonic::transport::Server;
 
 pub use self::socket::{Socket, SocketError};
 pub use self::token::{Token, TokenError};
+use crate::decode::Protection;
 use crate::ingest::{Encoding, Progress, Queue};
 use crate::models::Manifest;
 use crate::photo::{ModelDigest, RootId};
@@ -65,6 +66,8 @@ pub struct Api {
     pub index: Arc<Index>,
     /// Bytes to embedding, for queries.
     pub encoding: Encoding,
+    /// What the decoding processes gave away.
+    pub protection: Protection,
     /// The watched folders.
     pub watch: WatchHandle,
     /// Changes that wait.

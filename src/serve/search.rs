@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Roots};
 use super::limit::Gate;
 use super::{Api, refuse};
-use crate::decode::{self, FailureKind};
+use crate::decode::{FailureKind, IsolatedError};
 use crate::encode::preprocess::Input;
 use crate::ingest::{self, Contents};
 use crate::photo::{Embedding, PhotoId};
@@ -93,12 +93,16 @@ impl Search {
     ) -> Result<Embedding, Status> {
         let encoding = self.api.encoding.clone();
         let prepared = tokio::task::spawn_blocking(move || -> Result<Input, Status> {
-            let bytes = read(encoding.limits.max_bytes)?;
-            let decoded = decode::decode(&bytes, encoding.need(), &encoding.limits).map_err(|error| {
-                match error.kind() {
-                    FailureKind::TooLarge => Status::resource_exhausted(format!("{field}: {error}")),
-                    _ => refuse::field(field, format_args!("not a picture that can be read: {error}")),
+            let bytes = read(encoding.query_decoders.limits().max_bytes)?;
+            let decoded = encoding.query_decoders.decode(&bytes, encoding.need());
+            let decoded = decoded.map_err(|error| match error {
+                IsolatedError::Photo(error) if error.kind() == FailureKind::TooLarge => {
+                    Status::resource_exhausted(format!("{field}: {error}"))
                 }
+                IsolatedError::Photo(error) => {
+                    refuse::field(field, format_args!("not a picture that can be read: {error}"))
+                }
+                error => refuse::internal("no decoder could be started", &error),
             })?;
             encoding.input(&decoded.image).map_err(|error| refuse::field(field, error))
         });

@@ -7,6 +7,7 @@
 mod api;
 mod client;
 mod crash;
+mod formats;
 mod library;
 mod model_based;
 mod pictures;

@@ -237,6 +237,10 @@ impl Daemon {
         self.search().search_photos(request).await.unwrap().into_inner().matches
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -3,6 +3,8 @@
 
     make.py tensors                                    writes tensors.json (needs Pillow and NumPy)
     make.py jpegs                                      writes jpegs.json and ../data/*.jpg (needs Pillow and NumPy)
+    make.py formats                                    writes formats.json and ../data/*.{heic,avif,jxl} (needs Pillow,
+                                                       NumPy, pillow-heif and pillow-jxl-plugin)
     make.py embeddings --photos DIR --model FILE.onnx  writes embeddings.json (needs ONNX Runtime too)
 
 What they write is committed; running it again must not change them, but for the
@@ -19,7 +21,7 @@ import pathlib
 
 import numpy
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 HERE = pathlib.Path(__file__).parent
 MEAN = numpy.array([0.485, 0.456, 0.406], dtype=numpy.float32)
@@ -94,6 +96,55 @@ def make_jpegs():
     write("jpegs.json", {"pillow": PIL.__version__, "every": 7, "pictures": pictures})
 
 
+# Kinds of HEIC, AVIF and JPEG XL: file, mode of the picture, options of its writer.
+FORMATS = [
+    ("photo.heic", "RGB", {"quality": 60}),
+    ("photo.avif", "RGB", {"quality": 60}),
+    ("photo.jxl", "RGB", {"quality": 80}),
+    ("deep.heic", "RGB;16", {"quality": 60}),
+    ("grey.heic", "L", {"quality": 60}),
+    ("grey.avif", "L", {"quality": 60}),
+    ("clear.avif", "RGBA", {"quality": 60}),
+    ("clear.jxl", "RGBA", {"lossless": True}),
+]
+
+# Four flat quarters, so that every way of turning shows.
+QUARTERS = [[(0, 0, 0), (255, 0, 0)], [(0, 255, 0), (0, 0, 255)]]
+
+
+def make_formats():
+    import pillow_heif
+    import pillow_jxl  # noqa: F401, Pillow finds it once it is imported
+
+    pillow_heif.register_heif_opener()
+    names = {".heic": "HEIF", ".avif": "AVIF", ".jxl": "JXL"}
+    pictures = []
+    for name, mode, options in FORMATS:
+        path = HERE / f"../data/{name}"
+        # Soft, since libraries differ in where they put the samples of colour between the pixels.
+        image = drawn(97, 61).filter(ImageFilter.GaussianBlur(3))
+        if mode == "RGB;16":
+            values = numpy.asarray(image).astype("<u2") * 257
+            pillow_heif.encode(mode, image.size, values.tobytes(), path, **options)
+        else:
+            image = image.convert(mode)
+            if mode == "RGBA":
+                image.putalpha(Image.linear_gradient("L").resize(image.size))
+            image.save(path, names[path.suffix], **options)
+        image = Image.open(path).convert("RGBA")
+        on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        levels = numpy.asarray(on_white).reshape(-1)
+        pictures.append({"name": name, "levels": levels[::7].tolist()})
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        image = Image.fromarray(numpy.array(QUARTERS, dtype=numpy.uint8)).resize((48, 32), Image.NEAREST)
+        for suffix in [".heic", ".avif"]:
+            path = HERE / f"../data/orientation_{orientation}{suffix}"
+            image.save(path, names[suffix], exif=exif.tobytes(), quality=90)
+    write("formats.json", {"pillow": PIL.__version__, "every": 7, "pictures": pictures})
+
+
 def make_embeddings(photos, model):
     import onnxruntime
 
@@ -129,6 +180,7 @@ def main():
     commands = parser.add_subparsers(required=True, dest="command")
     commands.add_parser("tensors")
     commands.add_parser("jpegs")
+    commands.add_parser("formats")
     embeddings = commands.add_parser("embeddings")
     embeddings.add_argument("--photos", type=pathlib.Path, required=True)
     embeddings.add_argument("--model", type=pathlib.Path, required=True)
@@ -137,6 +189,8 @@ def main():
         make_tensors()
     elif arguments.command == "jpegs":
         make_jpegs()
+    elif arguments.command == "formats":
+        make_formats()
     else:
         make_embeddings(arguments.photos, arguments.model)
 

@@ -73,6 +73,7 @@ fn state(state: proto::State) -> &'static str {
 fn print_json(status: &proto::Status) -> anyhow::Result<()> {
     let model = status.model.clone().unwrap_or_default();
     let times = status.step_times.unwrap_or_default();
+    let decoder = status.decoder.unwrap_or_default();
     let roots: Vec<_> = status
         .roots
         .iter()
@@ -95,6 +96,12 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
         "model_digest": model.digest,
         "dimensions": model.dimensions,
         "runtime": status.runtime,
+        "decoder": {
+            "seccomp": decoder.seccomp,
+            "landlock": decoder.landlock,
+            "memory_limit": decoder.memory_limit,
+            "processes_lost": decoder.processes_lost,
+        },
         "version": status.version,
         "seconds": {
             "read": times.read_seconds,
@@ -105,6 +112,21 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
         },
         "roots": roots,
     })))
+}
+
+/// Says what confines the decoding processes, and how many were lost.
+fn decoder(decoder: &proto::Decoder) -> String {
+    let walls = [
+        (decoder.seccomp, "seccomp"),
+        (decoder.landlock, "Landlock"),
+        (decoder.memory_limit, "memory limit"),
+    ];
+    let held: Vec<&str> = walls.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name).collect();
+    let held = if held.is_empty() { "not confined".to_owned() } else { held.join(", ") };
+    match decoder.processes_lost {
+        0 => held,
+        lost => format!("{held}; {lost} processes lost over photos"),
+    }
 }
 
 fn print_text(status: &proto::Status) -> anyhow::Result<()> {
@@ -120,6 +142,7 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
     }
     output::line(format_args!("model    {}, {} numbers a photo", model.name, model.dimensions))?;
     output::line(format_args!("runtime  {}", status.runtime))?;
+    output::line(format_args!("decoder  {}", decoder(&status.decoder.unwrap_or_default())))?;
     output::line("")?;
     print_roots(&status.roots)
 }

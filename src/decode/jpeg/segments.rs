@@ -9,6 +9,8 @@ const START_OF_SCAN: u8 = 0xda;
 pub(super) struct Segments<'a> {
     /// The EXIF block, from its byte-order mark on.
     pub exif: Option<&'a [u8]>,
+    /// The parts of the ICC profile, each with its number, as they came.
+    profile: Vec<(u8, &'a [u8])>,
     /// The first frame header.
     pub frame: Option<Frame>,
     /// Scans of the picture, as far as they were counted.
@@ -23,9 +25,20 @@ pub(super) struct Frame {
     marker: u8,
     bits: u8,
     components: u8,
+    pub width: u16,
+    pub height: u16,
 }
 
 impl Frame {
+    fn read(marker: u8, body: &[u8]) -> Option<Self> {
+        let [bits, height_high, height_low, width_high, width_low, components, ..] = *body else {
+            return None;
+        };
+        let width = u16::from_be_bytes([width_high, width_low]);
+        let height = u16::from_be_bytes([height_high, height_low]);
+        Some(Self { marker, bits, components, width, height })
+    }
+
     /// Names the kind of coding if it is one that libjpeg does not decode.
     pub(super) fn unsupported(self) -> Option<&'static str> {
         match (self.marker, self.bits) {
@@ -58,11 +71,16 @@ impl<'a> Segments<'a> {
             at = end;
             match marker {
                 0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                    if let ([bits, _, _, _, _, components, ..], None) = (body, found.frame) {
-                        found.frame = Some(Frame { marker, bits: *bits, components: *components });
+                    if found.frame.is_none() {
+                        found.frame = Frame::read(marker, body);
                     }
                 }
                 0xe1 if found.exif.is_none() => found.exif = body.strip_prefix(b"Exif\0\0"),
+                0xe2 => {
+                    if let Some([number, _, part @ ..]) = body.strip_prefix(b"ICC_PROFILE\0") {
+                        found.profile.push((*number, part));
+                    }
+                }
                 START_OF_SCAN => {
                     if found.scans == 0 {
                         found.first_scan_components = body.first().copied().unwrap_or(0);
@@ -73,6 +91,13 @@ impl<'a> Segments<'a> {
             }
         }
         found
+    }
+
+    /// Returns the ICC profile, put together from its parts in their order.
+    pub(super) fn icc_profile(&self) -> Option<Vec<u8>> {
+        let mut parts = self.profile.clone();
+        parts.sort_by_key(|(number, _)| *number);
+        (!parts.is_empty()).then(|| parts.iter().flat_map(|(_, part)| *part).copied().collect())
     }
 
     /// Says whether the picture is spread over several scans, so that all its coefficients are kept until the last.
@@ -119,7 +144,8 @@ mod tests {
         let file = [b"\xff\xd8".as_slice(), exif, &frame(0xc2, 8), SCAN, SCAN, b"\xff\xd9", SCAN].concat();
         let found = Segments::read(&file, 9);
         assert_eq!((found.exif, found.scans), (Some(b"II".as_slice()), 2));
-        assert_eq!(found.frame.unwrap().unsupported(), None);
+        let frame = found.frame.unwrap();
+        assert_eq!((frame.unsupported(), frame.width, frame.height), (None, 32, 16));
         assert!(found.has_several_scans());
         assert_eq!(Segments::read(&file, 1).scans, 1);
     }
@@ -128,6 +154,17 @@ mod tests {
     fn one_scan_with_all_components_is_not_several() {
         let file = [b"\xff\xd8".as_slice(), &frame(0xc0, 8), SCAN, b"\xff\xd9"].concat();
         assert!(!Segments::read(&file, 9).has_several_scans());
+    }
+
+    #[test]
+    fn the_parts_of_a_profile_are_put_into_their_order() {
+        let part = |number: u8, text: &[u8]| {
+            let head = [b"\xff\xe2\0".as_slice(), &[16 + text.len() as u8], b"ICC_PROFILE\0", &[number, 2]];
+            [&head.concat(), text].concat()
+        };
+        let file = [b"\xff\xd8".as_slice(), &part(2, b"file"), &part(1, b"pro"), SCAN].concat();
+        assert_eq!(Segments::read(&file, 9).icc_profile().as_deref(), Some(b"profile".as_slice()));
+        assert_eq!(Segments::read(b"\xff\xd8", 9).icc_profile(), None);
     }
 
     #[test]

@@ -1,0 +1,36 @@
+//! The decode room by itself. The other rooms would take many minutes to build with instrumentation, and nothing here
+//! needs them.
+
+#![allow(dead_code, reason = "other rooms use the rest")]
+
+#[path = "../../src/decode/mod.rs"]
+pub mod decode;
+#[path = "../../src/photo.rs"]
+pub mod photo;
+
+use decode::{DecodeError, Limits, Need};
+
+/// Limits that keep a fuzzer quick and let it see what breaks them.
+pub fn limits() -> Limits {
+    Limits {
+        max_bytes: 1 << 20,
+        max_pixels: 4_000_000,
+        max_memory_bytes: 64 << 20,
+        max_time: std::time::Duration::from_secs(5),
+    }
+}
+
+/// Decodes and checks what must hold of every answer. A caught panic is a finding.
+pub fn check(bytes: &[u8], need: Need) {
+    match decode::decode(bytes, need, &limits()) {
+        Ok(decoded) => {
+            let image = &decoded.image;
+            assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3);
+            assert!(image.width > 0 && image.height > 0);
+            let full_short = decoded.info.width.min(decoded.info.height);
+            assert!(image.width.min(image.height) >= need.short_side.min(full_short) || decoded.info.format.is_raw());
+        }
+        Err(DecodeError::Crashed { reason }) => panic!("a decoder panicked: {reason}"),
+        Err(_) => {}
+    }
+}

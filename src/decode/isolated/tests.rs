@@ -1,0 +1,157 @@
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+
+use rustix::process::{Signal, kill_process};
+
+use super::super::confine::confine;
+use super::super::serve_worker;
+use super::*;
+
+/// The environment variable that makes the test below be a worker.
+const ROLE: &str = "RESEMBLED_TEST_WORKER";
+
+/// Not a test by itself: the process that the others start, which is this very test program.
+#[test]
+fn being_the_worker() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let mut socket = File::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
+    if role == "decode" {
+        return serve_worker().unwrap();
+    }
+    let daemon = rustix::process::getppid().unwrap();
+    let Start { limits } = receive(&mut socket).unwrap();
+    let protection = if role == "break out" { confine(&limits) } else { Protection::default() };
+    send(&mut socket, &Hello { protection }).unwrap();
+    let Request { .. } = receive(&mut socket).unwrap();
+    match role.as_str() {
+        "break out" => {
+            let refused = [
+                File::open("/etc/passwd").is_err(),
+                UdpSocket::bind("127.0.0.1:0").is_err(),
+                UnixStream::pair().is_err(),
+                Command::new("/bin/true").spawn().is_err(),
+                File::create("/tmp/resembled-broke-out").is_err(),
+                kill_process(daemon, Signal::CONT).is_err(),
+            ];
+            let reason = format!("{refused:?}");
+            send(&mut socket, &Response::Failed(DecodeError::Crashed { reason })).unwrap();
+            let mut rest = Vec::new();
+            socket.read_to_end(&mut rest).unwrap();
+        }
+        "hang" => loop {
+            std::hint::spin_loop();
+        },
+        "abort" => std::process::abort(),
+        "overflow the stack" => assert_eq!(deeper(0), 0),
+        "run out of memory" => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; 1000]>()),
+        "lie" => {
+            let info = super::super::decode(&png(1), Need::full(), &limits).unwrap().info;
+            let lie = Response::Decoded { width: u32::MAX, height: u32::MAX, info };
+            send(&mut socket, &lie).unwrap();
+        }
+        "babble" => socket.write_all(&[0xff; 100]).unwrap(),
+        other => panic!("{other} is no role"),
+    }
+}
+
+/// Each call puts more on the stack; there is no room for the last one.
+fn deeper(depth: u64) -> u64 {
+    let own = std::hint::black_box([depth; 64]);
+    if depth == u64::MAX { 0 } else { deeper(depth + 1) + own[3] }
+}
+
+/// Decoders whose workers are this test program in a role.
+fn decoders(role: &str, limits: Limits) -> Decoders {
+    let name = module_path!().split_once("::").unwrap().1.to_owned() + "::being_the_worker";
+    let program = Program {
+        path: std::env::current_exe().unwrap(),
+        arguments: ["--exact", &name, "--test-threads=1", "--nocapture"].map(OsString::from).to_vec(),
+        environment: vec![(ROLE.into(), role.into())],
+    };
+    Decoders::new(program, limits)
+}
+
+/// A picture of noise.
+fn png(side: u32) -> Vec<u8> {
+    let mut seed = 1u32;
+    let image = image::RgbImage::from_fn(side, side, |_, _| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb([(seed >> 24) as u8, (seed >> 16) as u8, (seed >> 8) as u8])
+    });
+    let mut bytes = io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+fn failure(decoders: &Decoders, bytes: &[u8]) -> DecodeError {
+    match decoders.decode(bytes, Need::full()) {
+        Err(IsolatedError::Photo(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_confined_process_opens_nothing_starts_nothing_and_signals_nobody() {
+    let decoders = decoders("break out", Limits::default());
+    let protection = decoders.protection().unwrap();
+    assert!(protection.system_calls && protection.memory, "{protection}");
+    assert_eq!(failure(&decoders, b"x"), DecodeError::Crashed { reason: format!("{:?}", [true; 6]) });
+}
+
+#[test]
+fn the_worker_answers_what_decoding_here_gives() {
+    let decoders = decoders("decode", Limits::default());
+    let good = png(40);
+    let broken = &good[..good.len() / 2];
+    for bytes in [&good[..], broken, b"", b"no photo", &good] {
+        let here = super::super::decode(bytes, Need::full(), &Limits::default());
+        match (decoders.decode(bytes, Need::full()), here) {
+            (Ok(there), Ok(here)) => assert_eq!(there, here),
+            (Err(IsolatedError::Photo(there)), Err(here)) => assert_eq!(there, here),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(decoders.lost(), 0);
+    assert_eq!(decoders.idle().len(), 1, "one thread, one process");
+}
+
+#[test]
+fn a_worker_that_was_killed_while_it_waited_costs_no_photo() {
+    let decoders = decoders("decode", Limits::default());
+    let photo = png(8);
+    decoders.decode(&photo, Need::full()).unwrap();
+    decoders.idle()[0].process.kill().unwrap();
+    decoders.decode(&photo, Need::full()).unwrap();
+    assert_eq!(decoders.lost(), 1);
+}
+
+#[test]
+fn a_photo_that_takes_too_long_is_given_up_once() {
+    let limits = Limits { max_time: Duration::from_millis(300), ..Limits::default() };
+    let decoders = decoders("hang", limits);
+    assert_eq!(failure(&decoders, b"x"), DecodeError::TimedOut { limit_ms: 300 });
+    assert_eq!(decoders.lost(), 1);
+}
+
+#[test]
+fn a_photo_that_kills_two_workers_is_at_fault() {
+    for (role, expected) in [
+        ("abort", "the decoder failed: it aborted"),
+        ("overflow the stack", "the decoder failed: it aborted: "),
+        ("run out of memory", "too large: decoding took more than the limit of 402653184 bytes of memory"),
+        ("lie", "the decoder failed: the answer makes no sense"),
+        ("babble", "the decoder failed: the answer makes no sense"),
+    ] {
+        let decoders = decoders(role, Limits::default());
+        let error = failure(&decoders, b"x").to_string();
+        assert!(error.starts_with(expected), "{role}: {error}");
+        assert_eq!(decoders.lost(), 2, "{role}");
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_condemns_no_photo() {
+    let program = Program { path: "/nonexistent".into(), ..Program::this() };
+    let error = Decoders::new(program, Limits::default()).decode(b"x", Need::full()).unwrap_err();
+    assert!(matches!(error, IsolatedError::Start { .. }), "{error:?}");
+}

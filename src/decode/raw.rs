@@ -1,0 +1,213 @@
+//! Camera RAW: the largest picture that the camera itself put beside the sensor's data, never a development.
+//!
+//! Most RAWs are TIFFs whose directories point to JPEGs. Some hide the larger one in the maker's notes or in a
+//! container of its own, so where what the directories name is too small, the file is searched for JPEGs.
+
+use super::info::Exif;
+use super::jpeg;
+use super::tags::{Directory, Tiff, tag};
+use super::{DecodeError, Decoded, Format, Limits, Need, raster};
+
+/// Directories looked at, whatever the file links together.
+const MAX_DIRECTORIES: usize = 40;
+/// JPEGs looked at while searching. Their headers are cheap; sensor data gives false starts.
+const MAX_STARTS: usize = 4096;
+
+const CFA: u64 = 32803;
+const LINEAR_RAW: u64 = 34892;
+
+/// Tells which camera's RAW a TIFF is, or `None` where it is an ordinary picture.
+pub(super) fn kind_of_tiff(bytes: &[u8]) -> Option<Format> {
+    let tiff = Tiff::parse(bytes)?;
+    let main = tiff.first()?;
+    if main.find(tag::DNG_VERSION).is_some() {
+        return Some(Format::Dng);
+    }
+    let is_sensor_data = |directory: &Directory<'_>| {
+        matches!(directory.unsigned(tag::PHOTOMETRIC), Some(CFA | LINEAR_RAW))
+            || matches!(directory.unsigned(tag::COMPRESSION), Some(32767 | 34713 | 65000 | 65535))
+    };
+    if !directories(tiff).iter().any(is_sensor_data) {
+        return None;
+    }
+    let make = main.text(tag::MAKE).unwrap_or_default().to_ascii_uppercase();
+    Some(match make.split_whitespace().next().unwrap_or_default() {
+        "NIKON" => Format::Nef,
+        "SONY" => Format::Arw,
+        "PENTAX" | "RICOH" => Format::Pef,
+        "CANON" => Format::Cr2,
+        _ => Format::OtherRaw,
+    })
+}
+
+/// Lists the directories of the file's chain and those below them.
+fn directories(tiff: Tiff<'_>) -> Vec<Directory<'_>> {
+    let mut found = Vec::new();
+    let mut next = tiff.first();
+    while let Some(directory) = next
+        && found.len() < MAX_DIRECTORIES
+    {
+        found.push(directory);
+        found.extend(directory.children(tag::SUB_IFDS, 8));
+        next = directory.next();
+    }
+    found
+}
+
+/// An embedded JPEG.
+struct Preview<'a> {
+    bytes: &'a [u8],
+    width: u32,
+    height: u32,
+}
+
+impl Preview<'_> {
+    fn short_side(&self) -> u32 {
+        self.width.min(self.height)
+    }
+
+    fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+}
+
+pub(super) fn decode(
+    format: Format,
+    bytes: &[u8],
+    need: Need,
+    limits: &Limits,
+) -> Result<Decoded, DecodeError> {
+    let tiff = Tiff::parse(bytes);
+    let all = tiff.map(directories).unwrap_or_default();
+    let mut previews: Vec<Preview<'_>> = all.iter().flat_map(|it| named_previews(bytes, it)).collect();
+    if format == Format::Raf {
+        previews.extend(raf_preview(bytes));
+    }
+    // What maker's notes and containers hide is found by looking at every byte, which is not needed often.
+    if previews.iter().map(Preview::short_side).max().unwrap_or(0) < need.short_side.min(1000) {
+        previews.extend(hidden_previews(bytes));
+    }
+    previews.sort_by_key(|preview| std::cmp::Reverse(preview.pixels()));
+    previews.dedup_by_key(|preview| preview.bytes.as_ptr());
+
+    let mut exif = match format {
+        Format::Cr3 => cr3_exif(bytes),
+        _ => all.first().map(Exif::of_directory),
+    };
+    let mut failure = DecodeError::Unsupported { what: format!("{format} without an embedded picture") };
+    for preview in previews.iter().take(8) {
+        let orientation = exif.as_ref().map(|exif| exif.orientation);
+        match jpeg::decode_embedded(preview.bytes, orientation, need, limits) {
+            Ok((image, own)) => {
+                let exif = exif.take().unwrap_or(own);
+                let (mut width, mut height) = (preview.width, preview.height);
+                if let Some(sensor) =
+                    all.iter().filter_map(size_of).max_by_key(|(w, h)| u64::from(*w) * u64::from(*h))
+                    && u64::from(sensor.0) * u64::from(sensor.1) > preview.pixels()
+                {
+                    (width, height) = sensor;
+                }
+                let (width, height) = exif.orientation.upright_size(width, height);
+                return Ok(Decoded { image, info: exif.with_size(format, width, height) });
+            }
+            Err(error) => failure = error,
+        }
+    }
+    // A few write their preview without compression, as the first picture of the TIFF.
+    let is_picture =
+        |main: &Directory<'_>| !matches!(main.unsigned(tag::PHOTOMETRIC), Some(CFA | LINEAR_RAW));
+    if previews.is_empty() && all.first().is_some_and(is_picture) {
+        let mut decoded = raster::decode(Format::Tiff, bytes, need, limits).map_err(|_| failure)?;
+        decoded.info.format = format;
+        return Ok(decoded);
+    }
+    Err(failure)
+}
+
+fn size_of(directory: &Directory<'_>) -> Option<(u32, u32)> {
+    let side = |which| directory.unsigned(which).and_then(|side| u32::try_from(side).ok());
+    Some((side(tag::IMAGE_WIDTH)?, side(tag::IMAGE_LENGTH)?))
+}
+
+/// Returns the JPEGs that a directory points to: as such, as its only strip, or as Panasonic does it.
+fn named_previews<'a>(bytes: &'a [u8], directory: &Directory<'a>) -> Vec<Preview<'a>> {
+    let span = |start: u16, len: u16| {
+        let start = usize::try_from(directory.unsigned(start)?).ok()?;
+        let len = usize::try_from(directory.unsigned(len)?).ok()?;
+        bytes.get(start..start.checked_add(len)?.min(bytes.len()))
+    };
+    [
+        span(tag::JPEG_OFFSET, tag::JPEG_LENGTH),
+        span(tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS),
+        directory.find(tag::PANASONIC_JPEG).map(|value| value.bytes()),
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(preview)
+    .collect()
+}
+
+/// Fujifilm's header gives place and length of the JPEG at fixed offsets.
+fn raf_preview(bytes: &[u8]) -> Option<Preview<'_>> {
+    let number = |at: usize| bytes.get(at..)?.first_chunk().map(|raw| u32::from_be_bytes(*raw) as usize);
+    let (start, len) = (number(84)?, number(88)?);
+    preview(bytes.get(start..start.checked_add(len)?)?)
+}
+
+fn preview(bytes: &[u8]) -> Option<Preview<'_>> {
+    let (width, height) = jpeg::decodable_size(bytes)?;
+    Some(Preview { bytes, width, height })
+}
+
+fn hidden_previews(bytes: &[u8]) -> Vec<Preview<'_>> {
+    memchr::memmem::find_iter(bytes, b"\xff\xd8\xff")
+        .skip_while(|&at| at == 0)
+        .take(MAX_STARTS)
+        .filter_map(|at| preview(&bytes[at..]))
+        .collect()
+}
+
+/// Canon's container holds the main, the EXIF and the GPS directory as three blocks of their own.
+fn cr3_exif(bytes: &[u8]) -> Option<Exif> {
+    let head = &bytes[..bytes.len().min(1 << 16)];
+    let block = |name: &[u8; 4]| {
+        let at = memchr::memmem::find(head, name)? + 4;
+        Tiff::parse(&head[at..])?.first()
+    };
+    Some(Exif::of_directories(&block(b"CMT1")?, block(b"CMT2").as_ref(), block(b"CMT4").as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tags::tests::little_endian;
+    use super::*;
+
+    #[test]
+    fn a_tiff_with_sensor_data_is_a_raw_and_another_is_not() {
+        let short = |tag: u16, value: u16| {
+            let [low, high] = value.to_le_bytes();
+            (tag, 3u16, 1u32, [low, high, 0, 0])
+        };
+        let check =
+            |entries: &[_], expected| assert_eq!(kind_of_tiff(&little_endian(entries, &[])), expected);
+        check(&[short(tag::PHOTOMETRIC, 2)], None);
+        check(&[short(tag::PHOTOMETRIC, CFA as u16)], Some(Format::OtherRaw));
+        check(&[short(tag::COMPRESSION, 34713), (tag::MAKE, 2, 4, *b"Sony")], Some(Format::Arw));
+        check(&[short(tag::PHOTOMETRIC, 2), (tag::DNG_VERSION, 1, 4, [1, 4, 0, 0])], Some(Format::Dng));
+    }
+
+    #[test]
+    fn directories_that_link_in_a_circle_end() {
+        let mut bytes = little_endian(&[(tag::ORIENTATION, 3, 1, [1, 0, 0, 0])], &[]);
+        let link = 8 + 2 + 12;
+        bytes[link] = 8;
+        assert_eq!(directories(Tiff::parse(&bytes).unwrap()).len(), MAX_DIRECTORIES);
+    }
+
+    #[test]
+    fn a_raw_without_a_picture_is_unsupported() {
+        let bytes = little_endian(&[(tag::PHOTOMETRIC, 3, 1, (CFA as u32).to_le_bytes())], &[]);
+        let error = decode(Format::Nef, &bytes, Need::full(), &Limits::default()).unwrap_err();
+        assert_eq!(error.to_string(), "unsupported: NEF without an embedded picture");
+    }
+}

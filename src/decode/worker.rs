@@ -1,0 +1,96 @@
+//! The other side of [`Decoders`](super::Decoders): a process that only decodes.
+//!
+//! It takes requests from its standard input, which is a socket, and answers there. Before the first photo it gives
+//! away what it does not need ([`confine`](super::confine)): after that it can neither open a file nor a connection,
+//! start nothing, and allocate only so much. Whatever a photo makes of it, it is worth one photo.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::confine::{Protection, confine, limit_time};
+use super::{DecodeError, Limits, Need, PhotoInfo};
+
+/// Messages are small; pixels and files follow them without a frame.
+const MAX_MESSAGE_BYTES: u32 = 1 << 20;
+
+/// The first message to the worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Start {
+    pub limits: Limits,
+}
+
+/// Its answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub protection: Protection,
+}
+
+/// A photo to decode; its bytes follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub need: Need,
+    pub len_bytes: u64,
+}
+
+/// What became of it; on success `width * height * 3` bytes of pixels follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Response {
+    Decoded { width: u32, height: u32, info: PhotoInfo },
+    Failed(DecodeError),
+}
+
+/// Serves until the socket closes. This is all that `resembled decode-worker` does; it is not for people.
+///
+/// # Errors
+/// Returns what went wrong with the socket. A photo's failure is an answer, not an error.
+pub fn serve_worker() -> io::Result<()> {
+    let mut socket = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // A panic is an answer as well, and its backtrace would want to open files.
+    std::panic::set_hook(Box::new(|_| ()));
+    let Start { limits } = receive(&mut socket)?;
+    send(&mut socket, &Hello { protection: confine(&limits) })?;
+    let mut bytes = Vec::new();
+    loop {
+        let Request { need, len_bytes } = match receive(&mut socket) {
+            // The daemon has no more photos, or is gone.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            request => request?,
+        };
+        limit_time(&limits);
+        bytes.clear();
+        (&mut socket).take(len_bytes).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != len_bytes {
+            return Ok(());
+        }
+        match super::decode(&bytes, need, &limits) {
+            Ok(decoded) => {
+                let (width, height) = (decoded.image.width, decoded.image.height);
+                send(&mut socket, &Response::Decoded { width, height, info: decoded.info })?;
+                socket.write_all(&decoded.image.pixels)?;
+            }
+            Err(error) => send(&mut socket, &Response::Failed(error))?,
+        }
+    }
+}
+
+pub(super) fn send(socket: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let len = u32::try_from(body.len()).map_err(io::Error::other)?;
+    socket.write_all(&[&len.to_le_bytes()[..], &body].concat())
+}
+
+pub(super) fn receive<T: DeserializeOwned>(socket: &mut impl Read) -> io::Result<T> {
+    let mut len = [0; 4];
+    socket.read_exact(&mut len)?;
+    let len = u32::from_le_bytes(len);
+    if len > MAX_MESSAGE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
+    }
+    let mut body = vec![0; len as usize];
+    socket.read_exact(&mut body)?;
+    postcard::from_bytes(&body).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
