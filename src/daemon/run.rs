@@ -131,7 +131,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         tracing::info!("{} is no longer configured and is forgotten", dropped.path.display());
         writer.write(Write::RemoveRoot { root: dropped.id })?;
     }
-    writer.write(Write::TryFailuresAgain { decoder: limits.decoder_id() })?;
+    writer.write(Write::TryFailuresAgain { decoder: config.decode.limits().decoder_id() })?;
     writer.flush().await?;
     if settled.watched.is_empty() {
         tracing::warn!("no folder is watched yet: add one with `resemble roots add DIR`");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::decode::Limits;
+use crate::decode::{Decoders, Limits, Program};
 use crate::encode::fake::FakeEncoder;
 use crate::encode::preprocess::Preprocessing;
 use crate::encode::{EncoderPool, PoolOptions};
@@ -39,7 +39,9 @@ impl World {
         })
         .unwrap();
         let preprocessing = Preprocessing { resize_short_side: 8, crop: 8, mean: [0.0; 3], std: [1.0; 3] };
-        let encoding = Encoding { encoder, preprocessing, limits: Limits::default() };
+        let decoders = Decoders::new(Program::of_tests("decode"), Limits::default());
+        let query_decoders = decoders.clone();
+        let encoding = Encoding { encoder, preprocessing, decoders, query_decoders };
         Self { directory, worker: Worker { queue, store, model, writer, encoding, progress }, root }
     }
 

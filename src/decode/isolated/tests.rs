@@ -60,15 +60,20 @@ fn deeper(depth: u64) -> u64 {
     if depth == u64::MAX { 0 } else { deeper(depth + 1) + own[3] }
 }
 
-/// Decoders whose workers are this test program in a role.
+impl Program {
+    /// This test program in a role; `decode` for tests of other rooms.
+    pub(crate) fn of_tests(role: &str) -> Self {
+        let name = module_path!().split_once("::").unwrap().1.to_owned() + "::being_the_worker";
+        Self {
+            path: std::env::current_exe().unwrap(),
+            arguments: ["--exact", &name, "--test-threads=1", "--nocapture"].map(OsString::from).to_vec(),
+            environment: vec![(ROLE.into(), role.into())],
+        }
+    }
+}
+
 fn decoders(role: &str, limits: Limits) -> Decoders {
-    let name = module_path!().split_once("::").unwrap().1.to_owned() + "::being_the_worker";
-    let program = Program {
-        path: std::env::current_exe().unwrap(),
-        arguments: ["--exact", &name, "--test-threads=1", "--nocapture"].map(OsString::from).to_vec(),
-        environment: vec![(ROLE.into(), role.into())],
-    };
-    Decoders::new(program, limits)
+    Decoders::new(Program::of_tests(role), limits)
 }
 
 /// A picture of noise.
