@@ -378,7 +378,7 @@ impl Disk {
     fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         each_entry(&self.roots, &mut |path, is_folder| {
-            if !is_folder && is_photo(path) && !is_odd(path) {
+            if !is_folder && !is_odd(path) && is_photo(path) {
                 found.push(path.to_path_buf());
             }
         });
@@ -421,8 +421,7 @@ fn walk_folder(folder: &Path, ignored: &BTreeSet<OsString>, expected: &mut BTree
         if kind.is_dir() {
             let mut with_slash = name.clone();
             with_slash.push("/");
-            let is_hidden = name.as_bytes().starts_with(b".");
-            if !is_hidden && !ignored.contains(&name) && !ignored.contains(&with_slash) {
+            if !is_hidden(&path) && !ignored.contains(&name) && !ignored.contains(&with_slash) {
                 walk_folder(&path, &ignored, expected);
             }
         } else if kind.is_file() && is_photo(&path) && !ignored.contains(&name) {
@@ -443,8 +442,17 @@ fn each_entry(folders: &[PathBuf], visit: &mut dyn FnMut(&Path, bool)) {
     }
 }
 
+/// Says whether a regular file is a photo: by its extension or, where a photo was moved to the name of a folder and has
+/// none, by its first bytes.
 fn is_photo(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("bmp"))
+    match path.extension() {
+        Some(extension) => extension.eq_ignore_ascii_case("bmp"),
+        None => !is_hidden(path) && fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"BM")),
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."))
 }
 
 /// Links and pipes: writing through them would change something else, or wait.
