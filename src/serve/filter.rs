@@ -56,8 +56,7 @@ fn place(place: &proto::filter::Place) -> Result<Place, Status> {
             let centre = circle.centre.ok_or_else(|| refuse::field("filter.circle", "centre must be set"))?;
             check("filter.circle", centre.latitude, 90.0)?;
             check("filter.circle", centre.longitude, 180.0)?;
-            // Not a number fails too.
-            if !(circle.radius_metres >= 0.0) {
+            if circle.radius_metres.is_nan() || circle.radius_metres < 0.0 {
                 return Err(refuse::field("filter.circle", "radius_metres must be a number from 0"));
             }
             let radius = circle.radius_metres;

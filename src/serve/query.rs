@@ -1,6 +1,6 @@
 //! A query in any of its forms becomes an embedding.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tonic::Status;
 
@@ -152,7 +152,7 @@ fn stored_at(api: &Api, path: &Path) -> Result<Option<(Embedding, PhotoId)>, Sto
     Ok(None)
 }
 
-fn read(path: &PathBuf, max_bytes: u64) -> Result<Vec<u8>, Status> {
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Status> {
     match ingest::read(path, max_bytes) {
         Contents::Whole { bytes, .. } => Ok(bytes),
         Contents::Vanished => Err(refuse::not_found("file", &path.display().to_string())),

@@ -316,7 +316,7 @@ fn all_pairs_within_a_distance_are_found_whoever_came_first() {
         for index in [&sketched, &whole] {
             let snapshot = index.snapshot();
             // All at once, and in three batches that are not in the order of the photos' numbers.
-            for batches in [vec![0..400u64], vec![200..400, 0..100, 100..200]] {
+            for batches in [[0..400u64, 400..400, 400..400], [200..400, 0..100, 100..200]] {
                 let (mut found, mut known) = (Vec::new(), PhotoSet::default());
                 for batch in batches {
                     let new: PhotoSet = batch.map(PhotoId).collect();

@@ -1,6 +1,6 @@
-"""The workload of `scale.rs` in NumPy and usearch: scale_peers.py VECTORS.f32 QUERIES.f32 DIM.
+"""The workload of `cargo bench --bench scale` in NumPy and usearch: peers.py VECTORS.f32 QUERIES.f32 DIM.
 
-Needs `pip install numpy usearch`. Two threads, as many as the figures of `scale.rs` are stated for.
+Needs `pip install numpy usearch`. Two threads, as many as the figures beside them are stated for.
 """
 
 import os

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the embeddings of photos as an .npy file of f32 rows, for `benches/scale.rs` to grow a library from.
+"""Writes the embeddings of photos as an .npy file of f32 rows, for `cargo bench --bench scale` to grow a library from.
 
-    benches/embed.py MODEL.onnx OUT.npy FOLDER...
+    benches/scale/embed.py MODEL.onnx OUT.npy FOLDER...
 
 Needs `pip install numpy onnxruntime pillow`. The network is one that takes 224 x 224 with ImageNet's mean and standard
 deviation, as MobileNetV2 does, and gives its embedding as its first output.
