@@ -44,12 +44,13 @@ impl Daemon {
         let child = command
             .env("RESEMBLED_MODEL", "mobilenet_v2")
             .env("RESEMBLED_MODEL_DIR", models)
+            .envs(std::env::var_os("ORT_DYLIB_PATH").map(|library| ("ORT_DYLIB_PATH", library)))
             .arg(store::photos(home))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         let socket = run.join("resembled/resembled.sock");
         let _entered = runtime.enter();
         let channel = Endpoint::from_static("http://resembled.invalid").connect_with_connector_lazy(
@@ -111,6 +112,8 @@ impl Daemon {
     }
 
     fn stop(mut self) -> anyhow::Result<()> {
+        // Hangs up: nobody would answer the daemon's goodbye.
+        self.runtime = runtime()?;
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let ended = self.child.wait()?;
         ensure!(ended.success(), "the daemon ended: {ended}");
@@ -124,6 +127,10 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 fn nearest(query: &[f32]) -> proto::SearchPhotosRequest {
