@@ -6,9 +6,10 @@ use std::{env, fs};
 
 use prost::Message;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "proto/resembled/v1/photo.proto",
     "proto/resembled/v1/search.proto",
+    "proto/resembled/v1/duplicates.proto",
     "proto/resembled/v1/library.proto",
     "proto/resembled/v1/daemon.proto",
 ];
@@ -21,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .bytes(".resembled.v1.SearchPhotosRequest.image")
+        .bytes(".resembled.v1.Example.image")
         .compile_fds(descriptors)?;
     Ok(())
 }

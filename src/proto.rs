@@ -1,4 +1,4 @@
-//! What `build.rs` made of `proto/`: messages, the three services, their clients. Documented there.
+//! What `build.rs` made of `proto/`: messages, the services, their clients. Documented there.
 
 #![allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated")]
 

@@ -4,11 +4,13 @@
 //! stop order: refuse calls, stop watching, finish and commit what is in hand, close the store.
 
 mod adapters;
+mod index;
 mod priority;
 mod roots;
 mod run;
 mod signals;
 mod supervisor;
 mod systemd;
+mod tender;
 
 pub use self::run::{DaemonError, Reload, run};

@@ -16,7 +16,8 @@ use super::adapters::{Changes, KnownFiles};
 use super::roots::{self, Roots};
 use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{priority, systemd};
+use super::tender::{self, Tender, Wake};
+use super::{index, priority, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode::{self, Decoders, IsolatedError, Program};
 use crate::encode::{
@@ -24,8 +25,8 @@ use crate::encode::{
 };
 use crate::ingest::{self, Encoding, IngestError, Parts, Progress, Queue, Step, Workers};
 use crate::models::{Catalogue, Model, ModelError};
-use crate::photo::{Embedding, PhotoId};
-use crate::search::{Index, SearchError};
+use crate::photo::Embedding;
+use crate::search::{FactTable, Index, SearchError};
 use crate::serve::{self, Api, ServeError, Socket, SocketError, Token};
 use crate::store::{Committed, ModelRecord, Store, StoreError, Write, Writer, WriterHandle};
 use crate::watch::{WatchConfig, WatchError, Watcher};
@@ -35,9 +36,6 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// How often photos are dropped whose files have been gone for long enough.
 const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
-
-/// Embeddings handed to the index at a time while it is loaded.
-const LOAD_BATCH: usize = 4096;
 
 /// Threads that encode, where the configuration does not say. One keeps up with three that decode camera files.
 const MAX_ENCODERS: usize = 4;
@@ -81,6 +79,9 @@ pub enum DaemonError {
     /// Serving.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The thread that tends the index.
+    #[error("cannot start the thread that tends the index")]
+    StartTender(#[source] io::Error),
     /// Signals.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -108,12 +109,22 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let record = store.ensure_model(model.digest, &manifest.name, manifest.dim, manifest.metric)?;
     let digest = model.digest;
     drop(model);
-    let index = Arc::new(load_index(&store, &record)?);
+    let index::Loaded { index, facts, written } = index::load(&store, &record)?;
+    let (index, facts) = (Arc::new(index), Arc::new(facts));
 
     let mut supervisor = Supervisor::new(stop.clone());
     let queue = Arc::new(Queue::default());
     let progress = Arc::new(Progress::default());
-    let (writer_thread, writer) = start_writer(&store, &record, &index, &queue, &progress)?;
+    let (wake, ear) = tender::wake();
+    let follow = Follow {
+        store: Arc::clone(&store),
+        index: Arc::clone(&index),
+        facts: Arc::clone(&facts),
+        queue: Arc::clone(&queue),
+        progress: Arc::clone(&progress),
+        wake: wake.clone(),
+    };
+    let (writer_thread, writer) = start_writer(&record, follow)?;
     supervisor.start("the store", writer_thread.ended());
     let (pool, encoder) = start_encoders(&config, &runtime, network)?;
     supervisor.start("the encoder", pool.ended());
@@ -160,6 +171,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         digest,
         runtime: runtime.to_string(),
         index,
+        facts,
         encoding,
         protection,
         watch,
@@ -185,6 +197,17 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     }
     supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
     supervisor.start("reloading", reload_on_request(Arc::clone(&api), reloads, reload, stop.clone()));
+    let watching = Arc::clone(&queue);
+    let tended = tender::Parts {
+        index: Arc::clone(&api.index),
+        store: Arc::clone(&api.store),
+        model: api.model.clone(),
+        near: api.manifest.bands.of(api.model.metric).map(|bands| bands.near),
+        written,
+        is_idle: Box::new(move || watching.pending() == 0),
+        stop: stop.clone(),
+    };
+    supervisor.start("tending the index", Tender::start(tended, wake, ear)?.ended(stop.clone()));
     let keep_for = Duration::from_secs(u64::from(config.ingest.keep_deleted_days) * 86_400);
     supervisor.start("purging", purge_now_and_then(Arc::clone(&api), keep_for, stop.clone()));
     systemd::ready().await;
@@ -222,37 +245,48 @@ fn load_model(config: &Config) -> Result<(Model, Arc<Runtime>), DaemonError> {
     Ok((model, runtime))
 }
 
-/// Reads all embeddings of the network into memory.
-fn load_index(store: &Store, model: &ModelRecord) -> Result<Index, DaemonError> {
-    let index = Index::new(model.dim as usize);
-    let mut batch: Vec<(PhotoId, Vec<f32>)> = Vec::with_capacity(LOAD_BATCH);
-    let apply = |batch: &mut Vec<(PhotoId, Vec<f32>)>| -> Result<(), DaemonError> {
-        index.apply(batch.iter().map(|(photo, values)| (*photo, values.as_slice())), &[])?;
-        batch.clear();
-        Ok(())
-    };
-    store.read()?.each_embedding(model, |photo, values| -> Result<(), DaemonError> {
-        batch.push((photo, values.to_vec()));
-        if batch.len() == LOAD_BATCH { apply(&mut batch) } else { Ok(()) }
-    })?;
-    apply(&mut batch)?;
-    Ok(index)
+/// What follows each commit.
+struct Follow {
+    store: Arc<Store>,
+    index: Arc<Index>,
+    facts: Arc<FactTable>,
+    queue: Arc<Queue>,
+    progress: Arc<Progress>,
+    wake: Wake,
 }
 
-/// Starts the store's writer. After each commit the index follows, and then the files are out of the works.
-fn start_writer(
-    store: &Arc<Store>,
-    model: &ModelRecord,
-    index: &Arc<Index>,
-    queue: &Arc<Queue>,
-    progress: &Arc<Progress>,
-) -> Result<(Writer, WriterHandle), StoreError> {
-    let (index, queue, progress) = (Arc::clone(index), Arc::clone(queue), Arc::clone(progress));
-    Writer::start(Arc::clone(store), model.clone(), move |writes: &[Write], committed: Committed, took| {
+impl Follow {
+    /// Facts come first, so that whatever is searchable can be filtered; then the index, and then the files are out of
+    /// the works.
+    fn commit(&self, writes: &[Write], committed: &Committed) -> Result<(), StoreError> {
+        if !committed.changed.is_empty() {
+            let reader = self.store.read()?;
+            let mut changed = Vec::with_capacity(committed.changed.len());
+            for &photo in &committed.changed {
+                if let Some(record) = reader.photo(photo)? {
+                    changed.push((photo, record.info, reader.files_of(photo)?));
+                }
+            }
+            self.facts.change(|facts| {
+                changed.iter().for_each(|(photo, info, files)| facts.set(*photo, info, files))
+            });
+        }
         let added = committed.added.iter().map(|(photo, Embedding(values))| (*photo, values.as_slice()));
-        index.apply(added, &committed.removed).map_err(|error| StoreError::Follow(error.into()))?;
-        progress.spent(Step::Store, took);
-        ingest::committed(writes, &queue, &progress);
+        self.index.apply(added, &committed.removed).map_err(|error| StoreError::Follow(error.into()))?;
+        if !committed.added.is_empty() || !committed.removed.is_empty() {
+            self.wake.up();
+        }
+        ingest::committed(writes, &self.queue, &self.progress);
+        Ok(())
+    }
+}
+
+/// Starts the store's writer.
+fn start_writer(model: &ModelRecord, follow: Follow) -> Result<(Writer, WriterHandle), StoreError> {
+    let store = Arc::clone(&follow.store);
+    Writer::start(store, model.clone(), move |writes: &[Write], committed: Committed, took| {
+        follow.commit(writes, &committed)?;
+        follow.progress.spent(Step::Store, took);
         Ok(())
     })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::photo::PhotoId;
 
-/// Bytes of values in a full chunk: small enough to copy within some tens of microseconds, large enough that a
+/// Bytes in a full chunk: small enough to copy within some tens of microseconds, large enough that a
 /// million sketches are a few hundred pointers.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -50,7 +50,10 @@ pub(super) struct Chunks<T, N> {
 impl<T: Copy, N: Copy> Chunks<T, N> {
     /// Starts without rows; each will have `width` values.
     pub fn new(width: usize) -> Self {
-        Self::with_capacity(width, (CHUNK_BYTES / (width * size_of::<T>()).max(1)).clamp(16, 4096))
+        Self::with_capacity(
+            width,
+            (CHUNK_BYTES / (width * size_of::<T>() + size_of::<N>()).max(1)).clamp(16, 4096),
+        )
     }
 
     fn with_capacity(width: usize, capacity: usize) -> Self {

@@ -1,5 +1,6 @@
 //! Errors of the search room. Each refuses one request or one batch and leaves the index as it was.
 
+use super::vectors::VectorsError;
 use crate::photo::PhotoId;
 
 /// Why a batch was not applied, or a query not answered.
@@ -14,13 +15,21 @@ pub enum SearchError {
         found: usize,
     },
 
-    /// An embedding holds NaN or an infinity, or is so long that its length is infinite.
-    #[error("the embedding of photo {} is not finite", .0.0)]
+    /// An embedding holds NaN or an infinity, or is longer than 1e15.
+    #[error("the embedding of photo {} is not finite, or beyond all measure", .0.0)]
     EmbeddingNotFinite(PhotoId),
 
-    /// The query holds NaN or an infinity, or is so long that its length is infinite.
-    #[error("the query vector is not finite")]
+    /// The query holds NaN or an infinity, or is longer than 1e15.
+    #[error("the query vector is not finite, or beyond all measure")]
     QueryNotFinite,
+
+    /// Of several examples, none is liked more than others are disliked.
+    #[error("the weights of the examples must add up to more than 0")]
+    NothingLiked,
+
+    /// The full vectors could not be read.
+    #[error("cannot read the full vectors")]
+    Vectors(#[source] VectorsError),
 
     /// The caller lost interest while the search was running.
     #[error("the search was cancelled")]

@@ -50,6 +50,25 @@ pub(super) fn squared_l2_scaled(query: &[f32], rows: &[f32], scales: &[f32], out
     }
 }
 
+/// Writes the dot product of `query` with each row. `rows` holds `out.len()` rows of `query.len()` numbers.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(super) fn dot(query: &[f32], rows: &[f32], out: &mut [f32]) {
+    for (row, out) in rows.chunks_exact(query.len().max(1)).zip(out) {
+        let mut sums = [0f32; LANES];
+        let (query_blocks, query_rest) = query.as_chunks::<LANES>();
+        let (row_blocks, row_rest) = row.as_chunks::<LANES>();
+        for (a, b) in query_blocks.iter().zip(row_blocks) {
+            for lane in 0..LANES {
+                sums[lane] += a[lane] * b[lane];
+            }
+        }
+        for (lane, (a, b)) in query_rest.iter().zip(row_rest).enumerate() {
+            sums[lane] += a * b;
+        }
+        *out = total(sums);
+    }
+}
+
 /// Adds the lanes pairwise, which rounds less than adding them in a row.
 #[inline(always)]
 fn total(mut sums: [f32; LANES]) -> f32 {
@@ -63,12 +82,29 @@ fn total(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
-/// Returns the Euclidean length, or `None` where a number is not finite or the length exceeds what an `f32` holds.
+/// Beyond this length the squares of differences would not fit into an `f32`.
+const LONGEST: f32 = 1e15;
+
+/// Returns the Euclidean length, or `None` where a number is not finite or the length is beyond [`LONGEST`].
 pub(super) fn length(vector: &[f32]) -> Option<f32> {
-    // In f64 the squares of all f32 fit, so only a true infinity or NaN ends up here as not finite.
-    let squared: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    let length = squared.sqrt() as f32;
-    length.is_finite().then_some(length)
+    let length = squared_length(vector).sqrt() as f32;
+    (length <= LONGEST).then_some(length)
+}
+
+/// In `f64`, where the squares of all finite `f32` fit.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+fn squared_length(vector: &[f32]) -> f64 {
+    let mut sums = [0f64; LANES];
+    let (blocks, rest) = vector.as_chunks::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(block[lane]) * f64::from(block[lane]);
+        }
+    }
+    for (lane, &x) in rest.iter().enumerate() {
+        sums[lane] += f64::from(x) * f64::from(x);
+    }
+    sums.iter().sum()
 }
 
 /// Below this length a vector has no direction that `f32` could hold, and counts as the zero vector.
@@ -127,7 +163,7 @@ mod tests {
         assert_eq!(length(&[3.0, 4.0]), Some(5.0));
         assert_eq!(length(&[f32::NAN]), None);
         assert_eq!(length(&[f32::INFINITY, 1.0]), None);
-        assert_eq!(length(&[f32::MAX, f32::MAX]), None);
+        assert_eq!(length(&[1e16, 0.0]), None);
         assert_eq!(to_unit(0.0), 0.0);
         assert_eq!(to_unit(1e-40), 0.0);
     }

@@ -45,4 +45,12 @@ impl Probe {
             Metric::Cosine => out.fill(1.0),
         }
     }
+
+    /// Returns the distance to one vector.
+    pub fn distance(&self, vector: &[f32]) -> f32 {
+        let to_unit = kernels::to_unit(kernels::length(vector).unwrap_or(0.0));
+        let mut distance = [f32::NAN];
+        self.distances(vector, &[to_unit], &mut distance);
+        distance[0]
+    }
 }

@@ -1,18 +1,14 @@
 //! Reading every row: the exact answer, on as many cores as are worth waking.
 
 use std::fmt;
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::chunks::Chunks;
 use super::error::SearchError;
 use super::nearest::{Nearest, Neighbor};
+use super::photo_set::PhotoSet;
+use super::pool::in_parallel;
 use super::probe::Probe;
 use crate::photo::{Metric, PhotoId};
-
-/// Bytes to read for which one more thread is started: about as long as starting it takes.
-const BYTES_A_THREAD: usize = 1 << 20;
 
 /// What is wanted of a search.
 #[derive(Clone, Copy)]
@@ -23,10 +19,10 @@ pub struct Options<'a> {
     pub metric: Metric,
     /// Nothing farther than this is returned.
     pub max_distance: Option<f32>,
-    /// Compare the query with the full vector of every photo, however long that takes.
+    /// Compare the query with the full vector of every photo, read from the store however long that takes.
     pub exact: bool,
-    /// Only photos it accepts are considered; called from several threads, and not for every photo.
-    pub filter: Option<&'a (dyn Fn(PhotoId) -> bool + Sync)>,
+    /// Only photos of this set are considered.
+    pub filter: Option<&'a PhotoSet>,
     /// Asked every few hundred microseconds; once it says true, the search ends with [`SearchError::Cancelled`].
     pub cancelled: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
@@ -37,8 +33,9 @@ impl Options<'_> {
         Self { k, metric, max_distance: None, exact: false, filter: None, cancelled: None }
     }
 
+    #[inline]
     pub(super) fn accepts(&self, id: PhotoId) -> bool {
-        self.filter.is_none_or(|filter| filter(id))
+        self.filter.is_none_or(|filter| filter.contains(id))
     }
 
     pub(super) fn check_cancelled(&self) -> Result<(), SearchError> {
@@ -81,7 +78,6 @@ pub(super) fn scan(
             distances.resize(chunk.ids().len(), 0.0);
             probe.distances(chunk.values(), chunk.notes(), &mut distances);
             for (&id, &distance) in chunk.ids().iter().zip(&distances) {
-                // The filter is the caller's code: it is asked only about rows that would be kept.
                 if distance <= nearest.bound() && options.accepts(id) {
                     nearest.offer(Neighbor { id, distance });
                 }
@@ -92,25 +88,4 @@ pub(super) fn scan(
     let mut nearest = Nearest::new(options.k, options.limit());
     parts.into_iter().for_each(|part| nearest.absorb(part));
     Ok(nearest.into_sorted())
-}
-
-/// Runs `work` on one thread or several, depending on how much there is to read. Each gets a function that hands out
-/// the numbers below `pieces`, each to one of them.
-pub(super) fn in_parallel<R: Send>(
-    pieces: usize,
-    bytes: usize,
-    work: impl Fn(&dyn Fn() -> Option<usize>) -> Result<R, SearchError> + Sync,
-) -> Result<Vec<R>, SearchError> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = (bytes / BYTES_A_THREAD).clamp(1, cores.min(pieces.max(1)));
-    let handed_out = AtomicUsize::new(0);
-    let next = || Some(handed_out.fetch_add(1, Ordering::Relaxed)).filter(|&piece| piece < pieces);
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| work(&next))).collect();
-        let mut results = vec![work(&next)?];
-        for other in others {
-            results.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(results)
-    })
 }

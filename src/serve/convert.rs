@@ -13,6 +13,7 @@ use crate::decode::Taken;
 use crate::models::Bands;
 use crate::photo::{ContentHash, FileId, Metric, PhotoId, RootId};
 use crate::proto;
+use crate::search::Recall;
 use crate::store::{FailureKind, FailureRecord, PhotoRecord, Reader, StoreError};
 use crate::watch::{RootState, RootStatus, Watching};
 
@@ -74,6 +75,15 @@ pub(super) fn metric(metric: Metric) -> proto::Metric {
     match metric {
         Metric::L2 => proto::Metric::L2,
         Metric::Cosine => proto::Metric::Cosine,
+    }
+}
+
+pub(super) fn recall(recall: Recall) -> proto::Recall {
+    proto::Recall {
+        share: recall.share,
+        k: u32::try_from(recall.k).unwrap_or(u32::MAX),
+        queries: u32::try_from(recall.queries).unwrap_or(u32::MAX),
+        photos: recall.photos as u64,
     }
 }
 

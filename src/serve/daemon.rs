@@ -88,6 +88,11 @@ impl Api {
                 encode_seconds: seconds(Step::Encode),
                 store_seconds: seconds(Step::Store),
             }),
+            search: Some(proto::SearchStatus {
+                sketched: self.index.basis().is_some(),
+                learning: self.index.is_learning(),
+                recall: self.index.recall().map(convert::recall),
+            }),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Serving: gRPC calls in, answers out, on a Unix socket and, only on request, on TCP with a token.
 //!
-//! [`Api`] is what every call may use; `search`, `library` and `daemon` are the three services, each a thin
+//! [`Api`] is what every call may use; `search`, `duplicates`, `library` and `daemon` are the services, each a thin
 //! translation; `convert` is the only place where proto types and ours meet. Work that takes the processor or
 //! the disk runs on blocking threads, never on those that serve.
 //!
@@ -9,8 +9,12 @@
 
 mod convert;
 mod daemon;
+mod duplicates;
+mod filter;
 mod library;
 mod limit;
+mod pages;
+mod query;
 mod refuse;
 mod search;
 mod socket;
@@ -35,9 +39,10 @@ use crate::models::Manifest;
 use crate::photo::{ModelDigest, RootId};
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonServiceServer;
+use crate::proto::duplicate_service_server::DuplicateServiceServer;
 use crate::proto::library_service_server::LibraryServiceServer;
 use crate::proto::search_service_server::SearchServiceServer;
-use crate::search::Index;
+use crate::search::{FactTable, Index};
 use crate::store::{ModelRecord, Store, WriterHandle};
 use crate::watch::WatchHandle;
 
@@ -64,6 +69,8 @@ pub struct Api {
     pub runtime: String,
     /// The embeddings, ready to be searched.
     pub index: Arc<Index>,
+    /// What filters ask of photos.
+    pub facts: Arc<FactTable>,
     /// Bytes to embedding, for queries.
     pub encoding: Encoding,
     /// What the decoding processes gave away.
@@ -165,9 +172,11 @@ async fn routes(api: &Arc<Api>) -> Result<Routes, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let search = SearchServiceServer::new(search::Search::new(Arc::clone(api)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let duplicates = DuplicateServiceServer::new(duplicates::Duplicates::new(Arc::clone(api)));
     let library = LibraryServiceServer::new(library::Library::new(Arc::clone(api)));
     let daemon = DaemonServiceServer::new(daemon::Daemon::new(Arc::clone(api)));
     health.set_serving::<SearchServiceServer<search::Search>>().await;
+    health.set_serving::<DuplicateServiceServer<duplicates::Duplicates>>().await;
     health.set_serving::<LibraryServiceServer<library::Library>>().await;
     health.set_serving::<DaemonServiceServer<daemon::Daemon>>().await;
 
@@ -182,6 +191,7 @@ async fn routes(api: &Arc<Api>) -> Result<Routes, ServeError> {
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(search)
+        .add_service(duplicates)
         .add_service(library)
         .add_service(daemon);
     Ok(routes.routes())

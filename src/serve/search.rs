@@ -1,148 +1,126 @@
-//! `SearchService`: a query in any form becomes an embedding, and its neighbours become photos.
+//! `SearchService`: a query becomes an embedding, and its neighbours become photos.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Roots};
 use super::limit::Gate;
-use super::{Api, refuse};
-use crate::decode::{FailureKind, IsolatedError};
-use crate::encode::preprocess::Input;
-use crate::ingest::{self, Contents};
-use crate::photo::{Embedding, PhotoId};
+use super::pages::{self, Pages};
+use super::query::{self, Query};
+use super::{Api, filter, refuse};
+use crate::photo::Metric;
 use crate::proto;
-use crate::proto::search_photos_request::Query;
 use crate::proto::search_service_server::SearchService;
-use crate::search::{Neighbor, Options, SearchError};
+use crate::search::{Filter, Neighbor, Options, SearchError, Snapshot};
 
 /// Matches where the request does not say how many.
-const DEFAULT_K: u32 = 20;
+const DEFAULT_K: usize = 20;
 
-/// Matches at the most. Beyond that, a client wants a list, not a search.
-const MAX_K: u32 = 10_000;
+/// Matches at the most, and matches of a page. Beyond that, a client wants a list, not a search.
+const MAX_K: usize = 10_000;
 
 /// The service.
 pub(super) struct Search {
     api: Arc<Api>,
     gate: Gate,
+    pages: Pages<Found>,
+}
+
+/// The answer to a request.
+struct Found {
+    neighbors: Vec<Neighbor>,
+    metric: Metric,
+    /// Whether bands apply.
+    is_one: bool,
+    searched: usize,
+}
+
+/// What is asked of the index.
+struct Ask {
+    k: usize,
+    metric: Metric,
+    max_distance: Option<f32>,
+    exact: bool,
+    filter: Filter,
+}
+
+impl Ask {
+    fn of(request: &proto::SearchPhotosRequest, default: Metric) -> Result<Self, Status> {
+        if request.max_distance.is_some_and(|distance| distance.is_nan() || distance < 0.0) {
+            return Err(refuse::field("max_distance", "must be a number from 0"));
+        }
+        let k = match request.k as usize {
+            0 if request.max_distance.is_some() => usize::MAX,
+            0 => DEFAULT_K,
+            k if k <= MAX_K => k,
+            k => return Err(refuse::field("k", format_args!("{k} is more than {MAX_K}"))),
+        };
+        Ok(Self {
+            k,
+            metric: convert::parse_metric(request.metric, default)?,
+            max_distance: request.max_distance,
+            exact: request.exact,
+            filter: request.filter.as_ref().map(filter::parse).transpose()?.unwrap_or_default(),
+        })
+    }
 }
 
 impl Search {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api, gate: Gate::new() }
-    }
-
-    /// Turns the query into an embedding, and says which photo it is, if it is one of the index.
-    async fn embed(&self, query: Option<Query>) -> Result<(Embedding, Option<PhotoId>), Status> {
-        match query {
-            None => Err(refuse::field("query", "one of image, path, photo or embedding must be set")),
-            Some(Query::Embedding(embedding)) => Ok((Embedding(embedding.values), None)),
-            Some(Query::Photo(name)) => {
-                let (embedding, photo) = self.stored(&name)?;
-                Ok((embedding, Some(photo)))
-            }
-            Some(Query::Image(bytes)) => Ok((self.encode("image", move |_| Ok(bytes.to_vec())).await?, None)),
-            Some(Query::Path(bytes)) => {
-                let path = convert::parse_path("path", &bytes)?;
-                let read = move |max_bytes| match ingest::read(&path, max_bytes) {
-                    Contents::Whole { bytes, .. } => Ok(bytes),
-                    Contents::Vanished => Err(refuse::not_found("file", &path.display().to_string())),
-                    Contents::NotAPhoto { .. } => {
-                        Err(refuse::field("path", "not a picture that can be read"))
-                    }
-                    Contents::Changing => Err(refuse::busy("the file is being written")),
-                    Contents::TooLarge { .. } => {
-                        let mib = max_bytes >> 20;
-                        Err(Status::resource_exhausted(format!(
-                            "the file is larger than the limit of {mib} MiB"
-                        )))
-                    }
-                    Contents::Unreadable { error } => Err(Status::permission_denied(format!(
-                        "the daemon cannot read {}: {error}; send the picture itself",
-                        path.display()
-                    ))),
-                };
-                Ok((self.encode("path", read).await?, None))
-            }
-        }
-    }
-
-    fn stored(&self, name: &str) -> Result<(Embedding, PhotoId), Status> {
-        let content = convert::parse_photo_name("photo", name)?;
-        let find = || {
-            let reader = self.api.store.read()?;
-            let Some(photo) = reader.photo_with(content)? else { return Ok(None) };
-            let mut values = Vec::new();
-            let known = reader.embedding(&self.api.model, photo, &mut values)?;
-            Ok(known.then_some((Embedding(values), photo)))
-        };
-        find()
-            .map_err(|error: crate::store::StoreError| {
-                refuse::internal("the store could not be read", &error)
-            })?
-            .ok_or_else(|| refuse::not_found("photo", name))
-    }
-
-    /// Reads, decodes and preprocesses on a blocking thread, then has the network encode.
-    async fn encode(
-        &self,
-        field: &'static str,
-        read: impl FnOnce(u64) -> Result<Vec<u8>, Status> + Send + 'static,
-    ) -> Result<Embedding, Status> {
-        let encoding = self.api.encoding.clone();
-        let prepared = tokio::task::spawn_blocking(move || -> Result<Input, Status> {
-            let bytes = read(encoding.query_decoders.limits().max_bytes)?;
-            let decoded = encoding.query_decoders.decode(&bytes, encoding.need());
-            let decoded = decoded.map_err(|error| match error {
-                IsolatedError::Photo(error) if error.kind() == FailureKind::TooLarge => {
-                    Status::resource_exhausted(format!("{field}: {error}"))
-                }
-                IsolatedError::Photo(error) => {
-                    refuse::field(field, format_args!("not a picture that can be read: {error}"))
-                }
-                error => refuse::internal("no decoder could be started", &error),
-            })?;
-            encoding.input(&decoded.image).map_err(|error| refuse::field(field, error))
-        });
-        let input = prepared.await.map_err(|error| refuse::internal("decoding failed", &error))??;
-        let encoded = self.api.encoding.encoder.embed_query(input).await;
-        encoded.map_err(|error| refuse::internal("the network failed on the picture", &error))
+        Self { api, gate: Gate::new(), pages: Pages::new() }
     }
 
     /// Searches on a blocking thread; stops when the call is given up.
-    async fn neighbors(&self, embedding: Embedding, ask: Ask) -> Result<(Vec<Neighbor>, usize), Status> {
-        let snapshot = self.api.index.snapshot();
-        let searched = snapshot.len();
+    async fn find(&self, query: Query, ask: Ask) -> Result<Found, Status> {
+        let api = Arc::clone(&self.api);
+        let snapshot = api.index.snapshot();
         let cancelled = Arc::new(AtomicBool::new(false));
         let _guard = CancelOnDrop(Arc::clone(&cancelled));
         let found = tokio::task::spawn_blocking(move || {
-            let is_cancelled = || cancelled.load(Ordering::Relaxed);
-            let mut options = Options::new(ask.k, ask.metric);
-            options.max_distance = ask.max_distance;
-            options.cancelled = Some(&is_cancelled);
-            snapshot.nearest(&embedding.0, &options)
+            find(&api, &snapshot, &query, &ask, &|| cancelled.load(Ordering::Relaxed))
         })
         .await
         .map_err(|error| refuse::internal("the search failed", &error))?;
-        match found {
-            Ok(neighbors) => Ok((neighbors, searched)),
-            Err(error @ (SearchError::WrongDimension { .. } | SearchError::QueryNotFinite)) => {
-                Err(refuse::field("embedding", error))
+        found.map_err(|error| match error {
+            SearchError::WrongDimension { .. } | SearchError::QueryNotFinite => {
+                refuse::field("embedding", error)
             }
-            Err(SearchError::Cancelled) => Err(Status::cancelled("the call was given up")),
-            Err(error) => Err(refuse::internal("the search failed", &error)),
-        }
+            SearchError::Cancelled => Status::cancelled("the call was given up"),
+            error => refuse::internal("the search failed", &error),
+        })
     }
 }
 
-/// What is asked of the index.
-#[derive(Clone, Copy)]
-struct Ask {
-    k: usize,
-    metric: crate::photo::Metric,
-    max_distance: Option<f32>,
+fn find(
+    api: &Api,
+    snapshot: &Snapshot,
+    query: &Query,
+    ask: &Ask,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Found, SearchError> {
+    let passing = if ask.filter.is_empty() {
+        None
+    } else {
+        Some(ask.filter.photos(&api.facts.snapshot(), &filter::places(api))?)
+    };
+    // A photo is its own nearest neighbour; nobody asks for that.
+    let mut options = Options::new(ask.k.saturating_add(query.photos.len()), ask.metric);
+    options.max_distance = ask.max_distance;
+    options.exact = ask.exact;
+    options.filter = passing.as_ref();
+    options.cancelled = Some(cancelled);
+    let mut neighbors = match ask.max_distance {
+        Some(_) => snapshot.within(&query.embedding.0, &options)?,
+        None => snapshot.nearest(&query.embedding.0, &options)?,
+    };
+    neighbors.retain(|neighbor| !query.photos.contains(&neighbor.id));
+    neighbors.truncate(ask.k);
+    let searched = passing.as_ref().map_or(snapshot.len(), |passing| passing.len().min(snapshot.len()));
+    Ok(Found { neighbors, metric: ask.metric, is_one: query.is_one, searched })
 }
 
 /// A call that the client gave up drops its future, and this with it.
@@ -160,36 +138,34 @@ impl SearchService for Search {
         &self,
         request: Request<proto::SearchPhotosRequest>,
     ) -> Result<Response<proto::SearchPhotosResponse>, Status> {
-        let request = request.into_inner();
-        let metric = convert::parse_metric(request.metric, self.api.manifest.metric)?;
-        let k = match request.k {
-            0 => DEFAULT_K,
-            k if k <= MAX_K => k,
-            k => return Err(refuse::field("k", format_args!("{k} is more than {MAX_K}"))),
+        let mut request = request.into_inner();
+        let ask = Ask::of(&request, self.api.manifest.metric)?;
+        let size = pages::size(request.page_size, MAX_K, MAX_K)?;
+        let token = std::mem::take(&mut request.page_token);
+        request.page_size = 0;
+        let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
+
+        let page = if token.is_empty() {
+            let pass = self.gate.enter().await?;
+            let query = query::embed(&self.api, request.query, ask.metric).await?;
+            let found = self.find(query, ask).await?;
+            drop(pass);
+            let rows = found.neighbors.len();
+            self.pages.first(fingerprint, found, rows, size)?
+        } else {
+            self.pages.next(fingerprint, &token, size)?
         };
-        if request.max_distance.is_some_and(|distance| distance.is_nan() || distance < 0.0) {
-            return Err(refuse::field("max_distance", "must be a number from 0"));
-        }
-
-        let pass = self.gate.enter().await?;
-        let (embedding, photo) = self.embed(request.query).await?;
-        // A photo is its own nearest neighbour; nobody asks for that.
-        let ask =
-            Ask { k: k as usize + usize::from(photo.is_some()), metric, max_distance: request.max_distance };
-        let (mut neighbors, searched) = self.neighbors(embedding, ask).await?;
-        drop(pass);
-        neighbors.retain(|neighbor| Some(neighbor.id) != photo);
-        neighbors.truncate(k as usize);
-
-        let api = Arc::clone(&self.api);
-        let matches = tokio::task::spawn_blocking(move || matches(&api, &neighbors, metric))
+        let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows);
+        let matches = tokio::task::spawn_blocking(move || matches(&api, &found, rows))
             .await
             .map_err(|error| refuse::internal("the answer could not be put together", &error))?
             .map_err(|error| refuse::internal("the store could not be read", &error))?;
         Ok(Response::new(proto::SearchPhotosResponse {
             matches,
-            metric: convert::metric(metric).into(),
-            photos_searched: searched as u64,
+            metric: convert::metric(page.answer.metric).into(),
+            photos_searched: page.answer.searched as u64,
+            next_page_token: page.next_token,
+            total_size: page.answer.neighbors.len() as u64,
         }))
     }
 }
@@ -197,19 +173,19 @@ impl SearchService for Search {
 /// Looks the neighbours up in the store. One that has gone since the search is left out.
 fn matches(
     api: &Api,
-    neighbors: &[Neighbor],
-    metric: crate::photo::Metric,
+    found: &Found,
+    rows: Range<usize>,
 ) -> Result<Vec<proto::Match>, crate::store::StoreError> {
     let reader = api.store.read()?;
     let roots = Roots::of(api);
-    let bands = api.manifest.bands.of(metric);
-    let mut matches = Vec::with_capacity(neighbors.len());
-    for &Neighbor { id, distance } in neighbors {
+    let bands = if found.is_one { api.manifest.bands.of(found.metric) } else { None };
+    let mut matches = Vec::with_capacity(rows.len());
+    for &Neighbor { id, distance } in &found.neighbors[rows] {
         if let Some(photo) = convert::photo(&reader, &roots, id)? {
             matches.push(proto::Match {
                 photo: Some(photo),
                 distance,
-                similarity: metric.similarity(distance),
+                similarity: found.metric.similarity(distance),
                 band: convert::band(bands, distance).into(),
             });
         }

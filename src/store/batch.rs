@@ -13,7 +13,7 @@ use super::record::{
 };
 use super::schema::{
     CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META, META_DECODER, META_NEXT_PHOTO,
-    ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
+    ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, SKETCHES,
 };
 use super::{ModelRecord, Store, StoreError, next_number};
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
@@ -101,6 +101,8 @@ pub struct Committed {
     pub added: Vec<(PhotoId, Embedding)>,
     /// Photos that are no longer searchable.
     pub removed: Vec<PhotoId>,
+    /// Photos whose files are others than before, searchable or not.
+    pub changed: Vec<PhotoId>,
 }
 
 impl Store {
@@ -361,6 +363,10 @@ impl<'txn> Batch<'txn> {
             // One pass over the keys for all models; purging is rare and orphans are few.
             let purged: std::collections::HashSet<u64> = purged.into_iter().collect();
             self.embeddings.retain(|(_, photo), _| !purged.contains(&photo))?;
+            self.transaction.open_table(SKETCHES)?.retain(|(_, _, photo), _| !purged.contains(&photo))?;
+            self.transaction
+                .open_table(PAIRS)?
+                .retain(|(_, first, second), _| !purged.contains(&first) && !purged.contains(&second))?;
         }
         Ok(())
     }
@@ -381,7 +387,8 @@ impl<'txn> Batch<'txn> {
 
     /// Compares the touched photos with what they were.
     fn finish(self) -> Result<Committed, StoreError> {
-        let mut committed = Committed::default();
+        let mut committed =
+            Committed { changed: self.touched.keys().copied().collect(), ..Committed::default() };
         for (&photo, &before) in &self.touched {
             match (before, self.is_searchable(photo)?) {
                 (false, true) => {

@@ -10,9 +10,11 @@
 
 mod batch;
 mod error;
+mod pairs;
 mod reader;
 mod record;
 mod schema;
+mod sketches;
 mod writer;
 
 use std::fs;
@@ -24,12 +26,13 @@ pub use self::batch::{Committed, Write};
 pub use self::error::StoreError;
 pub use self::reader::{Children, Counts, Reader};
 pub use self::record::{
-    FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord,
+    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord,
 };
 use self::record::{from_bytes, to_bytes};
 use self::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, META, META_NEXT_MODEL, META_NEXT_ROOT,
-    META_SCHEMA, MODELS, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS, SCHEMA_VERSION,
+    BASES, COMPARED, CONTENTS, COUNTS, DISTINCT, EMBEDDINGS, FAILURES, FILES, INODES, META, META_NEXT_MODEL,
+    META_NEXT_ROOT, META_SCHEMA, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, SCHEMA_VERSION,
+    SKETCHES,
 };
 pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
@@ -86,6 +89,12 @@ impl Store {
             transaction.open_table(ORPHANS)?;
             transaction.open_table(EMBEDDINGS)?;
             transaction.open_table(COUNTS)?;
+            // Younger than the first files of this format; what is missing in them is made again.
+            transaction.open_table(BASES)?;
+            transaction.open_table(SKETCHES)?;
+            transaction.open_table(PAIRS)?;
+            transaction.open_table(COMPARED)?;
+            transaction.open_table(DISTINCT)?;
             transaction.open_multimap_table(PHOTO_FILES)?;
             transaction.open_multimap_table(INODES)?;
         }

@@ -98,6 +98,15 @@ pub struct ModelRecord {
     pub metric: Metric,
 }
 
+/// Which photos a network's near pairs are known of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// Pairs farther apart were not kept.
+    pub limit: f32,
+    /// First and last photo of each run of compared ones.
+    pub runs: Vec<(PhotoId, PhotoId)>,
+}
+
 /// Writes a row.
 pub(super) fn to_bytes<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreError> {
     postcard::to_stdvec(row).map_err(|source| StoreError::Damaged { what: "a row to be written", source })

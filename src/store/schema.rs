@@ -10,6 +10,11 @@
 //! CONTENTS    content hash -> photo
 //! ORPHANS     photo -> second it lost its last file; its embeddings wait there for its return
 //! EMBEDDINGS  (model, photo) -> f32 ...         little endian, as the network gave them
+//! BASES       model -> (version, basis of its sketches, as the search writes it)
+//! SKETCHES    (model, version of the basis, photo) -> sketch; made again from the embeddings where missing
+//! PAIRS       (model, photo, photo with a higher number) -> distance, of those that are near
+//! COMPARED    model -> which photos have been compared with which limit
+//! DISTINCT    (content hash, greater content hash) told apart by the user, whatever the network says
 //! MODELS      model digest -> ModelRecord
 //! ROOTS       root -> RootRecord
 //! INODES      inode -> (root, path) ...         to recognise a file that moved without reading it
@@ -39,6 +44,13 @@ pub(super) const PHOTO_FILES: MultimapTableDefinition<'_, u64, FileKey> =
 pub(super) const EMBEDDINGS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("embeddings");
 pub(super) const INODES: MultimapTableDefinition<'_, u64, FileKey> = MultimapTableDefinition::new("inodes");
 pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("counts");
+
+pub(super) const BASES: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("bases");
+pub(super) const SKETCHES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("sketches");
+
+pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("pairs");
+pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared");
+pub(super) const DISTINCT: TableDefinition<'_, ([u8; 32], [u8; 32]), ()> = TableDefinition::new("distinct");
 
 /// Keys of [`META`].
 pub(super) const META_SCHEMA: &str = "schema";

@@ -1,7 +1,9 @@
 //! What the user typed.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use resembled::proto;
@@ -45,6 +47,10 @@ pub(crate) struct Output {
 pub(crate) enum Command {
     /// Finds the photos that resemble a picture, nearest first
     Search(SearchArgs),
+    /// Finds the photos that resemble a photo of the index, nearest first; its drive may be away
+    Similar(SimilarArgs),
+    /// Lists photos that are there more than once, a group at a time
+    Duplicates(DuplicatesArgs),
     /// Lists the searchable files
     List(Output),
     /// Says how far the daemon is
@@ -78,9 +84,34 @@ pub(crate) struct SearchArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// How many matches at the most
-    #[arg(short, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) k: u32,
+    /// One more example; 2:FILE counts twice
+    #[arg(long, value_name = "[WEIGHT:]FILE")]
+    pub(crate) like: Vec<Weighted>,
+
+    /// An example of what is not meant; 0.5:FILE counts half
+    #[arg(long, value_name = "[WEIGHT:]FILE")]
+    pub(crate) unlike: Vec<Weighted>,
+
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimilarArgs {
+    /// A file of the index
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+}
+
+/// What is wanted of a search.
+#[derive(Debug, Args)]
+pub(crate) struct Wanted {
+    /// How many matches at the most [default: 20; with --max-distance all]
+    #[arg(short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: Option<u32>,
 
     /// Metric of the distances [default: the network's own]
     #[arg(long, value_enum)]
@@ -94,8 +125,112 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) html: Option<PathBuf>,
 
+    /// Compares with every photo's full embedding, however long that takes
+    #[arg(long)]
+    pub(crate) exact: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// Only some photos.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Only photos that are")]
+pub(crate) struct FilterArgs {
+    /// in this folder or below; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Vec<PathBuf>,
+
+    /// taken on this day or later: 2024-12-31, or with a time: 2024-12-31T18:00:00
+    #[arg(long, value_name = "TIME", value_parser = crate::filter::parse_time)]
+    pub(crate) since: Option<i64>,
+
+    /// taken before this day or time
+    #[arg(long, value_name = "TIME", value_parser = crate::filter::parse_time)]
+    pub(crate) before: Option<i64>,
+
+    /// taken with a camera whose name contains this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) camera: Vec<String>,
+
+    /// taken around here: degrees north, degrees east, metres
+    #[arg(long, value_name = "LAT,LON,METRES", value_parser = crate::filter::parse_circle, allow_hyphen_values = true)]
+    pub(crate) around: Option<proto::PlaceCircle>,
+
+    /// taken between two latitudes and two longitudes, in degrees
+    #[arg(long, value_name = "SOUTH,WEST,NORTH,EAST", value_parser = crate::filter::parse_box, allow_hyphen_values = true, conflicts_with = "around")]
+    pub(crate) within: Option<proto::PlaceBox>,
+
+    /// of this type: jpeg, png, heif, image/tiff, ...; may be given several times
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) media_type: Vec<String>,
+
+    /// on a drive that is there
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) online: bool,
+
+    /// on a drive that is away
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DuplicatesArgs {
+    /// What counts as the same
+    #[arg(value_enum, default_value = "near")]
+    pub(crate) kind: DuplicateKind,
+
+    /// Only photos that are at most so far apart; at the most the network's band "near"
+    #[arg(long, value_name = "D")]
+    pub(crate) max_distance: Option<f32>,
+
+    /// Seconds between two shots of a burst at the most [default: 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: Option<u32>,
+
+    /// Lists nothing, but remembers that these photos are not the same, however near they are
+    #[arg(long, value_name = "FILE", num_args = 2..)]
+    pub(crate) not_same: Vec<PathBuf>,
+
+    /// Takes --not-same back for these photos
+    #[arg(long, requires = "not_same")]
+    pub(crate) undo: bool,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DuplicateKind {
+    /// Copies of a file
+    Exact,
+    /// Resized, recompressed or edited, and shots of one scene
+    Near,
+    /// Near, and taken within seconds
+    Burst,
+}
+
+/// A file and how much it counts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Weighted {
+    pub(crate) weight: f32,
+    pub(crate) file: PathBuf,
+}
+
+impl FromStr for Weighted {
+    type Err = Infallible;
+
+    /// What is no number before the first colon is part of the name; `./2:a.jpg` is a file.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let weighted = text.split_once(':').and_then(|(weight, file)| {
+            let weight = weight.parse().ok().filter(|weight: &f32| weight.is_finite() && *weight > 0.0)?;
+            Some(Self { weight, file: file.into() })
+        });
+        Ok(weighted.unwrap_or_else(|| Self { weight: 1.0, file: text.into() }))
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -127,4 +262,21 @@ pub(crate) enum Roots {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_stands_before_a_colon_and_all_else_is_a_name() {
+        let check = |text: &str, weight: f32, file: &str| {
+            assert_eq!(text.parse(), Ok(Weighted { weight, file: file.into() }));
+        };
+        check("2:a.jpg", 2.0, "a.jpg");
+        check("0.5:a:b.jpg", 0.5, "a:b.jpg");
+        check("a.jpg", 1.0, "a.jpg");
+        check("./2:a.jpg", 1.0, "./2:a.jpg");
+        check("-1:a.jpg", 1.0, "-1:a.jpg");
+    }
 }

@@ -4,6 +4,8 @@
 
 mod cli;
 mod connect;
+mod duplicates;
+mod filter;
 mod library;
 mod output;
 mod search;
@@ -48,6 +50,8 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
     let channel = connect::connect(&cli.target).await?;
     match cli.command {
         Command::Search(args) => search::search(channel, &args).await,
+        Command::Similar(args) => search::similar(channel, &args).await,
+        Command::Duplicates(args) => duplicates::duplicates(channel, &args).await,
         Command::List(args) => library::list(channel, args.json).await,
         Command::Failures(args) => library::failures(channel, args.json).await,
         Command::Roots { command, output } => library::roots(channel, command, output.json).await,

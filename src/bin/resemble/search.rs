@@ -1,4 +1,4 @@
-//! `resemble search`
+//! `resemble search` and `similar`
 
 use std::fs;
 use std::io::Read;
@@ -8,46 +8,107 @@ use std::path::Path;
 use anyhow::Context;
 use comfy_table::{Cell, CellAlignment};
 use resembled::proto;
+use resembled::proto::example;
 use resembled::proto::search_photos_request::Query;
 use resembled::proto::search_service_client::SearchServiceClient;
 use serde_json::json;
 
 use crate::Answer;
-use crate::cli::SearchArgs;
+use crate::cli::{SearchArgs, SimilarArgs, Wanted};
 use crate::connect::{Connection, refused};
-use crate::output;
 use crate::sheet::Sheet;
+use crate::{filter, output};
 
 /// Up to this size the picture itself is sent, so that the daemon need not be allowed to read it. A larger one is
 /// named, and the daemon reads it.
 const MAX_SENT_BYTES: u64 = 60 << 20;
 
+/// Matches asked for at a time, so that a large answer is shown while it comes.
+const PAGE: i32 = 1_000;
+
 pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Result<Answer> {
-    let request = proto::SearchPhotosRequest {
-        query: Some(query(args)?),
-        metric: args.metric.map_or(proto::Metric::Unspecified, proto::Metric::from).into(),
-        k: args.k,
-        max_distance: args.max_distance,
-    };
-    let response = SearchServiceClient::new(channel)
-        .max_decoding_message_size(usize::MAX)
-        .search_photos(request)
-        .await
-        .map_err(refused)?
-        .into_inner();
-    if let Some(file) = &args.html {
-        write_sheet(args, &response.matches, file)?;
-    } else if args.output.json {
-        print_json(&response.matches)?;
+    let query = if args.like.is_empty() && args.unlike.is_empty() {
+        query(&args.file)?
     } else {
-        print_table(&response)?;
-    }
-    Ok(if response.matches.is_empty() { Answer::Nothing } else { Answer::Found })
+        let liked = args.like.iter().map(|liked| example(&liked.file, liked.weight));
+        let unlike = args.unlike.iter().map(|unlike| example(&unlike.file, -unlike.weight));
+        let examples = std::iter::once(example(&args.file, 1.0)).chain(liked).chain(unlike);
+        Query::Examples(proto::Examples { examples: examples.collect::<anyhow::Result<_>>()? })
+    };
+    ask(channel, query, &args.file, &args.wanted).await
 }
 
-fn query(args: &SearchArgs) -> anyhow::Result<Query> {
-    let shown = || format!("cannot read {}", args.file.display());
-    if args.file.as_os_str() == "-" {
+pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::Result<Answer> {
+    let path = output::absolute(&args.file)?;
+    let query = Query::IndexedPath(path.as_os_str().as_bytes().to_vec());
+    ask(channel, query, &args.file, &args.wanted).await
+}
+
+async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) -> anyhow::Result<Answer> {
+    let title = format!("Photos that resemble {}", output::shown(file.as_os_str().as_bytes()));
+    let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title));
+    let mut client = SearchServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut request = proto::SearchPhotosRequest {
+        query: Some(query),
+        metric: wanted.metric.map_or(proto::Metric::Unspecified, proto::Metric::from).into(),
+        k: wanted.k.unwrap_or(0),
+        max_distance: wanted.max_distance,
+        exact: wanted.exact,
+        filter: filter::filter(&wanted.filter)?,
+        page_size: PAGE,
+        page_token: String::new(),
+    };
+    let mut answer = Answer::Nothing;
+    loop {
+        let page = client.search_photos(request.clone()).await.map_err(refused)?.into_inner();
+        if !page.matches.is_empty() {
+            answer = Answer::Found;
+        }
+        let is_last = page.next_page_token.is_empty();
+        match (&mut sheet, answer) {
+            _ if wanted.output.json => print_json(&page.matches)?,
+            (Some(sheet), Answer::Found) => show(sheet, &page.matches),
+            (None, Answer::Found) => print_table(&page.matches)?,
+            (_, Answer::Nothing) if is_last => {
+                eprintln!("nothing found among {} photos", page.photos_searched);
+            }
+            (_, Answer::Nothing) => {}
+        }
+        if is_last {
+            if let (Some(sheet), Some(file), Answer::Found) = (sheet, &wanted.html, answer) {
+                sheet.write(file)?;
+                output::line(format_args!("the photos are shown in {}", output::absolute(file)?.display()))?;
+            }
+            return Ok(answer);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn query(file: &Path) -> anyhow::Result<Query> {
+    Ok(match picture(file)? {
+        Picture::Bytes(bytes) => Query::Image(bytes.into()),
+        Picture::Path(path) => Query::Path(path),
+    })
+}
+
+fn example(file: &Path, weight: f32) -> anyhow::Result<proto::Example> {
+    let query = match picture(file)? {
+        Picture::Bytes(bytes) => example::Query::Image(bytes.into()),
+        Picture::Path(path) => example::Query::Path(path),
+    };
+    Ok(proto::Example { query: Some(query), weight: Some(weight) })
+}
+
+/// How a picture is given to the daemon.
+enum Picture {
+    Bytes(Vec<u8>),
+    Path(Vec<u8>),
+}
+
+fn picture(file: &Path) -> anyhow::Result<Picture> {
+    let shown = || format!("cannot read {}", file.display());
+    if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
         std::io::stdin()
             .lock()
@@ -58,71 +119,65 @@ fn query(args: &SearchArgs) -> anyhow::Result<Query> {
             bytes.len() as u64 <= MAX_SENT_BYTES,
             "the picture is too large to be sent: name its file"
         );
-        return Ok(Query::Image(bytes.into()));
+        return Ok(Picture::Bytes(bytes));
     }
-    let metadata = fs::metadata(&args.file).with_context(shown)?;
-    anyhow::ensure!(metadata.is_file(), "{} is not a file", args.file.display());
+    let metadata = fs::metadata(file).with_context(shown)?;
+    anyhow::ensure!(metadata.is_file(), "{} is not a file", file.display());
     if metadata.len() > MAX_SENT_BYTES {
-        let path = output::absolute(&args.file)?;
-        return Ok(Query::Path(path.as_os_str().as_bytes().to_vec()));
+        return Ok(Picture::Path(output::absolute(file)?.as_os_str().as_bytes().to_vec()));
     }
-    Ok(Query::Image(fs::read(&args.file).with_context(shown)?.into()))
+    Ok(Picture::Bytes(fs::read(file).with_context(shown)?))
 }
 
-fn write_sheet(args: &SearchArgs, matches: &[proto::Match], file: &Path) -> anyhow::Result<()> {
-    let query = output::shown(args.file.as_os_str().as_bytes());
-    let mut sheet = Sheet::new(&format!("{} photos that resemble {query}", matches.len()));
+/// Puts matches on a contact sheet.
+fn show(sheet: &mut Sheet, matches: &[proto::Match]) {
     for found in matches {
-        let files = found.photo.iter().flat_map(|photo| &photo.files);
-        for file in files.take(1) {
+        if let Some(file) = found.photo.iter().flat_map(|photo| &photo.files).next() {
             let band = band(found.band()).unwrap_or_default();
             sheet.add(&file.path, &format!("{:.4} {band}", found.distance));
         }
     }
-    sheet.write(file)?;
-    output::line(format_args!("the photos are shown in {}", output::absolute(file)?.display()))
 }
 
 fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
     for found in matches {
         let photo = found.photo.clone().unwrap_or_default();
-        let mut object = serde_json::Map::new();
-        if let Some(file) = photo.files.first() {
-            output::put_path(&mut object, &file.path);
-        }
+        let mut object = photo_json(&photo);
         object.extend(output::object(json!({
             "distance": found.distance,
             "similarity": found.similarity,
             "band": band(found.band()),
-            "online": photo.files.first().is_some_and(|file| file.online),
-            "copies": photo.files.iter().skip(1).map(|file| String::from_utf8_lossy(&file.path)).collect::<Vec<_>>(),
-            "content": photo.name.trim_start_matches("photos/"),
-            "size": photo.size_bytes,
-            "width": photo.width,
-            "height": photo.height,
-            "type": photo.media_type,
-            "taken": output::time(photo.capture_time.as_ref()),
         })));
         output::json_line(&object)?;
     }
     Ok(())
 }
 
-fn print_table(response: &proto::SearchPhotosResponse) -> anyhow::Result<()> {
-    if response.matches.is_empty() {
-        eprintln!("nothing found among {} photos", response.photos_searched);
-        return Ok(());
+/// Returns what a script may want of a photo.
+pub(crate) fn photo_json(photo: &proto::Photo) -> serde_json::Map<String, serde_json::Value> {
+    let mut object = serde_json::Map::new();
+    if let Some(file) = photo.files.first() {
+        output::put_path(&mut object, &file.path);
     }
+    object.extend(output::object(json!({
+        "online": photo.files.first().is_some_and(|file| file.online),
+        "copies": photo.files.iter().skip(1).map(|file| String::from_utf8_lossy(&file.path)).collect::<Vec<_>>(),
+        "content": photo.name.trim_start_matches("photos/"),
+        "size": photo.size_bytes,
+        "width": photo.width,
+        "height": photo.height,
+        "type": photo.media_type,
+        "taken": output::time(photo.capture_time.as_ref()),
+        "camera": photo.camera,
+    })));
+    object
+}
+
+fn print_table(matches: &[proto::Match]) -> anyhow::Result<()> {
     let mut table = output::table(["distance", "similarity", "band", "photo"]);
-    for found in &response.matches {
+    for found in matches {
         let photo = found.photo.clone().unwrap_or_default();
-        let mut shown = photo.files.first().map(|file| output::shown(&file.path)).unwrap_or_default();
-        if photo.files.len() > 1 {
-            shown.push_str(&format!("  (+{} copies)", photo.files.len() - 1));
-        }
-        if photo.files.first().is_some_and(|file| !file.online) {
-            shown.push_str("  (offline)");
-        }
+        let shown = shown(&photo);
         table.add_row([
             Cell::new(format!("{:.4}", found.distance)).set_alignment(CellAlignment::Right),
             Cell::new(format!("{:.4}", found.similarity)).set_alignment(CellAlignment::Right),
@@ -141,4 +196,16 @@ fn band(band: proto::Band) -> Option<&'static str> {
         proto::Band::Similar => Some("similar"),
         proto::Band::Related => Some("related"),
     }
+}
+
+/// Returns a photo for the eyes: its first file, and what there is to say of the others.
+pub(crate) fn shown(photo: &proto::Photo) -> String {
+    let mut shown = photo.files.first().map(|file| output::shown(&file.path)).unwrap_or_default();
+    if photo.files.len() > 1 {
+        shown.push_str(&format!("  (+{} copies)", photo.files.len() - 1));
+    }
+    if photo.files.first().is_some_and(|file| !file.online) {
+        shown.push_str("  (offline)");
+    }
+    shown
 }

@@ -70,6 +70,37 @@ fn state(state: proto::State) -> &'static str {
     }
 }
 
+fn search(search: &proto::SearchStatus) -> String {
+    let mut text = match search.recall {
+        _ if !search.sketched => "exact".to_owned(),
+        None => "by sketches, recall not measured yet".to_owned(),
+        Some(recall) => format!(
+            "by sketches, finds {:.1} % of the {} nearest (measured on {} of {} photos)",
+            recall.share * 100.0,
+            recall.k,
+            recall.queries,
+            recall.photos
+        ),
+    };
+    if search.learning {
+        text.push_str(", sketches are being made anew");
+    }
+    text
+}
+
+fn search_json(search: &proto::SearchStatus) -> serde_json::Value {
+    json!({
+        "sketched": search.sketched,
+        "learning": search.learning,
+        "recall": search.recall.map(|recall| json!({
+            "share": recall.share,
+            "k": recall.k,
+            "queries": recall.queries,
+            "photos": recall.photos,
+        })),
+    })
+}
+
 fn print_json(status: &proto::Status) -> anyhow::Result<()> {
     let model = status.model.clone().unwrap_or_default();
     let times = status.step_times.unwrap_or_default();
@@ -102,6 +133,7 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
             "memory_limit": decoder.memory_limit,
             "processes_lost": decoder.processes_lost,
         },
+        "search": search_json(&status.search.unwrap_or_default()),
         "version": status.version,
         "seconds": {
             "read": times.read_seconds,
@@ -142,6 +174,7 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
     }
     output::line(format_args!("model    {}, {} numbers a photo", model.name, model.dimensions))?;
     output::line(format_args!("runtime  {}", status.runtime))?;
+    output::line(format_args!("search   {}", search(&status.search.unwrap_or_default())))?;
     output::line(format_args!("decoder  {}", decoder(&status.decoder.unwrap_or_default())))?;
     output::line("")?;
     print_roots(&status.roots)

@@ -1,0 +1,301 @@
+//! The real daemon on the store: how long it takes to start, what it answers, how much memory it has.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use hyper_util::rt::TokioIo;
+use resembled::proto;
+use resembled::proto::daemon_service_client::DaemonServiceClient;
+use resembled::proto::duplicate_service_client::DuplicateServiceClient;
+use resembled::proto::search_photos_request::Query;
+use resembled::proto::search_service_client::SearchServiceClient;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::{Arguments, K, found_of, percentile, row, store, time_row};
+
+/// How long anything may take: learning and comparing a million photos.
+const DEADLINE: Duration = Duration::from_secs(3600);
+const POLL: Duration = Duration::from_millis(20);
+
+struct Daemon {
+    child: Child,
+    channel: Channel,
+    runtime: Runtime,
+}
+
+impl Daemon {
+    fn start(home: &Path, models: &Path) -> anyhow::Result<Self> {
+        let run = home.join("run");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resembled"));
+        command.env_clear().env("HOME", home).env("XDG_RUNTIME_DIR", &run);
+        for (name, below) in
+            [("XDG_CONFIG_HOME", "config"), ("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "state")]
+        {
+            command.env(name, home.join(below));
+        }
+        std::fs::create_dir_all(store::photos(home))?;
+        let log = std::fs::File::options().create(true).append(true).open(home.join("log"))?;
+        let child = command
+            .env("RESEMBLED_MODEL", "mobilenet_v2")
+            .env("RESEMBLED_MODEL_DIR", models)
+            .envs(std::env::var_os("ORT_DYLIB_PATH").map(|library| ("ORT_DYLIB_PATH", library)))
+            .arg(store::photos(home))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let runtime = runtime()?;
+        let socket = run.join("resembled/resembled.sock");
+        let _entered = runtime.enter();
+        let channel = Endpoint::from_static("http://resembled.invalid").connect_with_connector_lazy(
+            tower::service_fn(move |_: Uri| {
+                let socket = socket.clone();
+                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+            }),
+        );
+        drop(_entered);
+        Ok(Self { child, channel, runtime })
+    }
+
+    fn search(
+        &self,
+        request: proto::SearchPhotosRequest,
+    ) -> Result<proto::SearchPhotosResponse, tonic::Status> {
+        let mut client = SearchServiceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        self.runtime.block_on(client.search_photos(request)).map(tonic::Response::into_inner)
+    }
+
+    fn status(&self) -> anyhow::Result<proto::Status> {
+        let mut client = DaemonServiceClient::new(self.channel.clone());
+        Ok(self.runtime.block_on(client.get_status(proto::GetStatusRequest {}))?.into_inner())
+    }
+
+    fn pending(&self) -> anyhow::Result<(u64, u64)> {
+        let mut client = DuplicateServiceClient::new(self.channel.clone());
+        let request = proto::ListDuplicateGroupsRequest {
+            kind: proto::DuplicateKind::Near.into(),
+            page_size: 1,
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(client.list_duplicate_groups(request))?.into_inner();
+        Ok((answer.photos_pending, answer.total_size))
+    }
+
+    fn resident_mb(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel tells VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    }
+
+    /// Waits until the first answer, however often it takes to ask.
+    fn first_answer(&mut self, query: &[f32]) -> anyhow::Result<proto::SearchPhotosResponse> {
+        let begun = Instant::now();
+        loop {
+            match self.search(nearest(query)) {
+                Ok(answer) => return Ok(answer),
+                Err(status) if begun.elapsed() > DEADLINE => bail!("no answer: {status}"),
+                Err(_) => {
+                    if let Some(ended) = self.child.try_wait()? {
+                        bail!("the daemon ended: {ended}");
+                    }
+                    std::thread::sleep(POLL);
+                }
+            }
+        }
+    }
+
+    fn stop(mut self) -> anyhow::Result<()> {
+        // Hangs up: nobody would answer the daemon's goodbye.
+        self.runtime = runtime()?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let ended = self.child.wait()?;
+        ensure!(ended.success(), "the daemon ended: {ended}");
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn nearest(query: &[f32]) -> proto::SearchPhotosRequest {
+    proto::SearchPhotosRequest {
+        query: Some(Query::Embedding(proto::Embedding { values: query.to_vec() })),
+        k: K as u32,
+        ..Default::default()
+    }
+}
+
+/// Starts a daemon without photos, asks it often, and returns its resident memory in MB.
+pub(crate) fn memory_of_an_empty_one(directory: &Path, models: &Path) -> anyhow::Result<f64> {
+    let home = directory.join("empty");
+    std::fs::create_dir(&home)?;
+    let mut daemon = Daemon::start(&home, models)?;
+    let dim = store::model(models)?.manifest.dim;
+    let query = vec![1.0; dim];
+    daemon.first_answer(&query)?;
+    for _ in 0..200 {
+        daemon.search(nearest(&query))?;
+    }
+    let resident = daemon.resident_mb()?;
+    daemon.stop()?;
+    Ok(resident)
+}
+
+pub(crate) fn measure(
+    home: &Path,
+    arguments: &Arguments,
+    size: usize,
+    queries: &[Vec<f32>],
+    empty: f64,
+) -> anyhow::Result<()> {
+    learn(home, arguments, size, &queries[0])?;
+
+    let begun = Instant::now();
+    let mut daemon = Daemon::start(home, &arguments.models)?;
+    let first = daemon.first_answer(&queries[0])?;
+    time_row(
+        "daemon start until the first answer",
+        size,
+        begun.elapsed(),
+        [Some(1000.0), Some(1000.0), Some(3000.0)],
+    );
+    ensure!(first.photos_searched == size as u64, "{} photos are searched", first.photos_searched);
+
+    ask(&daemon, queries, |query| nearest(query))?;
+    let (quick, mut times) = ask(&daemon, queries, |query| nearest(query))?;
+    time_row(
+        "query p50, one client of the daemon",
+        size,
+        percentile(&mut times, 0.5),
+        [Some(0.5), Some(2.0), Some(10.0)],
+    );
+    time_row("query p99, one client of the daemon", size, percentile(&mut times, 0.99), [None; 3]);
+    let plain = percentile(&mut times, 0.5);
+    let resident = daemon.resident_mb()? - empty;
+    row(
+        "resident memory for search, of the daemon",
+        size,
+        resident,
+        "MB",
+        [None, Some(40.0), Some(300.0)],
+        false,
+    );
+    let few = if size > 200_000 { &queries[..20] } else { queries };
+    let (exact, mut times) =
+        ask(&daemon, few, |query| proto::SearchPhotosRequest { exact: true, ..nearest(query) })?;
+    let found: usize = exact.iter().zip(&quick).map(|(exact, quick)| found_of(exact, quick)).sum();
+    let recall = found as f64 / (K * exact.len()) as f64;
+    row(
+        "recall@10 of the daemon against exact: true",
+        size,
+        recall,
+        "",
+        [Some(1.0), Some(0.998), Some(0.995)],
+        true,
+    );
+    time_row("exact query p50, one client of the daemon", size, percentile(&mut times, 0.5), [None; 3]);
+
+    let folder = store::photos(home).join(store::TENTH).as_os_str().as_bytes().to_vec();
+    let filter = proto::Filter { folders: vec![folder], ..Default::default() };
+    let filtered =
+        |query: &[f32]| proto::SearchPhotosRequest { filter: Some(filter.clone()), ..nearest(query) };
+    let (answers, mut times) = ask(&daemon, queries, filtered)?;
+    ensure!(answers.iter().all(|answer| answer.len() == K), "a filter has cost results");
+    let filtered = percentile(&mut times, 0.5);
+    time_row("query p50, a filter passes a tenth", size, filtered, [None; 3]);
+    row(
+        "the same, in times of the unfiltered",
+        size,
+        filtered.as_secs_f64() / plain.as_secs_f64(),
+        "x",
+        [Some(2.0); 3],
+        false,
+    );
+    let limit = exact.iter().filter_map(|answer| answer.last()).copied().fold(0.0, f32::max);
+    let range = |query: &[f32]| proto::SearchPhotosRequest {
+        max_distance: Some(limit),
+        k: 0,
+        page_size: 10,
+        ..nearest(query)
+    };
+    let (_, mut times) = ask(&daemon, few, range)?;
+    time_row(
+        "all within the distance of a tenth neighbour, p50",
+        size,
+        percentile(&mut times, 0.5),
+        [None; 3],
+    );
+    row("resident memory after all of that", size, daemon.resident_mb()? - empty, "MB", [None; 3], false);
+    daemon.stop()
+}
+
+/// The first start: sketches are made, recall is measured, and if asked for all photos are compared.
+fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let mut daemon = Daemon::start(home, &arguments.models)?;
+    daemon.first_answer(query)?;
+    time_row("first start, sketches made from embeddings", size, begun.elapsed(), [None; 3]);
+    let begun = Instant::now();
+    let waits = || begun.elapsed() < DEADLINE;
+    if arguments.duplicates {
+        let mut last = daemon.pending()?;
+        while last.0 > 0 && waits() {
+            std::thread::sleep(Duration::from_secs(if size > 200_000 { 20 } else { 1 }));
+            last = daemon.pending()?;
+        }
+        ensure!(last.0 == 0, "{} photos are not compared yet", last.0);
+        time_row(
+            "all photos compared for duplicates",
+            size,
+            begun.elapsed(),
+            [None, Some(60e3), Some(900e3)],
+        );
+        println!("{:52} {:>10}", "groups of near photos", last.1);
+    }
+    loop {
+        let search = daemon.status()?.search.unwrap_or_default();
+        if !search.sketched {
+            bail!("{size} photos are few enough to be kept whole; there is nothing to measure");
+        }
+        if let Some(recall) = search.recall.filter(|_| !search.learning) {
+            row("recall@10 by the daemon's own sampling", size, recall.share, "", [None; 3], true);
+            break;
+        }
+        ensure!(waits(), "recall was not measured");
+        std::thread::sleep(POLL);
+    }
+    daemon.stop()
+}
+
+/// Returns the distances of the answers, and the times.
+fn ask(
+    daemon: &Daemon,
+    queries: &[Vec<f32>],
+    request: impl Fn(&[f32]) -> proto::SearchPhotosRequest,
+) -> anyhow::Result<(Vec<Vec<f32>>, Vec<Duration>)> {
+    let (mut answers, mut times) = (Vec::new(), Vec::new());
+    for query in queries {
+        let request = request(query);
+        let begun = Instant::now();
+        let answer = daemon.search(request)?;
+        times.push(begun.elapsed());
+        answers.push(answer.matches.iter().map(|found| found.distance).collect());
+    }
+    Ok((answers, times))
+}

@@ -1,0 +1,137 @@
+//! From the store to what the search has in memory, at the start.
+//!
+//! Invariant: nothing here is needed to search rightly. Sketches that are missing, damaged or of another basis are made
+//! again from the embeddings.
+
+use std::sync::Arc;
+use std::thread;
+
+use super::run::DaemonError;
+use crate::photo::PhotoId;
+use crate::search::{Basis, FactTable, Facts, Index, Sketch, Vectors, VectorsError};
+use crate::store::{ModelRecord, Reader, Store, StoreError};
+
+/// Embeddings handed to the index at a time.
+const LOAD_BATCH: usize = 1024;
+
+/// The embeddings of one network in the store.
+struct StoredVectors {
+    store: Arc<Store>,
+    model: ModelRecord,
+}
+
+impl Vectors for StoredVectors {
+    fn fetch(&self, ids: &[PhotoId], visit: &mut dyn FnMut(PhotoId, &[f32])) -> Result<(), VectorsError> {
+        Ok(self.store.read()?.embeddings(&self.model, ids, visit)?)
+    }
+}
+
+/// Which sketches the store has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    /// Of this basis, if of any.
+    pub(super) version: Option<u64>,
+    /// Up to this photo.
+    pub(super) newest: Option<PhotoId>,
+}
+
+/// What a search needs.
+pub(super) struct Loaded {
+    pub(super) index: Index,
+    pub(super) facts: FactTable,
+    pub(super) written: Written,
+}
+
+/// Reads what a search needs of the store: sketches, or for a small library the embeddings, and facts.
+pub(super) fn load(store: &Arc<Store>, model: &ModelRecord) -> Result<Loaded, DaemonError> {
+    let reader = store.read()?;
+    // Two tables that are read from one end to the other, each on a core of its own.
+    thread::scope(|scope| {
+        let facts = scope.spawn(|| load_facts(&reader));
+        let (index, written) = load_index(store, model, &reader)?;
+        let facts = facts.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(Loaded { index, facts: FactTable::new(facts), written })
+    })
+}
+
+fn load_facts(reader: &Reader) -> Result<Facts, StoreError> {
+    let mut facts = Facts::default();
+    reader.each_photo(|photo, record, files| facts.set(photo, &record.info, files))?;
+    Ok(facts)
+}
+
+fn load_index(
+    store: &Arc<Store>,
+    model: &ModelRecord,
+    reader: &Reader,
+) -> Result<(Index, Written), DaemonError> {
+    let vectors: Arc<dyn Vectors> =
+        Arc::new(StoredVectors { store: Arc::clone(store), model: model.clone() });
+    match sound_basis(reader, model)? {
+        Some((version, basis)) => restore(reader, model, version, basis, vectors),
+        None => Ok((read_embeddings(reader, model, vectors)?, Written::default())),
+    }
+}
+
+fn sound_basis(reader: &Reader, model: &ModelRecord) -> Result<Option<(u64, Arc<Basis>)>, StoreError> {
+    let Some((version, bytes)) = reader.basis(model)? else { return Ok(None) };
+    let basis = postcard::from_bytes::<Basis>(&bytes).ok();
+    let basis = basis
+        .filter(|basis| basis.is_sound() && basis.dim() == model.dim as usize && basis.version() == version);
+    if basis.is_none() {
+        tracing::warn!("the sketches in the store cannot be used and are made anew");
+    }
+    Ok(basis.map(|basis| (version, Arc::new(basis))))
+}
+
+/// Starts from sketches, and makes those that are missing.
+fn restore(
+    reader: &Reader,
+    model: &ModelRecord,
+    version: u64,
+    basis: Arc<Basis>,
+    vectors: Arc<dyn Vectors>,
+) -> Result<(Index, Written), DaemonError> {
+    let mut missing = Vec::new();
+    let mut written = Written { version: Some(version), newest: None };
+    let index = Index::restore(vectors, basis, |add| {
+        reader.each_sketch(model, version, |photo, bytes| match bytes.and_then(Sketch::from_bytes) {
+            Some(sketch) => {
+                written.newest = Some(photo);
+                add(photo, sketch);
+            }
+            None => missing.push(photo),
+        })
+    })?;
+    for photos in missing.chunks(LOAD_BATCH) {
+        let mut batch = Vec::new();
+        reader.embeddings(model, photos, &mut |photo, values| batch.push((photo, values.to_vec())))?;
+        index.apply(batch.iter().map(|(photo, values)| (*photo, values.as_slice())), &[])?;
+    }
+    Ok((index, written))
+}
+
+/// Starts from embeddings.
+fn read_embeddings(
+    reader: &Reader,
+    model: &ModelRecord,
+    vectors: Arc<dyn Vectors>,
+) -> Result<Index, DaemonError> {
+    let index = Index::over(model.dim as usize, vectors);
+    let mut batch: Vec<(PhotoId, Vec<f32>)> = Vec::with_capacity(LOAD_BATCH);
+    let apply = |batch: &mut Vec<(PhotoId, Vec<f32>)>| -> Result<(), DaemonError> {
+        index.apply(batch.iter().map(|(photo, values)| (*photo, values.as_slice())), &[])?;
+        batch.clear();
+        // Before all the others are in memory whole.
+        if index.learning_is_due() && index.basis().is_none() {
+            index.learn(&|| false)?;
+        }
+        Ok(())
+    };
+    reader.each_embedding(model, |photo, values| -> Result<(), DaemonError> {
+        batch.push((photo, values.to_vec()));
+        if batch.len() == LOAD_BATCH { apply(&mut batch) } else { Ok(()) }
+    })?;
+    apply(&mut batch)?;
+    Ok(index)
+}

@@ -1,0 +1,252 @@
+//! Whoever tends the index: one thread of low priority that does for the search what nobody waits for.
+//!
+//! It learns a basis when the library has outgrown the one it has, writes new sketches down, compares new photos with
+//! all others so that duplicates are known, and measures recall in idle time. A commit wakes it.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::index::Written;
+use super::priority;
+use super::run::DaemonError;
+use crate::photo::PhotoId;
+use crate::search::{Basis, Index, PhotoSet, SearchError, Snapshot};
+use crate::store::{Compared, ModelRecord, Store, StoreError};
+
+/// How often it is looked whether there is something to do, beside each commit.
+const TEND_EVERY: Duration = Duration::from_secs(10);
+
+/// New sketches are written down when so many have come together: to make fewer at the next start takes less than a
+/// tenth of a second.
+const UNWRITTEN: usize = 1000;
+
+/// Photos compared with the library at a time. The more, the less often the sketches are gone through; what was found
+/// is on the disk after each.
+const COMPARED_AT_ONCE: usize = 2048;
+
+/// Recall is measured anew after this time, or when the library has grown by this share.
+const MEASURE_EVERY: Duration = Duration::from_secs(24 * 3600);
+const GROWTH: f64 = 1.1;
+const RECALL_AT: usize = 10;
+const RECALL_QUERIES: usize = 50;
+/// With less than this the basis does not suit the library any more.
+const RECALL_WANTED: f64 = 0.98;
+
+/// What is tended, and with what.
+pub(super) struct Parts {
+    pub(super) index: Arc<Index>,
+    pub(super) store: Arc<Store>,
+    pub(super) model: ModelRecord,
+    /// Greatest distance of near photos; `None` where the network's bands are not known.
+    pub(super) near: Option<f32>,
+    pub(super) written: Written,
+    /// Whether there is nothing else to do.
+    pub(super) is_idle: Box<dyn Fn() -> bool + Send>,
+    pub(super) stop: CancellationToken,
+}
+
+/// The thread.
+pub(super) struct Tender {
+    thread: JoinHandle<Result<(), DaemonError>>,
+    ended: oneshot::Receiver<()>,
+    wake: Wake,
+}
+
+/// Tells the thread that something has changed.
+#[derive(Clone)]
+pub(super) struct Wake(Sender<()>);
+
+impl Wake {
+    pub(super) fn up(&self) {
+        // Full: it has been told and has not looked yet. Disconnected: it has ended.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// The thread's ear, made before it so that the store's writer can have the [`Wake`].
+pub(super) struct Ear(Receiver<()>);
+
+pub(super) fn wake() -> (Wake, Ear) {
+    let (told, ear) = bounded(1);
+    (Wake(told), Ear(ear))
+}
+
+impl Tender {
+    /// Starts the thread.
+    #[expect(clippy::disallowed_methods, reason = "the handle is kept, and `ended` joins it")]
+    pub(super) fn start(parts: Parts, wake: Wake, ear: Ear) -> Result<Self, DaemonError> {
+        let (alive, ended) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("index-tender".into())
+            .spawn(move || {
+                // Dropped on return and on panic alike, which is what wakes `ended`.
+                let _alive: oneshot::Sender<()> = alive;
+                priority::lower();
+                match Tending::new(parts)?.until_stopped(&ear) {
+                    Err(DaemonError::Search(SearchError::Cancelled)) => Ok(()),
+                    ended => ended,
+                }
+            })
+            .map_err(DaemonError::StartTender)?;
+        Ok(Self { thread, ended, wake })
+    }
+
+    /// Waits for the stop, then for the thread to end.
+    pub(super) async fn ended(self, stop: CancellationToken) -> Result<(), DaemonError> {
+        let mut ended = self.ended;
+        tokio::select! {
+            () = stop.cancelled() => {
+                self.wake.up();
+                let _ = ended.await;
+            }
+            _ = &mut ended => {}
+        }
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+struct Tending {
+    parts: Parts,
+    compared: PhotoSet,
+    /// When recall was measured last.
+    measured: Option<Instant>,
+}
+
+impl Tending {
+    fn new(parts: Parts) -> Result<Self, DaemonError> {
+        let known = parts.store.read()?.compared(&parts.model)?;
+        let compared = match (known, parts.near) {
+            (Some(known), Some(near)) if known.limit.to_bits() == near.to_bits() => {
+                known.runs.iter().flat_map(|(first, last)| (first.0..=last.0).map(PhotoId)).collect()
+            }
+            (Some(_), Some(_)) => {
+                parts.store.drop_pairs(&parts.model)?;
+                PhotoSet::default()
+            }
+            _ => PhotoSet::default(),
+        };
+        Ok(Self { parts, compared, measured: None })
+    }
+
+    fn until_stopped(mut self, ear: &Ear) -> Result<(), DaemonError> {
+        while !self.parts.stop.is_cancelled() {
+            if self.parts.index.learning_is_due() {
+                self.learn()?;
+            }
+            self.write_sketches()?;
+            if let Some(near) = self.parts.near {
+                self.compare(near)?;
+            }
+            if self.measuring_is_due() {
+                self.measure()?;
+            }
+            // A timeout is a turn like any other; the writer may have ended before us.
+            let _ = ear.0.recv_timeout(TEND_EVERY);
+        }
+        Ok(())
+    }
+
+    fn learn(&self) -> Result<(), DaemonError> {
+        let begun = Instant::now();
+        let Parts { index, stop, .. } = &self.parts;
+        index.learn(&|| stop.is_cancelled())?;
+        tracing::info!(photos = index.len(), "made the sketches anew in {:.1?}", begun.elapsed());
+        Ok(())
+    }
+
+    /// Writes down the sketches of new photos, or all of a new basis.
+    fn write_sketches(&mut self) -> Result<(), DaemonError> {
+        let Parts { index, store, model, written, .. } = &mut self.parts;
+        let snapshot = index.snapshot();
+        let Some(basis) = snapshot.basis() else { return Ok(()) };
+        let version = basis.version();
+        let is_new = written.version != Some(version);
+        let after = if is_new { None } else { written.newest };
+        let unwritten = snapshot.ids_after(after);
+        if !is_new && unwritten.len() < UNWRITTEN {
+            return Ok(());
+        }
+        let sketches = unwritten.iter().filter_map(|&id| Some((id, snapshot.sketch_of(id)?.to_bytes())));
+        store.keep_sketches(model, version, sketches)?;
+        if is_new {
+            keep_basis(store, model, basis)?;
+        }
+        *written = Written { version: Some(version), newest: unwritten.last().copied().or(written.newest) };
+        Ok(())
+    }
+
+    /// Compares photos that are new since the last time with all others.
+    fn compare(&mut self, near: f32) -> Result<(), DaemonError> {
+        let Parts { index, store, model, stop, .. } = &self.parts;
+        loop {
+            let snapshot = index.snapshot();
+            let present: PhotoSet = snapshot.ids_after(None).into_iter().collect();
+            // One that goes is compared again when it returns: others may have come meanwhile.
+            let gone = self.compared.keep_only(&present);
+            let new: PhotoSet = uncompared(&snapshot, &self.compared).take(COMPARED_AT_ONCE).collect();
+            if new.is_empty() && gone == 0 {
+                return Ok(());
+            }
+            let cancelled = || stop.is_cancelled();
+            let pairs = snapshot.pairs_of(&new, &self.compared, near, model.metric, &cancelled)?;
+            new.iter().for_each(|id| _ = self.compared.insert(id));
+            let compared = Compared { limit: near, runs: self.compared.runs() };
+            let rows = pairs.iter().map(|pair| (pair.first, pair.second, pair.distance));
+            store.keep_pairs(model, rows, &compared)?;
+        }
+    }
+
+    fn measuring_is_due(&self) -> bool {
+        let index = &self.parts.index;
+        if index.basis().is_none() || !(self.parts.is_idle)() {
+            return false;
+        }
+        match (index.recall(), self.measured) {
+            (Some(recall), Some(at)) => {
+                at.elapsed() > MEASURE_EVERY || index.len() as f64 > recall.photos as f64 * GROWTH
+            }
+            _ => true,
+        }
+    }
+
+    /// Measures recall, and sees to it that the basis suits the library.
+    fn measure(&mut self) -> Result<(), DaemonError> {
+        let Parts { index, store, model, stop, .. } = &self.parts;
+        let cancelled = || stop.is_cancelled();
+        if let Some(basis) = index.calibrate(&cancelled)?
+            && self.parts.written.version == Some(basis.version())
+        {
+            keep_basis(store, model, &basis)?;
+        }
+        let turn = self.measured.map_or(0, |at| at.elapsed().as_secs() as usize);
+        let recall = index.measure_recall(RECALL_AT, model.metric, RECALL_QUERIES, turn, &cancelled)?;
+        self.measured = Some(Instant::now());
+        tracing::debug!(recall = recall.share, photos = recall.photos, "measured recall");
+        if recall.share < RECALL_WANTED {
+            tracing::warn!(recall = recall.share, "the sketches do not suit the library any more");
+            // Learning from the same photos once more would give the same basis.
+            let learnt_from = index.basis().map_or(0, |basis| basis.learnt_from());
+            if index.len() as f64 > learnt_from as f64 * GROWTH {
+                self.learn()?;
+                self.write_sketches()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn keep_basis(store: &Store, model: &ModelRecord, basis: &Basis) -> Result<(), StoreError> {
+    let bytes = postcard::to_stdvec(basis)
+        .map_err(|source| StoreError::Damaged { what: "the basis of the sketches", source })?;
+    store.keep_basis(model, basis.version(), &bytes)
+}
+
+/// Returns the photos that are still to be compared.
+fn uncompared(snapshot: &Snapshot, compared: &PhotoSet) -> impl Iterator<Item = PhotoId> {
+    snapshot.ids_after(None).into_iter().filter(|&id| !compared.contains(id))
+}

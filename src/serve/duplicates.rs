@@ -1,0 +1,216 @@
+//! `DuplicateService`: photos that are there more than once.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::Arc;
+
+use prost::Message;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::convert::{self, Roots};
+use super::pages::{self, Pages};
+use super::{Api, refuse};
+use crate::photo::PhotoId;
+use crate::proto;
+use crate::proto::DuplicateKind;
+use crate::proto::duplicate_service_server::DuplicateService;
+use crate::search::{self, Pair};
+use crate::store::StoreError;
+
+/// Groups of a page where the request does not say, and at the most.
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1_000;
+
+/// Seconds between two shots of a burst where the request does not say.
+const BURST_SECONDS: u32 = 10;
+
+/// Photos told apart by one call.
+const MAX_APART: usize = 1_000;
+
+/// The service.
+pub(super) struct Duplicates {
+    api: Arc<Api>,
+    pages: Pages<Found>,
+}
+
+/// The answer to a request.
+struct Found {
+    groups: Vec<Vec<PhotoId>>,
+    pending: u64,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Ask {
+    Exact,
+    Near { limit: f32 },
+    Burst { limit: f32, seconds: u32 },
+}
+
+impl Ask {
+    fn of(request: &proto::ListDuplicateGroupsRequest, near: Option<f32>) -> Result<Self, Status> {
+        if request.max_distance.is_some_and(|distance| distance.is_nan() || distance < 0.0) {
+            return Err(refuse::field("max_distance", "must be a number from 0"));
+        }
+        let kind = DuplicateKind::try_from(request.kind).unwrap_or(DuplicateKind::Unspecified);
+        let limit = || match (near, request.max_distance) {
+            (None, _) => Err(unknown_bands()),
+            (Some(near), Some(distance)) if distance > near => {
+                Err(refuse::field("max_distance", format_args!("near photos are known up to {near} only")))
+            }
+            (Some(near), distance) => Ok(distance.unwrap_or(near)),
+        };
+        match kind {
+            DuplicateKind::Unspecified => {
+                Err(refuse::field("kind", format_args!("{} is not a kind of this version", request.kind)))
+            }
+            DuplicateKind::Exact => Ok(Self::Exact),
+            DuplicateKind::Near => Ok(Self::Near { limit: limit()? }),
+            DuplicateKind::Burst => {
+                let seconds = if request.max_seconds == 0 { BURST_SECONDS } else { request.max_seconds };
+                Ok(Self::Burst { limit: limit()?, seconds })
+            }
+        }
+    }
+}
+
+fn unknown_bands() -> Status {
+    let what = "it is not known which distances are near with this network: its manifest has no bands";
+    let details = ErrorDetails::with_precondition_failure_violation("BANDS", "model", what);
+    Status::with_error_details(Code::FailedPrecondition, what, details)
+}
+
+impl Duplicates {
+    pub(super) fn new(api: Arc<Api>) -> Self {
+        Self { api, pages: Pages::new() }
+    }
+}
+
+/// Finds all groups.
+fn find(api: &Api, ask: Ask) -> Result<Found, StoreError> {
+    let reader = api.store.read()?;
+    let index = api.index.snapshot();
+    let (limit, seconds) = match ask {
+        Ask::Exact => {
+            let mut copied = reader.copied_photos()?;
+            copied.retain(|(photo, _)| index.contains(*photo));
+            copied.sort_by_key(|&(photo, files)| (Reverse(files), photo));
+            let groups = copied.into_iter().map(|(photo, _)| vec![photo]).collect();
+            return Ok(Found { groups, pending: 0 });
+        }
+        Ask::Near { limit } => (limit, None),
+        Ask::Burst { limit, seconds } => (limit, Some(seconds)),
+    };
+    let facts = api.facts.snapshot();
+    let apart = reader.told_apart()?;
+    let within_seconds = |first, second| {
+        seconds.is_none_or(|seconds| {
+            let taken = facts.taken(first).zip(facts.taken(second));
+            taken.is_some_and(|(one, other)| one.abs_diff(other) <= u64::from(seconds))
+        })
+    };
+    let mut pairs = Vec::new();
+    reader.each_pair(&api.model, |first, second, distance| {
+        let is_meant = distance <= limit && index.contains(first) && index.contains(second);
+        if is_meant && within_seconds(first, second) && !apart.contains(&(first, second)) {
+            pairs.push(Pair { first, second, distance });
+        }
+    })?;
+    let mut groups = search::groups(pairs);
+    // Stable: of equals, the one with the oldest photo first.
+    groups.sort_by_key(|group| Reverse(group.len()));
+    let runs = reader.compared(&api.model)?.unwrap_or_default().runs;
+    let is_compared = |photo: &PhotoId| {
+        let after = runs.partition_point(|(first, _)| first <= photo);
+        after.checked_sub(1).is_some_and(|run| *photo <= runs[run].1)
+    };
+    let pending = index.ids_after(None).iter().filter(|photo| !is_compared(photo)).count() as u64;
+    Ok(Found { groups, pending })
+}
+
+/// Looks the photos of some groups up. What has gone meanwhile is left out, and so is a group that is none any more.
+fn groups(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::DuplicateGroup>, StoreError> {
+    let reader = api.store.read()?;
+    let roots = Roots::of(api);
+    let mut groups = Vec::with_capacity(rows.len());
+    for group in &found.groups[rows] {
+        let mut photos = Vec::with_capacity(group.len());
+        for &photo in group {
+            photos.extend(convert::photo(&reader, &roots, photo)?);
+        }
+        if photos.iter().map(|photo| photo.files.len()).sum::<usize>() > 1 {
+            groups.push(proto::DuplicateGroup { photos });
+        }
+    }
+    Ok(groups)
+}
+
+/// Runs what reads or writes the store on a blocking thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| refuse::internal("the call failed", &error))?
+        .map_err(|error| refuse::internal("the store failed", &error))
+}
+
+#[tonic::async_trait]
+impl DuplicateService for Duplicates {
+    async fn list_duplicate_groups(
+        &self,
+        request: Request<proto::ListDuplicateGroupsRequest>,
+    ) -> Result<Response<proto::ListDuplicateGroupsResponse>, Status> {
+        let mut request = request.into_inner();
+        let near = self.api.manifest.bands.of(self.api.model.metric).map(|bands| bands.near);
+        let ask = Ask::of(&request, near)?;
+        let size = pages::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
+        let token = std::mem::take(&mut request.page_token);
+        request.page_size = 0;
+        let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
+
+        let page = if token.is_empty() {
+            let api = Arc::clone(&self.api);
+            let found = blocking(move || find(&api, ask)).await?;
+            let rows = found.groups.len();
+            self.pages.first(fingerprint, found, rows, size)?
+        } else {
+            self.pages.next(fingerprint, &token, size)?
+        };
+        let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows);
+        Ok(Response::new(proto::ListDuplicateGroupsResponse {
+            groups: blocking(move || groups(&api, &found, rows)).await?,
+            next_page_token: page.next_token,
+            total_size: page.answer.groups.len() as u64,
+            photos_pending: page.answer.pending,
+        }))
+    }
+
+    async fn tell_apart(
+        &self,
+        request: Request<proto::TellApartRequest>,
+    ) -> Result<Response<proto::TellApartResponse>, Status> {
+        let proto::TellApartRequest { photos, undo } = request.into_inner();
+        if photos.len() < 2 || photos.len() > MAX_APART {
+            return Err(refuse::field("photos", format_args!("must be 2 to {MAX_APART} photos")));
+        }
+        let contents = photos.iter().map(|name| convert::parse_photo_name("photos", name));
+        let contents = contents.collect::<Result<Vec<_>, _>>()?;
+        let api = Arc::clone(&self.api);
+        let unknown = blocking(move || {
+            let reader = api.store.read()?;
+            for (place, &content) in contents.iter().enumerate() {
+                if reader.photo_with(content)?.is_none() {
+                    return Ok(Some(place));
+                }
+            }
+            api.store.tell_apart(&contents, !undo)?;
+            Ok(None)
+        });
+        match unknown.await? {
+            Some(place) => Err(refuse::not_found("photo", &photos[place])),
+            None => Ok(Response::new(proto::TellApartResponse {})),
+        }
+    }
+}
