@@ -16,6 +16,9 @@ use super::settle::Touch;
 pub(super) enum Signal {
     /// Something happened to the entry at this path, which may be a directory where its name changed.
     Touched { path: PathBuf, touch: Touch },
+    /// What was at `from` is now at `to`; both have been touched already. Not said of what came from, or went to, a
+    /// place that is not watched.
+    Renamed { from: PathBuf, to: PathBuf },
     /// There is a new directory.
     Directory { path: PathBuf },
     /// A watched directory itself was moved; matters for roots, whose parents are not watched.
@@ -43,6 +46,11 @@ pub(super) fn translate(event: notify::Result<Event>, is_wanted: impl Fn(&OsStr)
         return Some(Signal::Lost { paths: Vec::new(), why: "the kernel's event queue overflowed".into() });
     }
     let has_cookie = event.tracker().is_some();
+    if let (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), [from, to]) =
+        (event.kind, event.paths.as_slice())
+    {
+        return Some(Signal::Renamed { from: from.clone(), to: to.clone() });
+    }
     let path = event.paths.into_iter().next()?;
     let wanted = path.file_name().is_some_and(is_wanted);
     let touched = |touch| Some(Signal::Touched { path: path.clone(), touch });
@@ -59,7 +67,6 @@ pub(super) fn translate(event: notify::Result<Event>, is_wanted: impl Fn(&OsStr)
             touched(Touch::Attributes)
         }
         EventKind::Remove(_) => touched(Touch::Vanished),
-        // `Both` repeats what `From` and `To` said.
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Access(_) | EventKind::Other => None,
     }
 }

@@ -4,7 +4,9 @@
 //! be in them; files once they are quiet. The thread never waits for the sink: where that is full, the
 //! root's own thread compares the place again.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -28,11 +30,14 @@ const BATCH: usize = 4096;
 pub(super) struct LiveThread {
     pub(super) shared: Arc<Shared>,
     inbox: Receiver<Signal>,
+    /// The directories at and below the path that vanished last, perhaps by a rename, in which every change was heard
+    /// of until then.
+    watched_where_vanished: RefCell<HashSet<PathBuf>>,
 }
 
 impl LiveThread {
     pub(super) fn new(shared: Arc<Shared>, inbox: Receiver<Signal>) -> Self {
-        Self { shared, inbox }
+        Self { shared, inbox, watched_where_vanished: RefCell::default() }
     }
 
     pub(super) fn run(self) -> Result<(), WatchError> {
@@ -69,6 +74,15 @@ impl LiveThread {
                 Some((entry, below)) => self.enter_tree(&entry, below),
                 None => Ok(()),
             },
+            Signal::Renamed { from, to } => {
+                let watched = self.watched_where_vanished.take();
+                lock(&self.shared.settle).renamed(&from, &to, |directory| watched.contains(directory));
+                // It may have been renamed again before we could watch it there.
+                let there =
+                    watched.iter().filter_map(|directory| Some(to.join(directory.strip_prefix(&from).ok()?)));
+                self.watched_where_vanished.replace(there.collect());
+                Ok(())
+            }
             Signal::SelfMoved { path } => {
                 if let Some((entry, _)) =
                     self.shared.root_of(&path).filter(|(_, below)| below.as_bytes().is_empty())
@@ -93,7 +107,7 @@ impl LiveThread {
     }
 
     /// Events were lost below `paths`; everywhere where there are none. The watches may be lost as well.
-    fn lost(&self, paths: &[std::path::PathBuf], why: &str) {
+    fn lost(&self, paths: &[PathBuf], why: &str) {
         self.shared.losses.fetch_add(1, Ordering::Relaxed);
         tracing::info!(reason = why, "file system events were lost; comparing the roots as a whole");
         let affected: Vec<_> = paths.iter().filter_map(|path| self.shared.root_of(path)).collect();
@@ -116,13 +130,23 @@ impl LiveThread {
             entry.request(|requests| requests.check = true);
             return Ok(());
         }
+        if touch == Touch::Vanished {
+            let mut watched = self.watched_where_vanished.borrow_mut();
+            watched.retain(|directory| directory.starts_with(path));
+            watched.extend(lock(&self.shared.watches).below(path));
+        }
         let is_worth_it = path.file_name().is_some_and(|name| self.shared.is_worth_an_event(name));
         // A directory may have any name. What the path is now decides, whatever the event said it was.
         let may_be_directory = match touch {
             Touch::Vanished => lock(&self.shared.watches).is_watched(path),
             Touch::Appeared => true,
             Touch::Attributes => !is_worth_it || lock(&self.shared.watches).is_watched(path),
-            Touch::Created | Touch::Written | Touch::Closed | Touch::Found | Touch::Linked => false,
+            Touch::Created
+            | Touch::Written
+            | Touch::Closed
+            | Touch::Found
+            | Touch::FoundUnwatched
+            | Touch::Linked => false,
         };
         if may_be_directory {
             let seen = look(path, &entry.file_system(), &self.shared.costs);
@@ -178,7 +202,7 @@ impl LiveThread {
             }
         };
         for changed in findings.changed {
-            self.shared.touch(entry, &path.join(changed.name), Touch::Found);
+            self.shared.touch(entry, &path.join(changed.name), Touch::FoundUnwatched);
         }
         let vanished = findings.missing.iter().chain(&findings.missing_directories);
         for name in vanished {

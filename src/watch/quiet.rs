@@ -142,9 +142,8 @@ impl LiveThread {
         if known == Some(fingerprint) {
             return Ok(());
         }
-        // What was written to is read, even if whoever wrote it put size and time back.
-        let from =
-            if due.was_written() { None } else { moved_from(&self.shared, &file, &fingerprint, moved)? };
+        // What may have been written to is read, even if whoever wrote it put size and time back.
+        let from = if due.may_adopt() { moved_from(&self.shared, &file, &fingerprint, moved)? } else { None };
         // A walk of the root's thread may have adopted it between the two looks.
         if from.is_none() && self.shared.known.file(&file)? == Some(fingerprint) {
             return Ok(());

@@ -31,6 +31,8 @@ pub(super) enum Touch {
     Vanished,
     /// Seen while reading a directory, different from what is known; nobody knows whether it is being written.
     Found,
+    /// The same, in a directory that was not watched until now: it may have been changed in there unseen.
+    FoundUnwatched,
     /// Changed under another name: a hard link of it was written to, which is announced under that name only.
     Linked,
 }
@@ -51,10 +53,17 @@ pub(super) struct Due {
     pub(super) last: Touch,
     is_open: bool,
     was_written: bool,
+    may_adopt: bool,
     seen: Option<Fingerprint>,
 }
 
 impl Due {
+    /// Says whether it may take over what is known of the same inode under another name: all that happened to it
+    /// since it was last read has been heard of, and it was only renamed.
+    pub(super) fn may_adopt(&self) -> bool {
+        self.may_adopt && !self.was_written
+    }
+
     /// Says whether bytes were written to it since it was last read, as far as events told.
     pub(super) fn was_written(&self) -> bool {
         self.was_written
@@ -76,6 +85,7 @@ struct Waiting {
     last: Touch,
     is_open: bool,
     was_written: bool,
+    may_adopt: bool,
     seen: Option<Fingerprint>,
 }
 
@@ -112,25 +122,30 @@ impl Settle {
     /// Records that something happened to `path`. False: there is no room, and nothing was recorded.
     #[must_use]
     pub(super) fn touch(&mut self, path: &Path, touch: Touch, now: Instant) -> bool {
-        let (was_open, was_written) = match self.waiting.get(path) {
-            Some(waiting) => (waiting.is_open, waiting.was_written),
+        let (was_open, was_written, could_adopt) = match self.waiting.get(path) {
+            Some(waiting) => (waiting.is_open, waiting.was_written, waiting.may_adopt),
             None if self.waiting.len() >= self.capacity => return false,
-            None => (false, false),
+            None => (false, false, true),
         };
         let is_open = match touch {
             Touch::Written => true,
             Touch::Closed | Touch::Appeared | Touch::Vanished => false,
-            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked => was_open,
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::FoundUnwatched | Touch::Linked => {
+                was_open
+            }
         };
         let delay = match touch {
             _ if is_open => self.quiet.while_open,
             // What vanished here may have appeared there, and be still known by its old name when that is read.
-            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked | Touch::Vanished => {
-                self.quiet.default
-            }
+            Touch::Created
+            | Touch::Attributes
+            | Touch::Found
+            | Touch::FoundUnwatched
+            | Touch::Linked
+            | Touch::Vanished => self.quiet.default,
             Touch::Written | Touch::Closed | Touch::Appeared => self.quiet.after_close,
         };
-        if touch == Touch::Found {
+        if matches!(touch, Touch::Found | Touch::FoundUnwatched) {
             self.hold_vanished = Some(now + delay);
         }
         let was_written = match touch {
@@ -138,17 +153,58 @@ impl Settle {
             Touch::Appeared => false,
             Touch::Written | Touch::Closed => true,
             // What vanished was perhaps moved, and whoever finds it elsewhere must know that it was written to.
-            Touch::Created | Touch::Attributes | Touch::Found | Touch::Linked | Touch::Vanished => {
-                was_written
-            }
+            Touch::Created
+            | Touch::Attributes
+            | Touch::Found
+            | Touch::FoundUnwatched
+            | Touch::Linked
+            | Touch::Vanished => was_written,
+        };
+        let may_adopt = match touch {
+            // Until it is heard where it came from.
+            Touch::Appeared | Touch::FoundUnwatched | Touch::Created => false,
+            Touch::Written
+            | Touch::Closed
+            | Touch::Attributes
+            | Touch::Found
+            | Touch::Linked
+            | Touch::Vanished => could_adopt,
         };
         let path: Arc<Path> = Arc::from(path);
         self.put(
             path,
             now + delay,
-            Waiting { due: (now, 0), touched: now, last: touch, is_open, was_written, seen: None },
+            Waiting { due: (now, 0), touched: now, last: touch, is_open, was_written, may_adopt, seen: None },
         );
         true
+    }
+
+    /// Records that what stands at `to`, a file or a directory, stood at `from` before. Both have been touched already.
+    /// What is below a directory takes along what was heard of it only where `was_watched` says so of its directory
+    /// at its old place.
+    pub(super) fn renamed(&mut self, from: &Path, to: &Path, was_watched: impl Fn(&Path) -> bool) {
+        if self.waiting.contains_key(to) {
+            return self.inherit(from, to);
+        }
+        let below: Vec<Arc<Path>> =
+            self.waiting.keys().filter(|path| path.starts_with(to)).map(Arc::clone).collect();
+        for path in below {
+            let Ok(rest) = path.strip_prefix(to) else { continue };
+            let before = from.join(rest);
+            if before.parent().is_some_and(&was_watched) {
+                self.inherit(&before, &path);
+            }
+        }
+    }
+
+    /// Lets `to` know what was heard of it while it was `from`.
+    fn inherit(&mut self, from: &Path, to: &Path) {
+        let (was_written, may_adopt) =
+            self.waiting.get(from).map_or((false, true), |waiting| (waiting.was_written, waiting.may_adopt));
+        if let Some(waiting) = self.waiting.get_mut(to) {
+            waiting.was_written |= was_written;
+            waiting.may_adopt = may_adopt;
+        }
     }
 
     /// Says whether bytes were written to `path`, as far as events told, and it has not come out since.
@@ -175,8 +231,8 @@ impl Settle {
                 self.put(path, until, waiting);
                 continue;
             }
-            let Waiting { last, is_open, was_written, seen, .. } = waiting;
-            due.push(Due { path, last, is_open, was_written, seen });
+            let Waiting { last, is_open, was_written, may_adopt, seen, .. } = waiting;
+            due.push(Due { path, last, is_open, was_written, may_adopt, seen });
         }
         due
     }
@@ -207,6 +263,7 @@ impl Settle {
                 last: due.last,
                 is_open: due.is_open,
                 was_written: due.was_written,
+                may_adopt: due.may_adopt,
                 seen: Some(seen),
             };
             self.put(Arc::clone(&due.path), now + needed, waiting);
@@ -305,6 +362,36 @@ mod tests {
             assert!(settle.touch(path, touch, now));
             assert_eq!(settle.is_written(path), expected, "{touch:?}");
         }
+    }
+
+    #[test]
+    fn what_is_renamed_takes_along_what_was_heard_of_it_under_all_its_names() {
+        let now = Instant::now();
+        let mut settle = Settle::new(QUIET, 16);
+        let rename = |settle: &mut Settle, from: &str, to: &str| {
+            assert!(settle.touch(Path::new(from), Touch::Vanished, now));
+            assert!(settle.touch(Path::new(to), Touch::Appeared, now));
+            settle.renamed(Path::new(from), Path::new(to), |_| false);
+        };
+        rename(&mut settle, "/p/a.jpg", "/p/d/b.jpg");
+        assert!(settle.touch(Path::new("/p/d/b.jpg"), Touch::Closed, now));
+        rename(&mut settle, "/p/c.jpg", "/p/d/c.jpg");
+        // The folder of both is renamed.
+        for name in ["b.jpg", "c.jpg", "known.jpg", "unheard/of.jpg"] {
+            assert!(settle.touch(&Path::new("/p/e").join(name), Touch::FoundUnwatched, now));
+        }
+        settle.renamed(Path::new("/p/d"), Path::new("/p/e"), |directory| directory == Path::new("/p/d"));
+        // From a place that is not watched; then from there on.
+        assert!(settle.touch(Path::new("/p/x.jpg"), Touch::Appeared, now));
+        rename(&mut settle, "/p/x.jpg", "/p/y.jpg");
+        let due = settle.take_due(now + QUIET.default * 2, 16);
+        let mut adopting: Vec<&Path> = due
+            .iter()
+            .filter(|due| due.may_adopt() && due.last != Touch::Vanished)
+            .map(|due| &*due.path)
+            .collect();
+        adopting.sort();
+        assert_eq!(adopting, ["/p/d/c.jpg", "/p/e/c.jpg", "/p/e/known.jpg"].map(Path::new));
     }
 
     #[test]

@@ -6,6 +6,10 @@ use super::world::{World, rewrite_under_old_time};
 use crate::photo::FileId;
 use crate::watch::IGNORE_FILE;
 
+fn rewrite(world: &World, below: &str) {
+    rewrite_under_old_time(&world.path(below), "after!");
+}
+
 fn rename(world: &World, from: &str, to: &str) {
     fs::rename(world.path(from), world.path(to)).unwrap();
 }
@@ -15,12 +19,11 @@ fn rename(world: &World, from: &str, to: &str) {
 fn a_photo_rewritten_under_its_old_time_and_moved_at_once_is_read_at_its_new_place() {
     let check = |move_it: fn(&World), expected: &str| {
         let mut world = World::new();
-        let path = world.put("old/a.jpg", "before");
+        world.put("old/a.jpg", "before");
         world.put("old/b.jpg", "unchanged");
         world.start();
         world.equals_disk();
         world.forget_counts();
-        rewrite_under_old_time(&path, "after!");
         move_it(&world);
         world.store.wait_until("it is read at its new place", |index| {
             index.reads.contains(&World::file(expected))
@@ -30,10 +33,33 @@ fn a_photo_rewritten_under_its_old_time_and_moved_at_once_is_read_at_its_new_pla
         let is_unchanged = |file: &FileId| file.path.as_bytes().ends_with(b"b.jpg");
         assert!(!world.reads().iter().any(is_unchanged), "{:?}", world.reads());
     };
-    check(|world| rename(world, "old/a.jpg", "old/c.jpg"), "old/c.jpg");
-    check(|world| rename(world, "old", "new"), "new/a.jpg");
     check(
         |world| {
+            rewrite(world, "old/a.jpg");
+            rename(world, "old/a.jpg", "old/c.jpg");
+        },
+        "old/c.jpg",
+    );
+    check(
+        |world| {
+            rewrite(world, "old/a.jpg");
+            rename(world, "old", "new");
+        },
+        "new/a.jpg",
+    );
+    // And under a name that it had for a moment only, in a folder that nobody watched yet.
+    check(
+        |world| {
+            fs::create_dir(world.path("old/d")).unwrap();
+            rename(world, "old/a.jpg", "old/d/c.jpg");
+            rewrite(world, "old/d/c.jpg");
+            rename(world, "old/d", "new");
+        },
+        "new/c.jpg",
+    );
+    check(
+        |world| {
+            rewrite(world, "old/a.jpg");
             fs::create_dir(world.path("new")).unwrap();
             rename(world, "old/a.jpg", "new/a.jpg");
         },

@@ -68,7 +68,11 @@ impl Store {
         let mut index = self.locked();
         while !is_so(&index) {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain until {what}; statuses: {:#?}", index.statuses);
+            if left.is_zero() {
+                // The few of a small test are what one wants to see; thousands are not.
+                let files: Vec<_> = index.files.iter().take(20).collect();
+                panic!("waited in vain until {what}; files: {files:?}; statuses: {:#?}", index.statuses);
+            }
             // Conditions on the disk or the watcher change without our store: hence the upper bound.
             let waited = self.changed.wait_timeout(index, left.min(Duration::from_millis(25)));
             index = waited.unwrap_or_else(PoisonError::into_inner).0;
