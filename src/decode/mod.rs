@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | which format these bytes are | `format` |
 //! | JPEG, scaled while it decodes | `jpeg` |
-//! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster` |
+//! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster`, and `planes` for TIFFs in deep planes |
 //! | HEIC and AVIF: the container | `heif`, and `av1` for the pictures of AVIF |
 //! | JPEG XL | `jxl` |
 //! | camera RAW: the largest preview | `raw` |
@@ -33,6 +33,7 @@ mod jpeg;
 mod jxl;
 mod orientation;
 mod pixels;
+mod planes;
 mod raster;
 mod raw;
 mod tags;
