@@ -64,7 +64,7 @@ pub struct DecodeSection {
 
 impl Default for DecodeSection {
     fn default() -> Self {
-        Self { max_megapixels: 250, max_file_mib: 256, max_memory_mib: 384, max_seconds: 20 }
+        Self { max_megapixels: 250, max_file_mib: 256, max_memory_mib: 768, max_seconds: 20 }
     }
 }
 

@@ -191,18 +191,19 @@ fn to_linear(transfer: u16, value: f64) -> f64 {
     }
 }
 
-/// Returns the matrix from linear light of these primaries to that of sRGB; `None` where they are the same.
+/// Returns the matrix from linear light of these primaries to that of sRGB; `None` where they are the same. It follows
+/// from the chromaticities in ITU-R BT.2020, SMPTE EG 432-1 and IEC 61966-2-1, all with the white D65.
 fn primaries_to_srgb(primaries: u16) -> Option<[[f32; 3]; 3]> {
     match primaries {
         // BT.2020
         9 => Some([
             [1.660_491, -0.587_641, -0.072_850],
-            [-0.124_550, 1.132_900, -0.008_349],
-            [-0.018_151, -0.100_579, 1.118_730],
+            [-0.124_550, 1.132_9, -0.008_349],
+            [-0.018_151, -0.100_579, 1.118_73],
         ]),
         // DCI-P3 on a D65 white: Display P3
         11 | 12 => Some([
-            [1.224_940, -0.224_940, 0.0],
+            [1.224_94, -0.224_94, 0.0],
             [-0.042_057, 1.042_057, 0.0],
             [-0.019_638, -0.078_636, 1.098_274],
         ]),

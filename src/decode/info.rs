@@ -172,7 +172,7 @@ fn minutes(text: &str) -> Option<i16> {
     };
     let (hours, minutes) = text[1..].split_once(':')?;
     let (hours, minutes): (i16, i16) = (hours.trim().parse().ok()?, minutes.trim().parse().ok()?);
-    ((0..=15).contains(&hours) && (0..60).contains(&minutes)).then_some(sign * (hours * 60 + minutes))
+    ((0..=15).contains(&hours) && (0..60).contains(&minutes)).then(|| sign * (hours * 60 + minutes))
 }
 
 fn position(gps: &Directory<'_>) -> Option<Position> {
@@ -226,6 +226,8 @@ mod tests {
         assert_eq!(minutes("Z"), Some(0));
         assert_eq!(minutes("   :  "), None);
         assert_eq!(minutes("+99:00"), None);
+        // Found by fuzzing: sixty times so many hours are more than the number can hold.
+        assert_eq!(minutes("+9999:00"), None);
     }
 
     #[test]

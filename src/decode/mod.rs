@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | which format these bytes are | `format` |
 //! | JPEG, scaled while it decodes | `jpeg` |
-//! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster` |
+//! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster`, and `planes` for TIFFs in deep planes |
 //! | HEIC and AVIF: the container | `heif`, and `av1` for the pictures of AVIF |
 //! | JPEG XL | `jxl` |
 //! | camera RAW: the largest preview | `raw` |
@@ -33,6 +33,7 @@ mod jpeg;
 mod jxl;
 mod orientation;
 mod pixels;
+mod planes;
 mod raster;
 mod raw;
 mod tags;
@@ -82,7 +83,8 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Pixels of the full picture. Default 300 million: the largest phone sensors have 200.
     pub max_pixels: u64,
-    /// Memory that decoding takes on top of the file's bytes, as far as the header tells. Default 384 MiB.
+    /// Memory that decoding takes on top of the file's bytes, as far as the header tells. Default 768 MiB: scans
+    /// of 16 bits and 80 million pixels take that much.
     pub max_memory_bytes: u64,
     /// Time for one photo. Default 20 s. [`decode`] cannot keep it, [`Decoders`] does.
     pub max_time: Duration,
@@ -93,7 +95,7 @@ impl Default for Limits {
         Self {
             max_bytes: 1 << 30,
             max_pixels: 300_000_000,
-            max_memory_bytes: 384 << 20,
+            max_memory_bytes: 768 << 20,
             max_time: Duration::from_secs(20),
         }
     }

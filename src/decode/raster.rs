@@ -8,8 +8,9 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use super::colour::Colour;
 use super::info::Exif;
 use super::pixels::Pixels;
-use super::tags::{Tiff, tag};
-use super::{DecodeError, Decoded, Format, Limits, Need};
+use super::planes::Planes;
+use super::tags::Tiff;
+use super::{DecodeError, Decoded, Format, Limits, Need, pixels};
 
 /// Memory for the chunks of a PNG besides the picture. Profiles of presses have a few MB.
 const PNG_EXTRA_BYTES: u64 = 16 << 20;
@@ -29,8 +30,10 @@ pub(super) fn decode(
         Format::Ico => ImageFormat::Ico,
         _ => return Err(DecodeError::Unsupported { what: format!("{format} files are not decoded") }),
     };
-    if format == Format::Tiff {
-        refuse_deep_planes(bytes)?;
+    if format == Format::Tiff
+        && let Some(planes) = Planes::of(bytes)?
+    {
+        return decode_planes(&planes, bytes, need, limits);
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), name);
     let mut decoder_limits = image::Limits::no_limits();
@@ -69,15 +72,42 @@ fn png_width(bytes: &[u8]) -> u64 {
     bytes.get(16..).and_then(|bytes| bytes.first_chunk()).map_or(0, |raw| u64::from(u32::from_be_bytes(*raw)))
 }
 
-/// Refuses pictures in one plane a colour of more than 8 bits: the decoder panics on some and mixes others up.
-fn refuse_deep_planes(bytes: &[u8]) -> Result<(), DecodeError> {
-    let Some(main) = Tiff::parse(bytes).and_then(Tiff::first) else { return Ok(()) };
-    match (main.unsigned(tag::PLANAR_CONFIGURATION), main.unsigned(tag::BITS_PER_SAMPLE)) {
-        (Some(2), Some(bits)) if bits > 8 => {
-            Err(DecodeError::Unsupported { what: format!("TIFF with {bits} bits in separate planes") })
+/// Decodes plane after plane, and puts their samples together.
+fn decode_planes(
+    planes: &Planes<'_>,
+    bytes: &[u8],
+    need: Need,
+    limits: &Limits,
+) -> Result<Decoded, DecodeError> {
+    let format = Format::Tiff;
+    let exif =
+        Tiff::parse(bytes).and_then(Tiff::first).map(|main| Exif::of_directory(&main)).unwrap_or_default();
+    let mut profile = None;
+    let mut size = (0, 0);
+    let mut pixels = Vec::new();
+    for plane in 0..planes.count {
+        let file = planes.grey(plane);
+        let mut decoder = image::codecs::tiff::TiffDecoder::new(Cursor::new(&file[..]))
+            .map_err(|error| translate(format, error, (0, 0), limits))?;
+        size = decoder.dimensions();
+        // The file once more, this plane at full depth and in 8 bits, and the picture.
+        let area = u64::from(size.0) * u64::from(size.1);
+        let memory_bytes = file.len() as u64 + decoder.total_bytes() + area * (1 + planes.count as u64);
+        limits.check_size(format, size.0, size.1, memory_bytes)?;
+        profile = profile.or(decoder.icc_profile().unwrap_or(None));
+        let grey =
+            DynamicImage::from_decoder(decoder).map_err(|error| translate(format, error, size, limits))?;
+        let grey = grey.into_luma8().into_raw();
+        pixels.resize(grey.len() * planes.count, 0);
+        for (pixel, value) in pixels.chunks_exact_mut(planes.count).zip(grey) {
+            pixel[plane] = value;
         }
-        _ => Ok(()),
     }
+    let pixels = Pixels::Rgb(if planes.count == 4 { pixels::over_white(&pixels) } else { pixels });
+    let colour = profile.map_or_else(|| exif.colour(), Colour::Icc);
+    let image = exif.orientation.apply(pixels.into_picture(size.0, size.1, &colour, need));
+    let (width, height) = exif.orientation.upright_size(size.0, size.1);
+    Ok(Decoded { image, info: exif.with_size(format, width, height) })
 }
 
 fn translate(format: Format, error: ImageError, (width, height): (u32, u32), limits: &Limits) -> DecodeError {

@@ -184,7 +184,7 @@ fn children(parent: u32) -> Vec<Pid> {
 async fn decoding_processes_that_die_or_hang_cost_at_most_the_photo_in_hand() {
     let world = World::new();
     fs::create_dir_all(world.path("config/resembled")).unwrap();
-    let config = "[decode]\nmax_seconds = 3\n[ingest]\nthreads = 1\n";
+    let config = "[decode]\nmax_seconds = 5\n[ingest]\nthreads = 1\n";
     fs::write(world.path("config/resembled/config.toml"), config).unwrap();
     let daemon = world.start().await;
     let status = daemon.status().await;
@@ -223,4 +223,39 @@ async fn decoding_processes_that_die_or_hang_cost_at_most_the_photo_in_hand() {
             assert_eq!(rustix::event::poll(&mut [ended], Some(&deadline)), Ok(1), "{child:?} stays");
         }
     }
+}
+
+#[test]
+fn the_report_says_what_becomes_of_each_file_and_where_a_manifest_disagrees() {
+    let world = World::new();
+    fs::write(world.photo("good.jpg"), data("420.jpg")).unwrap();
+    fs::write(world.photo("bad.jpg"), "Dear diary").unwrap();
+    fs::write(world.photo("notes.txt"), "not looked at").unwrap();
+    let sheet = world.path("sheet.png");
+    let manifest = world.photo("manifest.tsv");
+    let report = |policies: [(&str, &str); 2]| {
+        let rows = policies.map(|(path, rest)| format!("{path}\t{rest}\n")).concat();
+        fs::write(&manifest, format!("path\tpolicy\tref_w\tref_h\n{rows}")).unwrap();
+        let mut command = world.resembled();
+        command.arg("decode-report").arg("--contact-sheet").arg(&sheet);
+        let output = command.arg("--expect").arg(&manifest).arg(world.photos()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let (agrees, table, summary) = report([("good.jpg", "index\t97\t61"), ("bad.jpg", "reject\t\t")]);
+    assert!(agrees, "{summary}");
+    let verdict = |name: &str| {
+        let row = table.lines().find(|row| row.contains(name)).unwrap();
+        row.split('\t').next().unwrap().to_owned()
+    };
+    assert_eq!(
+        [verdict("good.jpg"), verdict("bad.jpg"), verdict("notes.txt")],
+        ["indexed", "failed: not-a-photo", "skipped"]
+    );
+    assert!(table.contains("JPEG\t97x61") && summary.contains("1 indexed, 1 failed, 2 skipped"), "{summary}");
+    let thumbnail = image::open(&sheet).unwrap().into_rgb8();
+    assert!(thumbnail.pixels().any(|pixel| *pixel != image::Rgb([90, 90, 90])));
+
+    let (agrees, _, summary) = report([("good.jpg", "index\t90\t60"), ("bad.jpg", "index\t\t")]);
+    assert!(!agrees && summary.contains("2 of 4 files differ from the manifest"), "{summary}");
 }

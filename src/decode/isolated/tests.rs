@@ -143,7 +143,7 @@ fn a_photo_that_kills_two_workers_is_at_fault() {
     for (role, expected) in [
         ("abort", "the decoder failed: it aborted"),
         ("overflow the stack", "the decoder failed: it aborted: "),
-        ("run out of memory", "too large: decoding took more than the limit of 402653184 bytes of memory"),
+        ("run out of memory", "too large: decoding took more than the limit of 805306368 bytes of memory"),
         ("lie", "the decoder failed: the answer makes no sense"),
         ("babble", "the decoder failed: the answer makes no sense"),
     ] {

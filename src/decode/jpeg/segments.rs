@@ -70,10 +70,8 @@ impl<'a> Segments<'a> {
             let Some((body, end)) = body(bytes, start) else { break };
             at = end;
             match marker {
-                0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                    if found.frame.is_none() {
-                        found.frame = Frame::read(marker, body);
-                    }
+                0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && found.frame.is_none() => {
+                    found.frame = Frame::read(marker, body);
                 }
                 0xe1 if found.exif.is_none() => found.exif = body.strip_prefix(b"Exif\0\0"),
                 0xe2 => {
