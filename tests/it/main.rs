@@ -10,6 +10,7 @@ mod crash;
 mod library;
 mod model_based;
 mod pictures;
+mod searching;
 mod service;
 mod watching;
 mod world;
