@@ -58,7 +58,7 @@ pub(crate) fn measure(home: &Path, models: &Path, size: usize, queries: &[Vec<f3
             [None; 3],
         );
         options.exact = true;
-        let few = if size > 200_000 { &queries[..queries.len() / 4] } else { queries };
+        let few = if size > 200_000 { &queries[..10] } else { queries };
         let (exact, mut exact_times) = ask(&snapshot, few, &options)?;
         let found: usize = exact.iter().zip(&quick).map(|(exact, quick)| found_of(exact, quick)).sum();
         let recall = found as f64 / (K * exact.len()) as f64;
