@@ -177,8 +177,8 @@ pub(crate) fn measure(
     );
     ensure!(first.photos_searched == size as u64, "{} photos are searched", first.photos_searched);
 
-    ask(&daemon, queries, |query| nearest(query))?;
-    let (quick, mut times) = ask(&daemon, queries, |query| nearest(query))?;
+    ask(&daemon, queries, nearest)?;
+    let (quick, mut times) = ask(&daemon, queries, nearest)?;
     time_row(
         "query p50, one client of the daemon",
         size,

@@ -310,7 +310,7 @@ async fn duplicates_are_grouped_as_they_come_and_told_apart_for_good() {
     let exact = groups(&daemon, ask(proto::DuplicateKind::Exact)).await;
     assert_eq!(exact, [[world.photo("0.png")]], "one photo in two files");
     let pair = vec![world.photo("1 retouched.png"), world.photo("1.png")];
-    assert_eq!(near(&daemon).await, [pair.clone()]);
+    assert_eq!(near(&daemon).await, std::slice::from_ref(&pair));
 
     // A new one finds its group.
     pictures::write_retouched(&world.photo("1 once more.png"), 1, 2);
@@ -321,7 +321,7 @@ async fn duplicates_are_grouped_as_they_come_and_told_apart_for_good() {
     assert_eq!(near(&daemon).await, [three]);
     fs::remove_file(world.photo("1 once more.png")).unwrap();
     daemon.wait_for_files(6).await;
-    assert_eq!(near(&daemon).await, [pair.clone()]);
+    assert_eq!(near(&daemon).await, std::slice::from_ref(&pair));
 
     let far =
         proto::ListDuplicateGroupsRequest { max_distance: Some(0.5), ..ask(proto::DuplicateKind::Near) };
