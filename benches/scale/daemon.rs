@@ -177,8 +177,8 @@ pub(crate) fn measure(
     );
     ensure!(first.photos_searched == size as u64, "{} photos are searched", first.photos_searched);
 
-    ask(&daemon, queries, |query| nearest(query))?;
-    let (quick, mut times) = ask(&daemon, queries, |query| nearest(query))?;
+    ask(&daemon, queries, nearest)?;
+    let (quick, mut times) = ask(&daemon, queries, nearest)?;
     time_row(
         "query p50, one client of the daemon",
         size,
@@ -196,7 +196,7 @@ pub(crate) fn measure(
         [None, Some(40.0), Some(300.0)],
         false,
     );
-    let few = if size > 200_000 { &queries[..20] } else { queries };
+    let few = if size > 200_000 { &queries[..10] } else { queries };
     let (exact, mut times) =
         ask(&daemon, few, |query| proto::SearchPhotosRequest { exact: true, ..nearest(query) })?;
     let found: usize = exact.iter().zip(&quick).map(|(exact, quick)| found_of(exact, quick)).sum();

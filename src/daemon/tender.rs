@@ -25,9 +25,11 @@ const TEND_EVERY: Duration = Duration::from_secs(10);
 /// tenth of a second.
 const UNWRITTEN: usize = 1000;
 
-/// Photos compared with the library at a time. The more, the less often the sketches are gone through; what was found
-/// is on the disk after each.
-const COMPARED_AT_ONCE: usize = 2048;
+/// Photos compared with the library at a time: a share of it, so that a large one is not read more often than about a
+/// hundred times, within bounds for memory. What was found is on the disk after each.
+fn compared_at_once(photos: usize) -> usize {
+    (photos / 100).clamp(2048, 8192)
+}
 
 /// Recall is measured anew after this time, or when the library has grown by this share.
 const MEASURE_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -139,11 +141,11 @@ impl Tending {
                 self.learn()?;
             }
             self.write_sketches()?;
-            if let Some(near) = self.parts.near {
-                self.compare(near)?;
-            }
             if self.measuring_is_due() {
                 self.measure()?;
+            }
+            if let Some(near) = self.parts.near {
+                self.compare(near)?;
             }
             // A timeout is a turn like any other; the writer may have ended before us.
             let _ = ear.0.recv_timeout(TEND_EVERY);
@@ -188,7 +190,8 @@ impl Tending {
             let present: PhotoSet = snapshot.ids_after(None).into_iter().collect();
             // One that goes is compared again when it returns: others may have come meanwhile.
             let gone = self.compared.keep_only(&present);
-            let new: PhotoSet = uncompared(&snapshot, &self.compared).take(COMPARED_AT_ONCE).collect();
+            let new: PhotoSet =
+                uncompared(&snapshot, &self.compared).take(compared_at_once(snapshot.len())).collect();
             if new.is_empty() && gone == 0 {
                 return Ok(());
             }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::basis::{Basis, Kin, SAMPLE};
+use super::basis::{Basis, Kin, NEIGHBORS, SAMPLE};
 use super::error::SearchError;
 use super::index::{Index, Rows, Snapshot};
 use super::pool::in_background;
@@ -23,9 +23,8 @@ const SETTLED: u64 = 50_000;
 /// Photos sketched at once by one thread.
 const SKETCHED_AT_ONCE: usize = 512;
 
-/// Photos whose neighbors show what near neighbors have in common, and how many of each.
-const PROBES: usize = 100;
-const NEIGHBORS: usize = 10;
+/// Photos whose neighbors show what near neighbors have in common.
+const PROBES: usize = 400;
 
 impl Index {
     /// Returns whether [`Self::learn`] would pay off: the library has outgrown memory, or the basis it has.
@@ -150,7 +149,7 @@ impl Snapshot {
     /// Returns what the sketches of near neighbors say, for some photos spread over the library.
     fn near(&self, basis: &Basis, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Kin>, SearchError> {
         // One more: the photo itself is among them, and tells nothing.
-        let mut options = Options::new(NEIGHBORS + 1, Metric::L2);
+        let mut options = Options::new(NEIGHBORS.end + 1, Metric::L2);
         options.cancelled = Some(cancelled);
         let mut probes = Vec::new();
         let chosen: Vec<PhotoId> = evenly(&self.ids_after(None), PROBES).collect();
@@ -159,6 +158,8 @@ impl Snapshot {
         for probe in &probes {
             let mut neighbors = self.nearest(probe, &options)?;
             neighbors.retain(|neighbor| neighbor.distance > 0.0);
+            neighbors.truncate(NEIGHBORS.end);
+            neighbors.drain(..NEIGHBORS.start.min(neighbors.len()));
             neighbors.sort_unstable_by_key(|neighbor| neighbor.id);
             let ids: Vec<PhotoId> = neighbors.iter().map(|neighbor| neighbor.id).collect();
             self.fetch(&ids, &mut |id, vector| {

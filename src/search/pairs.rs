@@ -5,6 +5,8 @@
 //! be farther: the leading sixteen components, the whole sketch, the full vectors.
 
 use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use multiversion::multiversion;
 
@@ -12,6 +14,7 @@ use super::basis::Basis;
 use super::error::SearchError;
 use super::estimate::Target;
 use super::index::{Rows, Snapshot};
+use super::kernels;
 use super::nearest::{Nearest, Neighbor};
 use super::photo_set::PhotoSet;
 use super::pool::in_background;
@@ -72,99 +75,134 @@ impl Snapshot {
         let is_meant = |id: PhotoId, other: PhotoId| {
             if new.contains(other) { other < id } else { known.contains(other) }
         };
-        let candidates = match &self.rows {
-            Rows::Full(_) => {
-                let all = self.ids_after(None);
-                let of = |id| all.iter().copied().filter(|&other| is_meant(id, other)).collect();
-                new.iter().filter(|&id| self.contains(id)).map(|id| (id, of(id))).collect()
+        let queries = self.queries(new, metric)?;
+        let parts = match &self.rows {
+            Rows::Full(_) => vec![self.pairs_of_whole(&queries, &options, is_meant)?],
+            Rows::Sketched(basis, rows) => {
+                self.pairs_of_sketched(basis, rows, &queries, &options, is_meant)?
             }
-            Rows::Sketched(basis, rows) => candidates(basis, rows, new, &options, is_meant)?,
         };
-        let parts = in_background(candidates.len(), |next| {
-            let mut found = Vec::new();
-            while let Some(place) = next() {
-                options.check_cancelled()?;
-                let (id, others) = &candidates[place];
-                self.decide_pairs(*id, others, &options, &mut found)?;
+        let mut nearest: BTreeMap<usize, Nearest> = BTreeMap::new();
+        for (query, part) in parts.into_iter().flatten() {
+            match nearest.entry(query) {
+                Entry::Vacant(entry) => _ = entry.insert(part),
+                Entry::Occupied(mut entry) => entry.get_mut().absorb(part),
             }
-            Ok(found)
-        })?;
-        let mut pairs = parts.concat();
+        }
+        let mut pairs = Vec::new();
+        for (query, nearest) in nearest {
+            let id = queries[query].id;
+            pairs.extend(nearest.into_sorted().into_iter().map(|Neighbor { id: other, distance }| Pair {
+                first: id.min(other),
+                second: id.max(other),
+                distance,
+            }));
+        }
         pairs.sort_unstable_by_key(|pair| (pair.first, pair.second));
         Ok(pairs)
     }
 
-    /// Compares full vectors.
-    fn decide_pairs(
-        &self,
-        id: PhotoId,
-        others: &[PhotoId],
-        options: &Options<'_>,
-        found: &mut Vec<Pair>,
-    ) -> Result<(), SearchError> {
-        let mut own = None;
-        self.fetch(&[id], &mut |_, vector| own = Some(Probe::new(vector, self.dim, options.metric)))?;
+    fn queries(&self, new: &PhotoSet, metric: Metric) -> Result<Vec<Query>, SearchError> {
+        let ids: Vec<PhotoId> = new.iter().filter(|&id| self.contains(id)).collect();
+        let mut queries = Vec::with_capacity(ids.len());
         // A photo without a vector was removed after the snapshot had been taken.
-        let Some(probe) = own.transpose()? else { return Ok(()) };
-        let mut nearest = Nearest::new(options.k, options.limit());
-        self.fetch(others, &mut |id, vector| {
-            nearest.offer(Neighbor { id, distance: probe.distance(vector) })
+        self.fetch(&ids, &mut |id, vector| queries.push((id, Probe::new(vector, self.dim, metric))))?;
+        queries.into_iter().map(|(id, probe)| Ok(Query { id, probe: probe? })).collect()
+    }
+
+    fn pairs_of_whole(
+        &self,
+        queries: &[Query],
+        options: &Options<'_>,
+        is_meant: impl Fn(PhotoId, PhotoId) -> bool,
+    ) -> Result<Near, SearchError> {
+        let mut near = Near::new();
+        options.check_cancelled()?;
+        self.fetch(&self.ids_after(None), &mut |other, vector| {
+            let meant = (0..queries.len()).filter(|&query| is_meant(queries[query].id, other));
+            offer(&mut near, queries, meant, other, vector, options);
         })?;
-        found.extend(nearest.into_sorted().into_iter().map(|Neighbor { id: other, distance }| Pair {
-            first: id.min(other),
-            second: id.max(other),
-            distance,
-        }));
-        Ok(())
+        Ok(near)
+    }
+
+    fn pairs_of_sketched(
+        &self,
+        basis: &Basis,
+        rows: &SketchRows,
+        queries: &[Query],
+        options: &Options<'_>,
+        is_meant: impl Fn(PhotoId, PhotoId) -> bool + Sync,
+    ) -> Result<Vec<Near>, SearchError> {
+        let limit = options.limit();
+        let sketched = queries.iter().enumerate().filter_map(|(place, query)| {
+            let (lead, rest) = rows.get(query.id)?;
+            let sketch = Sketch { lead: lead[0], rest };
+            let coarse = Coarse::new(&sketch.lead, basis, limit, options.metric);
+            Some((place, coarse, Target::of(basis, sketch, options.metric)))
+        });
+        let sketched: Vec<(usize, Coarse, Target)> = sketched.collect();
+        let chunks = rows.chunks();
+        in_background(chunks.len(), |next| {
+            let (mut near, mut candidates, mut passed) = (Near::new(), Vec::new(), Vec::new());
+            while let Some(place) = next() {
+                options.check_cancelled()?;
+                let chunk = &chunks[place];
+                let tiles: Vec<Tile> =
+                    chunk.values().chunks(LANES).map(|rows| Tile::new(rows, basis)).collect();
+                candidates.clear();
+                for (query, coarse, target) in &sketched {
+                    passed.clear();
+                    judge(coarse, &tiles, &mut passed);
+                    for &row in passed.iter().filter(|&&row| row < chunk.ids().len()) {
+                        let may_be =
+                            || target.may_be_within(limit, &chunk.values()[row], &chunk.notes()[row]);
+                        if is_meant(queries[*query].id, chunk.ids()[row]) && may_be() {
+                            candidates.push((chunk.ids()[row], *query));
+                        }
+                    }
+                }
+                // Each full vector is read once, however many photos it may be near.
+                candidates.sort_unstable();
+                let mut others: Vec<PhotoId> = candidates.iter().map(|(other, _)| *other).collect();
+                others.dedup();
+                self.fetch(&others, &mut |other, vector| {
+                    let start = candidates.partition_point(|(id, _)| *id < other);
+                    let of_other = candidates[start..].iter().take_while(|(id, _)| *id == other);
+                    offer(&mut near, queries, of_other.map(|(_, query)| *query), other, vector, options);
+                })?;
+            }
+            Ok(near)
+        })
     }
 }
 
-/// Returns, for each new photo that has any, the photos that its sketch does not rule out, by ascending id.
-fn candidates(
-    basis: &Basis,
-    rows: &SketchRows,
-    new: &PhotoSet,
+/// A new photo, ready to be compared.
+struct Query {
+    id: PhotoId,
+    probe: Probe,
+}
+
+/// The nearest of those queries that have any, by their places.
+type Near = HashMap<usize, Nearest>;
+
+/// Compares a full vector with some queries.
+fn offer(
+    near: &mut Near,
+    queries: &[Query],
+    meant: impl Iterator<Item = usize>,
+    other: PhotoId,
+    vector: &[f32],
     options: &Options<'_>,
-    is_meant: impl Fn(PhotoId, PhotoId) -> bool + Sync,
-) -> Result<Vec<(PhotoId, Vec<PhotoId>)>, SearchError> {
-    let limit = options.limit();
-    let sketched = new.iter().filter_map(|id| {
-        let (lead, rest) = rows.get(id)?;
-        let sketch = Sketch { lead: lead[0], rest };
-        Some((
-            id,
-            Coarse::new(&sketch.lead, basis, limit, options.metric),
-            Target::of(basis, sketch, options.metric),
-        ))
-    });
-    let queries: Vec<(PhotoId, Coarse, Target)> = sketched.collect();
-    let chunks = rows.chunks();
-    let parts = in_background(chunks.len(), |next| {
-        let (mut found, mut passed) = (Vec::new(), Vec::new());
-        while let Some(place) = next() {
-            options.check_cancelled()?;
-            let chunk = &chunks[place];
-            let tiles: Vec<Tile> = chunk.values().chunks(LANES).map(|rows| Tile::new(rows, basis)).collect();
-            for (query, (id, coarse, target)) in (0u32..).zip(&queries) {
-                passed.clear();
-                judge(coarse, &tiles, &mut passed);
-                for row in passed.iter().map(|&row| row as usize).filter(|&row| row < chunk.ids().len()) {
-                    let other = chunk.ids()[row];
-                    let may_be = || target.may_be_within(limit, &chunk.values()[row], &chunk.notes()[row]);
-                    if is_meant(*id, other) && may_be() {
-                        found.push((query, other));
-                    }
-                }
-            }
+) {
+    let to_unit = kernels::to_unit(kernels::length(vector).unwrap_or(0.0));
+    for query in meant {
+        let mut distance = [f32::NAN];
+        queries[query].probe.distances(vector, &[to_unit], &mut distance);
+        if distance[0] <= options.limit() {
+            let nearest = near.entry(query).or_insert_with(|| Nearest::new(options.k, options.limit()));
+            nearest.offer(Neighbor { id: other, distance: distance[0] });
         }
-        Ok(found)
-    })?;
-    let mut found = parts.concat();
-    found.sort_unstable();
-    let of_one = found.chunk_by(|a, b| a.0 == b.0);
-    Ok(of_one
-        .map(|pairs| (queries[pairs[0].0 as usize].0, pairs.iter().map(|pair| pair.1).collect()))
-        .collect())
+    }
 }
 
 /// A photo as the first step sees it: which rows it is not within the limit of, by the leading components.
@@ -225,7 +263,7 @@ fn length_in_steps(lead: &Lead, basis: &Basis) -> f32 {
 
 /// Adds the numbers of the rows that the query may be within the limit of; beyond the last row there may be more.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-fn judge(query: &Coarse, tiles: &[Tile], passed: &mut Vec<u32>) {
+fn judge(query: &Coarse, tiles: &[Tile], passed: &mut Vec<usize>) {
     for (number, tile) in tiles.iter().enumerate() {
         // A code differs by 254 at most, whose square fits; a sum that does not fit is far beyond every limit that does.
         let mut sums = [0u16; LANES];
@@ -247,10 +285,8 @@ fn judge(query: &Coarse, tiles: &[Tile], passed: &mut Vec<u32>) {
             passes[lane] = u8::from(!beyond);
         }
         if passes != [0; LANES] {
-            let first = (number * LANES) as u32;
-            passed.extend(
-                (0..LANES as u32).filter(|&lane| passes[lane as usize] != 0).map(|lane| first + lane),
-            );
+            let first = number * LANES;
+            passed.extend((0..LANES).filter(|&lane| passes[lane] != 0).map(|lane| first + lane));
         }
     }
 }

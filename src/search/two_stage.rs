@@ -27,7 +27,7 @@ pub(super) struct Library<'a> {
 pub(super) type SketchRows = Chunks<Lead, Rest>;
 
 /// Full vectors read at once by one thread.
-const FETCHED_AT_ONCE: usize = 32;
+const FETCHED_AT_ONCE: usize = 16;
 /// Rows judged at once by one thread.
 const REFINED_AT_ONCE: usize = 1024;
 /// What judging one row by its whole sketch costs, in bytes of scanning: it lies where no other does.
@@ -112,7 +112,7 @@ fn decide_the_best(
         }
         ids.sort_unstable();
         decide(library.vectors, &ids, probe, options, &mut nearest)?;
-        many = FETCHED_AT_ONCE;
+        many = 4 * FETCHED_AT_ONCE;
     }
 }
 

@@ -39,7 +39,7 @@ use crate::photo::{Metric, ModelDigest, RootId};
 use crate::watch::Volume;
 
 /// Pages that redb keeps in memory. Its own default is a gigabyte, the daemon's whole budget is half of that.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// The open store. One process at a time has it.
 pub struct Store {

@@ -101,3 +101,38 @@ impl Reader {
         Ok(apart)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::photo::{Metric, ModelDigest};
+
+    #[test]
+    fn pairs_belong_to_a_model_and_go_with_its_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store.redb")).unwrap();
+        let [one, other] =
+            [1, 2].map(|n| store.ensure_model(ModelDigest([n; 32]), "net", 2, Metric::L2).unwrap());
+        let pairs = |model| {
+            let mut pairs = Vec::new();
+            store
+                .read()
+                .unwrap()
+                .each_pair(model, |a, b, distance| pairs.push((a.0, b.0, distance)))
+                .unwrap();
+            pairs
+        };
+        assert_eq!(store.read().unwrap().compared(&one).unwrap(), None);
+        let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(3))] };
+        store.keep_pairs(&one, [(PhotoId(1), PhotoId(3), 0.25)], &compared).unwrap();
+        store.keep_pairs(&other, [(PhotoId(1), PhotoId(2), 0.5)], &compared).unwrap();
+        let more = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(4))] };
+        store.keep_pairs(&one, [(PhotoId(1), PhotoId(4), 0.125)], &more).unwrap();
+        assert_eq!(pairs(&one), [(1, 3, 0.25), (1, 4, 0.125)]);
+        assert_eq!(store.read().unwrap().compared(&one).unwrap(), Some(more));
+        store.drop_pairs(&one).unwrap();
+        assert_eq!(pairs(&one), []);
+        assert_eq!(store.read().unwrap().compared(&one).unwrap(), None);
+        assert_eq!(pairs(&other), [(1, 2, 0.5)]);
+    }
+}

@@ -11,6 +11,7 @@ mod formats;
 mod library;
 mod model_based;
 mod pictures;
+mod searching;
 mod service;
 mod watching;
 mod world;

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-use image::{ImageFormat, Rgb, RgbImage};
+use image::codecs::png::PngEncoder;
+use image::{ImageEncoder, ImageFormat, Rgb, RgbImage};
 
 /// Draws picture number `seed`: the same each time, and unlike those of other numbers.
 pub fn draw(seed: u32) -> RgbImage {
@@ -45,4 +46,80 @@ pub fn png(seed: u32) -> Vec<u8> {
 pub fn write(path: &Path, seed: u32) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, png(seed)).unwrap();
+}
+
+/// What a photo says of itself.
+pub struct Facts {
+    pub camera: &'static str,
+    /// `2024:07:01 18:03:59`
+    pub taken: &'static str,
+    /// Degrees north and east.
+    pub position: (f64, f64),
+}
+
+/// Writes picture number `seed` to `path`, with facts in its EXIF block.
+pub fn write_with(path: &Path, seed: u32, facts: &Facts) {
+    let mut bytes = Vec::new();
+    let mut encoder = PngEncoder::new(&mut bytes);
+    encoder.set_exif_metadata(exif(facts)).unwrap();
+    draw(seed).write_with_encoder(encoder).unwrap();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// An EXIF block: a TIFF file with a main and a GPS directory.
+fn exif(facts: &Facts) -> Vec<u8> {
+    const ASCII: u16 = 2;
+    const LONG: u16 = 4;
+    const RATIONAL: u16 = 5;
+    let text = |text: &str| [text.as_bytes(), &[0]].concat();
+    let degrees = |value: f64| -> Vec<u8> {
+        let parts = [(value.abs() * 1e6).round() as u32, 1_000_000, 0, 1, 0, 1];
+        parts.iter().flat_map(|part| part.to_le_bytes()).collect()
+    };
+    let (latitude, longitude) = facts.position;
+    let gps = [
+        (1u16, ASCII, 2u32, text(if latitude < 0.0 { "S" } else { "N" })),
+        (2, RATIONAL, 3, degrees(latitude)),
+        (3, ASCII, 2, text(if longitude < 0.0 { "W" } else { "E" })),
+        (4, RATIONAL, 3, degrees(longitude)),
+    ];
+    let main = [
+        (0x0110u16, ASCII, facts.camera.len() as u32 + 1, text(facts.camera)),
+        (0x0132, ASCII, 20, text(facts.taken)),
+        (0x8825, LONG, 1, Vec::new()),
+    ];
+    let directory_len = |entries: usize| 2 + 12 * entries + 4;
+    let gps_start = 8 + directory_len(main.len());
+    let mut data_start = gps_start + directory_len(gps.len());
+    let mut data: Vec<u8> = Vec::new();
+    let mut block = b"II\x2a\x00\x08\x00\x00\x00".to_vec();
+    for entries in [&main[..], &gps[..]] {
+        block.extend((entries.len() as u16).to_le_bytes());
+        for (tag, kind, count, value) in entries {
+            block.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+            block.extend(count.to_le_bytes());
+            if *tag == 0x8825 {
+                block.extend((gps_start as u32).to_le_bytes());
+            } else if value.len() <= 4 {
+                block.extend(value);
+                block.extend(vec![0; 4 - value.len()]);
+            } else {
+                block.extend((data_start as u32).to_le_bytes());
+                data_start += value.len();
+                data.extend(value);
+            }
+        }
+        block.extend([0; 4]);
+    }
+    block.extend(data);
+    block
+}
+
+/// Writes picture number `seed` to `path` with one corner changed, which no network minds.
+pub fn write_retouched(path: &Path, seed: u32, shade: u8) {
+    let mut picture = draw(seed);
+    picture.put_pixel(0, 0, Rgb([shade, shade, shade]));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    picture.save(path).unwrap();
 }

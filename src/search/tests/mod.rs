@@ -1,5 +1,6 @@
 //! The room as a whole, attacked through its public door.
 
+mod filters;
 mod sketched;
 
 use std::collections::BTreeMap;
