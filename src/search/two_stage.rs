@@ -37,7 +37,7 @@ const BYTES_A_FETCH: usize = 32 << 10;
 
 /// Candidates that may be compared with full vectors, at the most: how many are is decided by their estimates.
 fn candidates(k: usize, len: usize) -> usize {
-    k.saturating_mul(2).saturating_add(200 + (len / 1000).min(1000))
+    k.saturating_mul(2).saturating_add(180 + (len / 5000).min(300))
 }
 
 /// Rows that are judged by their whole sketch, out of those judged by its lead.

@@ -20,7 +20,7 @@ mod writer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, WriteTransaction};
 
 pub use self::batch::{Committed, Write};
 pub use self::error::StoreError;
@@ -69,7 +69,7 @@ impl Store {
 
     /// Makes the tables of a new file, and checks the format of an old one.
     fn prepare(&self) -> Result<(), StoreError> {
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         {
             let mut meta = transaction.open_table(META)?;
             let found = meta.get(META_SCHEMA)?.map(|version| version.value());
@@ -102,6 +102,14 @@ impl Store {
         Ok(())
     }
 
+    /// Begins to write. Whatever is committed can be opened at once after a kill; otherwise the next start would read
+    /// the whole file.
+    fn begin(&self) -> Result<WriteTransaction, StoreError> {
+        let mut transaction = self.db.begin_write()?;
+        transaction.set_quick_repair(true);
+        Ok(transaction)
+    }
+
     /// Returns the file's path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -120,7 +128,7 @@ impl Store {
         dim: usize,
         metric: Metric,
     ) -> Result<ModelRecord, StoreError> {
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         let record = {
             let mut models = transaction.open_table(MODELS)?;
             let known = models.get(digest.0)?.map(|row| from_bytes::<ModelRecord>(row.value(), "a model"));
@@ -145,7 +153,7 @@ impl Store {
         use std::os::unix::ffi::OsStrExt;
 
         let bytes = path.as_os_str().as_bytes();
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         let id = {
             let mut roots = transaction.open_table(ROOTS)?;
             let mut known = None;
@@ -175,7 +183,7 @@ impl Store {
     pub fn update_root(&self, root: RootId, path: &Path, volume: Option<&Volume>) -> Result<(), StoreError> {
         use std::os::unix::ffi::OsStrExt;
 
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         {
             let mut roots = transaction.open_table(ROOTS)?;
             let known = roots.get(root.0)?.map(|row| from_bytes::<RootRecord>(row.value(), "a root"));
