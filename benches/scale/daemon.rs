@@ -123,6 +123,20 @@ impl Daemon {
         }
     }
 
+    /// Waits until the daemon has measured its recall: until then it is busy with that.
+    fn own_recall(&self) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        loop {
+            let search = self.status()?.search.unwrap_or_default();
+            ensure!(search.sketched, "so few photos are kept whole; there is nothing to measure");
+            if let Some(recall) = search.recall.filter(|_| !search.learning) {
+                return Ok(recall.share);
+            }
+            ensure!(begun.elapsed() < DEADLINE, "recall was not measured");
+            std::thread::sleep(POLL);
+        }
+    }
+
     fn stop(mut self) -> anyhow::Result<()> {
         // Hangs up: nobody would answer the daemon's goodbye.
         self.runtime = runtime()?;
@@ -189,6 +203,7 @@ pub(crate) fn measure(
     );
     ensure!(first.photos_searched == size as u64, "{} photos are searched", first.photos_searched);
 
+    daemon.own_recall()?;
     ask(&daemon, queries, nearest)?;
     let before = daemon.processor_time()?;
     let (quick, mut times) = ask(&daemon, queries, nearest)?;
@@ -286,18 +301,8 @@ fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyh
         time_row("the same, processor time, asking included", size, spent, [None; 3]);
         println!("{:52} {:>10}", "groups of near photos", last.1);
     }
-    loop {
-        let search = daemon.status()?.search.unwrap_or_default();
-        if !search.sketched {
-            bail!("{size} photos are few enough to be kept whole; there is nothing to measure");
-        }
-        if let Some(recall) = search.recall.filter(|_| !search.learning) {
-            row("recall@10 by the daemon's own sampling", size, recall.share, "", [None; 3], true);
-            break;
-        }
-        ensure!(waits(), "recall was not measured");
-        std::thread::sleep(POLL);
-    }
+    let recall = daemon.own_recall()?;
+    row("recall@10 by the daemon's own sampling", size, recall, "", [None; 3], true);
     daemon.stop()
 }
 
