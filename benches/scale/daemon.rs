@@ -21,6 +21,8 @@ use crate::{Arguments, K, found_of, percentile, row, store, time_row};
 
 /// How long anything may take: learning and comparing a million photos.
 const DEADLINE: Duration = Duration::from_secs(3600);
+/// Ticks of a second in `/proc`, the same on every architecture that Linux has now.
+const USER_HZ: u64 = 100;
 const POLL: Duration = Duration::from_millis(20);
 
 struct Daemon {
@@ -94,6 +96,16 @@ impl Daemon {
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 
+    /// Returns the processor time so far, over all threads: what a busy machine changes least.
+    fn processor_time(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name before the last parenthesis may hold spaces; user and system time are the 12th and 13th field after.
+        let fields = stat.rsplit(')').next().context("the kernel tells the process's times")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = ticks.sum::<Result<u64, _>>()?;
+        Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
+    }
+
     /// Waits until the first answer, however often it takes to ask.
     fn first_answer(&mut self, query: &[f32]) -> anyhow::Result<proto::SearchPhotosResponse> {
         let begun = Instant::now();
@@ -108,6 +120,20 @@ impl Daemon {
                     std::thread::sleep(POLL);
                 }
             }
+        }
+    }
+
+    /// Waits until the daemon has measured its recall: until then it is busy with that.
+    fn own_recall(&self) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        loop {
+            let search = self.status()?.search.unwrap_or_default();
+            ensure!(search.sketched, "so few photos are kept whole; there is nothing to measure");
+            if let Some(recall) = search.recall.filter(|_| !search.learning) {
+                return Ok(recall.share);
+            }
+            ensure!(begun.elapsed() < DEADLINE, "recall was not measured");
+            std::thread::sleep(POLL);
         }
     }
 
@@ -177,8 +203,12 @@ pub(crate) fn measure(
     );
     ensure!(first.photos_searched == size as u64, "{} photos are searched", first.photos_searched);
 
+    daemon.own_recall()?;
     ask(&daemon, queries, nearest)?;
+    let before = daemon.processor_time()?;
     let (quick, mut times) = ask(&daemon, queries, nearest)?;
+    let spent = (daemon.processor_time()? - before) / queries.len() as u32;
+    time_row("query, processor time of the daemon, mean", size, spent, [None; 3]);
     time_row(
         "query p50, one client of the daemon",
         size,
@@ -234,7 +264,7 @@ pub(crate) fn measure(
         page_size: 10,
         ..nearest(query)
     };
-    let (_, mut times) = ask(&daemon, few, range)?;
+    let (_, mut times) = ask(&daemon, &queries[..10], range)?;
     time_row(
         "all within the distance of a tenth neighbour, p50",
         size,
@@ -254,6 +284,7 @@ fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyh
     let begun = Instant::now();
     let waits = || begun.elapsed() < DEADLINE;
     if arguments.duplicates {
+        let before = daemon.processor_time()?;
         let mut last = daemon.pending()?;
         while last.0 > 0 && waits() {
             std::thread::sleep(Duration::from_secs(if size > 200_000 { 20 } else { 1 }));
@@ -266,20 +297,12 @@ fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyh
             begun.elapsed(),
             [None, Some(60e3), Some(900e3)],
         );
+        let spent = daemon.processor_time()? - before;
+        time_row("the same, processor time, asking included", size, spent, [None; 3]);
         println!("{:52} {:>10}", "groups of near photos", last.1);
     }
-    loop {
-        let search = daemon.status()?.search.unwrap_or_default();
-        if !search.sketched {
-            bail!("{size} photos are few enough to be kept whole; there is nothing to measure");
-        }
-        if let Some(recall) = search.recall.filter(|_| !search.learning) {
-            row("recall@10 by the daemon's own sampling", size, recall.share, "", [None; 3], true);
-            break;
-        }
-        ensure!(waits(), "recall was not measured");
-        std::thread::sleep(POLL);
-    }
+    let recall = daemon.own_recall()?;
+    row("recall@10 by the daemon's own sampling", size, recall, "", [None; 3], true);
     daemon.stop()
 }
 

@@ -13,8 +13,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::error::SearchError;
 
-/// Bytes to read for which one more thread is woken: reading them takes longer than waking it.
-const BYTES_A_THREAD: usize = 256 << 10;
+/// Bytes to read for which one more thread is woken: reading them takes much longer than waking it. On a busy machine a
+/// thread that was woken may be kept from running for milliseconds, and the query waits for it.
+const BYTES_A_THREAD: usize = 2 << 20;
 
 /// A thread for each core but the one that asks. `None` where there is one core, or the system refuses threads: then
 /// whoever asks does all the work.

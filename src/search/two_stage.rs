@@ -33,11 +33,11 @@ const REFINED_AT_ONCE: usize = 1024;
 /// What judging one row by its whole sketch costs, in bytes of scanning: it lies where no other does.
 const BYTES_A_REFINEMENT: usize = 512;
 /// What reading one full vector costs, in bytes of scanning.
-const BYTES_A_FETCH: usize = 32 << 10;
+const BYTES_A_FETCH: usize = 16 << 10;
 
 /// Candidates that may be compared with full vectors, at the most: how many are is decided by their estimates.
 fn candidates(k: usize, len: usize) -> usize {
-    k.saturating_mul(2).saturating_add(200 + (len / 1000).min(1000))
+    k.saturating_mul(2).saturating_add(180 + (len / 5000).min(300))
 }
 
 /// Rows that are judged by their whole sketch, out of those judged by its lead.
@@ -98,6 +98,7 @@ fn decide_the_best(
 ) -> Result<Vec<Neighbor>, SearchError> {
     let mut nearest = Nearest::new(options.k, options.limit());
     let mut rest = best.iter();
+    // First about as many as are wanted, which tells how near the others must be; then more at a time.
     let mut many = options.k.saturating_add(options.k / 4 + 6);
     loop {
         let bound = target.key(nearest.bound());
@@ -112,7 +113,7 @@ fn decide_the_best(
         }
         ids.sort_unstable();
         decide(library.vectors, &ids, probe, options, &mut nearest)?;
-        many = 4 * FETCHED_AT_ONCE;
+        many = many.saturating_mul(2).max(4 * FETCHED_AT_ONCE);
     }
 }
 

@@ -109,10 +109,8 @@ impl Store {
     /// Applies the writes in their order, in one transaction that is on the disk when this returns. `now` is in
     /// seconds since 1970.
     pub fn commit(&self, model: &ModelRecord, writes: &[Write], now: i64) -> Result<Committed, StoreError> {
-        let mut transaction = self.db.begin_write()?;
+        let mut transaction = self.begin()?;
         transaction.set_durability(Durability::Immediate)?;
-        // Otherwise a kill makes the next start read the whole file.
-        transaction.set_quick_repair(true);
         let committed = {
             let mut batch = Batch::open(&transaction, model, now)?;
             for write in writes {

@@ -21,7 +21,7 @@ impl Store {
         pairs: impl IntoIterator<Item = (PhotoId, PhotoId, f32)>,
         compared: &Compared,
     ) -> Result<(), StoreError> {
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         {
             let mut table = transaction.open_table(PAIRS)?;
             for (first, second, distance) in pairs {
@@ -35,7 +35,7 @@ impl Store {
 
     /// Forgets the pairs of a model: their limit is another now.
     pub fn drop_pairs(&self, model: &ModelRecord) -> Result<(), StoreError> {
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         {
             let of_model = (model.id, 0, 0)..=(model.id, u64::MAX, u64::MAX);
             transaction.open_table(PAIRS)?.retain_in(of_model, |_, _| false)?;
@@ -47,7 +47,7 @@ impl Store {
 
     /// Tells each two of these contents apart, or takes that back.
     pub fn tell_apart(&self, contents: &[ContentHash], apart: bool) -> Result<(), StoreError> {
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         {
             let mut table = transaction.open_table(DISTINCT)?;
             for (place, &one) in contents.iter().enumerate() {

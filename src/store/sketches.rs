@@ -24,7 +24,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut sketches = sketches.into_iter().peekable();
         while sketches.peek().is_some() {
-            let transaction = self.db.begin_write()?;
+            let transaction = self.begin()?;
             {
                 let mut table = transaction.open_table(SKETCHES)?;
                 for (photo, sketch) in sketches.by_ref().take(ROWS_AT_ONCE) {
@@ -38,7 +38,7 @@ impl Store {
 
     /// Puts a basis in force, and drops the sketches of all others of the model.
     pub fn keep_basis(&self, model: &ModelRecord, version: u64, basis: &[u8]) -> Result<(), StoreError> {
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin()?;
         {
             transaction.open_table(BASES)?.insert(model.id, (version, basis))?;
             let mut sketches = transaction.open_table(SKETCHES)?;
