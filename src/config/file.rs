@@ -58,7 +58,7 @@ pub struct DecodeSection {
     pub max_file_mib: u64,
     /// Memory that decoding a photo may take, in MiB.
     pub max_memory_mib: u64,
-    /// Time that decoding a photo may take, in seconds.
+    /// Time that computing a photo may take, in seconds.
     pub max_seconds: u64,
 }
 

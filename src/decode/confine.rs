@@ -55,10 +55,11 @@ pub(super) fn confine(limits: &Limits) -> Protection {
     Protection { system_calls, files, memory }
 }
 
-/// Ends this process once it has computed for longer than a photo may take: whoever else would end it may be gone.
+/// Has the kernel end this process once it has computed for longer than a photo may take.
 pub(super) fn limit_time(limits: &Limits) {
     let used = u64::try_from(clock_gettime(ClockId::ProcessCPUTime).tv_sec).unwrap_or(0);
-    let until = used.saturating_add(limits.max_time.as_secs()).saturating_add(2);
+    // In whole seconds, of which the first has begun.
+    let until = used.saturating_add(limits.max_time.as_secs()).saturating_add(1);
     let _ = setrlimit(Resource::Cpu, Rlimit { current: Some(until), maximum: None });
 }
 

@@ -28,8 +28,15 @@ use super::worker::{Hello, Request, Response, Start, receive, send};
 use super::{DecodeError, Decoded, Limits, Need};
 use crate::photo::Rgb;
 
+/// How much longer than computing may take a photo may be in the works by the clock. Background work waits for everything
+/// else on the machine; that is not the photo's fault.
+const PATIENCE: u32 = 10;
+
 /// How long a worker may take to say hello.
 const START_TIME: Duration = Duration::from_secs(30);
+
+/// Longer than anybody waits, and short enough to be added to now.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// How long a worker may take to end after it closed its socket.
 const END_TIME: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -229,7 +236,7 @@ impl Worker {
 
     /// The outer error means that the worker can answer no more.
     fn ask(&mut self, bytes: &[u8], need: Need, limits: &Limits) -> io::Result<Result<Decoded, DecodeError>> {
-        let mut socket = Timed::new(&self.socket, limits.max_time);
+        let mut socket = Timed::new(&self.socket, limits.max_time.saturating_mul(PATIENCE));
         send(&mut socket, &Request { need, len_bytes: bytes.len() as u64 })?;
         socket.write_all(bytes)?;
         let answer = match receive(&mut socket)? {
@@ -318,7 +325,8 @@ struct Timed<'a> {
 
 impl<'a> Timed<'a> {
     fn new(socket: &'a UnixStream, time: Duration) -> Self {
-        Self { socket, until: Instant::now() + time }
+        let now = Instant::now();
+        Self { socket, until: now.checked_add(time).unwrap_or(now + FOREVER) }
     }
 
     fn left(&self) -> io::Result<Option<Duration>> {

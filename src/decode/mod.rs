@@ -86,7 +86,8 @@ pub struct Limits {
     /// Memory that decoding takes on top of the file's bytes, as far as the header tells. Default 768 MiB: scans
     /// of 16 bits and 80 million pixels take that much.
     pub max_memory_bytes: u64,
-    /// Time for one photo. Default 20 s. [`decode`] cannot keep it, [`Decoders`] does.
+    /// Time that computing one photo may take. Default 20 s. [`decode`] cannot keep it; [`Decoders`] does, and gives up
+    /// after ten times as long by the clock, since in the background others go first.
     pub max_time: Duration,
 }
 

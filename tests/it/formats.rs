@@ -184,7 +184,7 @@ fn children(parent: u32) -> Vec<Pid> {
 async fn decoding_processes_that_die_or_hang_cost_at_most_the_photo_in_hand() {
     let world = World::new();
     fs::create_dir_all(world.path("config/resembled")).unwrap();
-    let config = "[decode]\nmax_seconds = 5\n[ingest]\nthreads = 1\n";
+    let config = "[decode]\nmax_seconds = 1\n[ingest]\nthreads = 1\n";
     fs::write(world.path("config/resembled/config.toml"), config).unwrap();
     let daemon = world.start().await;
     let status = daemon.status().await;

@@ -3,7 +3,7 @@ use std::os::fd::AsFd;
 
 use rustix::process::{Signal, kill_process};
 
-use super::super::confine::confine;
+use super::super::confine::{confine, limit_time};
 use super::super::serve_worker;
 use super::*;
 
@@ -38,9 +38,15 @@ fn being_the_worker() {
             let mut rest = Vec::new();
             socket.read_to_end(&mut rest).unwrap();
         }
-        "hang" => loop {
-            std::hint::spin_loop();
+        "wait for ever" => loop {
+            std::thread::park();
         },
+        "compute for ever" => {
+            limit_time(&limits);
+            loop {
+                std::hint::spin_loop();
+            }
+        }
         "abort" => std::process::abort(),
         "overflow the stack" => assert_eq!(deeper(0), 0),
         "run out of memory" => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; 1000]>()),
@@ -132,10 +138,12 @@ fn a_worker_that_was_killed_while_it_waited_costs_no_photo() {
 
 #[test]
 fn a_photo_that_takes_too_long_is_given_up_once() {
-    let limits = Limits { max_time: Duration::from_millis(300), ..Limits::default() };
-    let decoders = decoders("hang", limits);
-    assert_eq!(failure(&decoders, b"x"), DecodeError::TimedOut { limit_ms: 300 });
-    assert_eq!(decoders.lost(), 1);
+    for role in ["wait for ever", "compute for ever"] {
+        let limits = Limits { max_time: Duration::from_millis(500), ..Limits::default() };
+        let decoders = decoders(role, limits);
+        assert_eq!(failure(&decoders, b"x"), DecodeError::TimedOut { limit_ms: 500 });
+        assert_eq!(decoders.lost(), 1, "{role}");
+    }
 }
 
 #[test]
