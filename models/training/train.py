@@ -40,22 +40,24 @@ from muon import Muon
 from student import Student
 
 LONGEST_STEP_SECONDS = 30  # a longer one was a stopped process, and does not count as training
+BUSY_SHARE = 0.5  # a step with less of a core than this was mostly another process's, and counts by its own work
 MINUTES_BETWEEN_CHECKPOINTS = 5
 CALIBRATION_VIEWS = 1024
 
 
 class Schedule:
-    """Progress from 0 to 1 at the deadline. A pause shortens the run, but the learning rate still falls
-    smoothly to zero over what is left of it."""
+    """Progress from 0 to 1 at the deadline. A pause, or a machine that is busy with other things, shortens the
+    run, but the learning rate still falls smoothly to zero over what is left of it."""
 
     def __init__(self, config, deadline, progress=0.0):
         self.config, self.deadline, self.progress = config, deadline, progress
-        self.last = time.time()
+        self.last, self.last_work = time.time(), time.process_time()
 
     def advance(self):
         """Counts the time since the last call, and returns it in seconds."""
-        now = time.time()
-        spent, self.last = min(now - self.last, LONGEST_STEP_SECONDS), now
+        now, work = time.time(), time.process_time()
+        spent = min(now - self.last, LONGEST_STEP_SECONDS, (work - self.last_work) / BUSY_SHARE)
+        self.last, self.last_work = now, work
         remaining = max(self.deadline - now, 0)
         self.progress += (1 - self.progress) * (spent / (remaining + spent) if remaining else 1)
         return spent
