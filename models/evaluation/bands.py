@@ -85,7 +85,7 @@ def main():
     arguments.add_argument("manifest", type=Path)
     arguments.add_argument("--model", required=True)
     arguments.add_argument("--output")
-    arguments.add_argument("--photos", type=Path, default=Path(__file__).parents[2] / "shared/photos")
+    arguments.add_argument("--photos", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "photos")
     arguments = arguments.parse_args()
     manifest = tomllib.loads(arguments.manifest.read_text())
     network = Network(manifest, arguments.model, arguments.output)

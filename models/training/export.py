@@ -78,6 +78,7 @@ def to_onnx(student, size):
         for number, block in enumerate(stage):
             assert isinstance(block, Block)
             x = graph.block(block, x, f"stage{stage_number}.{number}")
+    x = graph.convolution(student.top, x, "top")
     x = graph.node("Flatten", [graph.node("GlobalAveragePool", [x], "pooled")], "flat", axis=1)
     graph.node("Gemm", [x, graph.weight(student.embed.weight, "embed.weight"),
                         graph.weight(student.embed.bias, "embed.bias")], "embedding", transB=1)

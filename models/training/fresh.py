@@ -83,7 +83,7 @@ class FreshViews:
         self.config, self.preparation, self.device = config, preparation, device
         self.grid, self.teacher_size = setting["grid"], setting["size"]
         self.teacher = TorchTeacher(teacher_path, [setting["embedding"], setting["map"]]).to(device).eval()
-        jobs = {photo: path for photo, path, _ in prepare.plan(photos, config)}
+        jobs = {photo: path for photo, path, _ in prepare.plan(photos, config, prepare.named_sources(exclude))}
         digests = {prepare.digest(path) for folder in exclude for path in prepare.photos_under(folder)}
         with Pool() as pool:
             kept = [(photo, path) for photo, path in jobs.items() if prepare.digest(path) not in digests]
@@ -133,12 +133,19 @@ class FreshViews:
     def bank(self, count):
         return self.all_targets[self.training[torch.randint(len(self.training), (count,), device=self.device)]]
 
+    def calibration(self, count):
+        """Network input and targets of `count` training photos, center crops."""
+        return self._center_inputs(self.training[:count])
+
     def validation(self):
-        size = self.config["preprocessing"]["size"]
         for rows in self.held_out.split(256):
-            views = self._crop(self.pixels[rows], *self._center_boxes(self.aspects[rows]))
-            views = F.interpolate(views, size=(size, size), mode="bilinear", antialias=True)
-            yield self.preparation.plain(views), self.all_targets[rows]
+            yield self._center_inputs(rows)
+
+    def _center_inputs(self, rows):
+        size = self.config["preprocessing"]["size"]
+        views = self._crop(self.pixels[rows], *self._center_boxes(self.aspects[rows]))
+        views = F.interpolate(views, size=(size, size), mode="bilinear", antialias=True)
+        return self.preparation.plain(views), self.all_targets[rows]
 
     def _start_pass(self):
         self.order, self.position = self.training[torch.randperm(len(self.training), device=self.device)], 0

@@ -8,11 +8,13 @@ teacher sees it at 224 pixels; the student's copy is stored at the student's siz
 embedding and its last feature map (PCA, averaged to a small grid). Shards appear under --out one by one, so
 that training may start while this still runs; a second run goes on where the first stopped.
 
-Invariant: no photo of an --exclude folder is ever written, neither the same bytes (SHA-256) nor a near-twin
-(cosine of the teacher's embeddings above `twin_cosine`).
+Invariant: no photo of an --exclude folder is ever written: not the file that its MANIFEST.csv names (column
+`path`, as it stands inside a source), not the same bytes (SHA-256), not a near-twin (cosine of the teacher's
+embeddings above `twin_cosine`).
 """
 
 import argparse
+import csv
 import hashlib
 import io
 import json
@@ -140,14 +142,24 @@ def held_out(folders, teacher, config, out):
     return digests, np.load(cached)
 
 
-def plan(photos, config):
+def named_sources(folders):
+    """Paths inside a source that the held-out photos were made from, often at another size."""
+    names = set()
+    for manifest in (Path(folder) / "MANIFEST.csv" for folder in folders):
+        if manifest.exists():
+            with open(manifest, newline="") as rows:
+                names |= {row["path"] for row in csv.DictReader(rows)}
+    return names
+
+
+def plan(photos, config, left_out):
     """Every (photo id, path, view number) in the order it is made: first views, then second ones..."""
     rng = random.Random(config["seed"])
     sources = config["prepare"]["sources"]
     passes, next_id = {}, 0
     for folder in sorted(path for path in Path(photos).iterdir() if path.is_dir()):
         setting = sources.get(folder.name, sources["*"])
-        paths = photos_under(folder)
+        paths = [path for path in photos_under(folder) if str(path.relative_to(folder)) not in left_out]
         rng.shuffle(paths)
         for path in paths[:setting.get("photos", len(paths))]:
             for view in range(setting["views"]):
@@ -275,7 +287,7 @@ def main():
 
     teacher = Teacher(arguments.teacher, config, threads=arguments.workers)
     digests, _ = held_out(arguments.exclude, teacher, config, out)
-    jobs = plan(arguments.photos, config)
+    jobs = plan(arguments.photos, config, named_sources(arguments.exclude))
     if not (out / "map_basis.npz").exists():
         fit_map_basis(jobs, teacher, config, out / "map_basis.npz")
     if not (out / "photos.txt").exists():

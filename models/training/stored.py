@@ -17,8 +17,9 @@ class StoredViews:
         self.folder, self.basis, self.preparation = Path(folder), basis, preparation
         self.worker, self.workers = worker, workers
         self.validation_count = config["train"]["validation_photos"]
-        self.seen, self.pixels, self.targets, self.maps = set(), [], [], []
-        self.training, self.held_out = np.zeros((0, 2), np.int64), []
+        self.seen, self.pixels, self.maps, self.offsets = set(), [], [], np.zeros(1, np.int64)
+        self.targets = np.zeros((0, basis["basis"].shape[1]), np.float32)
+        self.training, self.held_out = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self.rng = np.random.default_rng([config["seed"], worker])
         self._start_pass()
 
@@ -31,44 +32,49 @@ class StoredViews:
             self._start_pass()
         rows = self.order[self.position:self.position + count]
         self.position += count
-        maps = torch.from_numpy(np.stack([self.maps[shard][row] for shard, row in rows])).float()
-        x, maps = self.preparation.augmented(self._pixels(rows), maps, size)
-        return x, self._targets(rows), maps
+        x, maps = self.preparation.augmented(self._gather(self.pixels, rows).permute(0, 3, 1, 2),
+                                             self._gather(self.maps, rows).float(), size)
+        return x, torch.from_numpy(self.targets[rows]), maps
 
     def bank(self, count):
-        return self._targets(self.training[self.rng.integers(len(self.training), size=count)])
+        return torch.from_numpy(self.targets[self.training[self.rng.integers(len(self.training), size=count)]])
+
+    def calibration(self, count):
+        """Network input and targets of the first `count` training views."""
+        rows = self.training[:count]
+        return (self.preparation.plain(self._gather(self.pixels, rows).permute(0, 3, 1, 2).float()),
+                torch.from_numpy(self.targets[rows]))
 
     def validation(self):
         """Batches of (network input, target) of photos that are never trained on, center crops."""
         rows = self.held_out[:self.validation_count]
         for start in range(0, len(rows), 64):
             part = rows[start:start + 64]
-            yield self.preparation.plain(self._pixels(part)), self._targets(part)
+            pixels = self._gather(self.pixels, part).permute(0, 3, 1, 2).float()
+            yield self.preparation.plain(pixels), torch.from_numpy(self.targets[part])
 
     def _start_pass(self):
-        rows = [self.training]
         for path in sorted(self.folder.glob("shard-*.npz")):
             number, maker = map(int, path.stem.split("-")[1:])
             if path in self.seen or (number + maker) % self.workers != self.worker:
                 continue
             self.seen.add(path)
             shard = np.load(path)
-            index, held_out = len(self.pixels), shard["photo"] % VALIDATION_STRIDE == 0
             self.pixels.append(shard["pixels"])
-            self.targets.append(targets.to_targets(shard["embedding"], self.basis))
             self.maps.append(shard["map"])
-            kept = np.flatnonzero(~held_out)
-            rows.append(np.stack([np.full(len(kept), index), kept], 1))
-            self.held_out += [(index, row) for row in np.flatnonzero(held_out & (shard["view"] == 0))]
-        self.training = np.concatenate(rows)
+            rows = self.offsets[-1] + np.arange(len(self.pixels[-1]))
+            self.offsets = np.append(self.offsets, rows[-1] + 1)
+            self.targets = np.concatenate([self.targets, targets.to_targets(shard["embedding"], self.basis)])
+            kept_back = shard["photo"] % VALIDATION_STRIDE == 0
+            self.training = np.append(self.training, rows[~kept_back])
+            self.held_out = np.append(self.held_out, rows[kept_back & (shard["view"] == 0)])
         self.order, self.position = self.rng.permutation(self.training), 0
 
-    def _pixels(self, rows):
-        pixels = np.stack([self.pixels[shard][row] for shard, row in rows])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-
-    def _targets(self, rows):
-        return torch.from_numpy(np.stack([self.targets[shard][row] for shard, row in rows]))
+    def _gather(self, shards, rows):
+        """Rows of a list of arrays as if it were one array."""
+        places = np.searchsorted(self.offsets, rows, side="right") - 1
+        picked = [shards[place][row - self.offsets[place]] for place, row in zip(places, rows)]
+        return torch.from_numpy(np.stack(picked))
 
 
 def fit_basis(folder, dim):

@@ -43,7 +43,7 @@ STAGES = [(32, 32, 1, False), (80, 80, 2, False), (256, 80, 2, True), (512, 128,
 class Student(nn.Module):
     """Normalized RGB [N, 3, S, S] in, embedding [N, dim] out (not unit length; compare by cosine)."""
 
-    def __init__(self, dim, blocks, map_dim):
+    def __init__(self, dim, blocks, top, map_dim):
         super().__init__()
         self.stem = nn.Sequential(ConvNorm(3, 16, 3, 2), ConvNorm(16, 32, 3, 2))
         width, self.stages = 32, nn.ModuleList()
@@ -53,14 +53,15 @@ class Student(nn.Module):
                 stage.append(Block(width, outputs, inner, stride if number == 0 else 1, bottleneck))
                 width = outputs
             self.stages.append(stage)
-        self.embed = nn.Linear(width, dim)
-        self.map_head = nn.Conv2d(width, map_dim, 1)  # for training alone; export leaves it out
+        self.top = ConvNorm(width, top, 1)  # what is pooled is wide, as the teacher's last map is
+        self.embed = nn.Linear(top, dim)
+        self.map_head = nn.Conv2d(top, map_dim, 1)  # for training alone; export leaves it out
 
     def features(self, x):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
-        return x
+        return self.top(x)
 
     def forward(self, x):
         return self.embed(self.features(x).mean((2, 3)))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Distils the teacher into the student: no labels, only the teacher's answer to each view.
 
-    train.py --views DIR --out DIR --until 2030-01-31T18:00 [--init CHECKPOINT]      CPU, on what prepare.py made
+    train.py --views DIR --out DIR --until 2030-01-31T18:00 [--init ENCODER.onnx]    CPU, on what prepare.py made
     train.py --photos DIR --teacher T.onnx --exclude DIR --out DIR --minutes 25      CUDA, a fresh crop each time
 
 The schedule follows the clock and ends in a learning rate of zero at the deadline, however fast the machine
@@ -10,7 +10,8 @@ the last checkpoint.
 
 On a CPU, every worker is a process with one thread and its own part of the views, and gradients are averaged
 once a step. That is 1.4 times the samples of one process with as many threads, and a worker that waits for a
-busy core wastes nothing.
+busy core wastes nothing. The network runs in bfloat16 where the CPU has it (1.6 times the samples), weights and
+losses stay float32.
 
 Loss: (1 - cosine) to the target, the squared distance, the KL divergence between the similarity rows of student
 and teacher against a bank of teacher targets (the order of neighbors, not only the point), and the teacher's
@@ -35,37 +36,42 @@ from torch.nn import functional as F
 import edits
 import stored
 import targets
+from muon import Muon
 from student import Student
 
 LONGEST_STEP_SECONDS = 30  # a longer one was a stopped process, and does not count as training
+BUSY_SHARE = 0.5  # a step with less of a core than this was mostly another process's, and counts by its own work
 MINUTES_BETWEEN_CHECKPOINTS = 5
+CALIBRATION_VIEWS = 1024
 
 
 class Schedule:
-    """Progress from 0 to 1 at the deadline. A pause shortens the run, but the learning rate still falls
-    smoothly to zero over what is left of it."""
+    """Progress from 0 to 1 at the deadline. A pause, or a machine that is busy with other things, shortens the
+    run, but the learning rate still falls smoothly to zero over what is left of it."""
 
     def __init__(self, config, deadline, progress=0.0):
         self.config, self.deadline, self.progress = config, deadline, progress
-        self.last = time.time()
+        self.last, self.last_work = time.time(), time.process_time()
 
     def advance(self):
         """Counts the time since the last call, and returns it in seconds."""
-        now = time.time()
-        spent, self.last = min(now - self.last, LONGEST_STEP_SECONDS), now
+        now, work = time.time(), time.process_time()
+        spent = min(now - self.last, LONGEST_STEP_SECONDS, (work - self.last_work) / BUSY_SHARE)
+        self.last, self.last_work = now, work
         remaining = max(self.deadline - now, 0)
         self.progress += (1 - self.progress) * (spent / (remaining + spent) if remaining else 1)
         return spent
 
-    def learning_rate(self):
+    def rate(self):
+        """Share of the full learning rate."""
         warm_up = self.config["warm_up"]
         if self.progress < warm_up:
-            return self.config["learning_rate"] * self.progress / warm_up
-        tail = (self.progress - warm_up) / (1 - warm_up)
-        return self.config["learning_rate"] * 0.5 * (1 + math.cos(math.pi * tail))
+            return self.progress / warm_up
+        return 0.5 * (1 + math.cos(math.pi * (self.progress - warm_up) / (1 - warm_up)))
 
     def size(self, full):
-        return self.config["low_resolution"] if self.progress < self.config["low_resolution_until"] else full
+        """Pixels: little ones first, which are quick to learn from."""
+        return next((size for until, size in self.config["sizes"] if self.progress < until), full)
 
 
 class Losses:
@@ -108,11 +114,11 @@ class Preparation:
 
     def augmented(self, pixels, maps, size):
         flipped = torch.rand(len(pixels), device=pixels.device) < 0.5
-        pixels = torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels)
         mirrored = maps.view(len(maps), self.grid, self.grid, -1).flip(2).reshape(maps.shape)
         maps = torch.where(flipped.view(-1, 1, 1), mirrored, maps)
         if size != pixels.shape[-1]:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        pixels = torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels).float()
         return self.plain(edits.edit(pixels.contiguous(), self.edited)), maps
 
 
@@ -134,11 +140,24 @@ class Averager:
         if worker == 0:
             self.control[step % 2] = torch.tensor(control, dtype=torch.float64)
         self.barrier.wait()
-        average, offset = buffer.mean(0), 0
-        for p in parameters:
-            p.grad.copy_(average[offset:offset + p.numel()].view_as(p))
-            offset += p.numel()
+        put(buffer.mean(0), [p.grad for p in parameters])
         return self.control[step % 2].tolist()
+
+    def share_start(self, worker, parameters):
+        """Gives every worker the weights of worker 0."""
+        start = self.buffers[0][0]
+        if worker == 0:
+            torch.cat([p.detach().reshape(-1) for p in parameters], out=start)
+        self.barrier.wait()
+        put(start, parameters)
+        self.barrier.wait()
+
+
+@torch.no_grad()
+def put(values, tensors):
+    """Spreads one long vector over tensors."""
+    for tensor, part in zip(tensors, values.split([t.numel() for t in tensors])):
+        tensor.copy_(part.view_as(tensor))
 
 
 class Alone:
@@ -147,9 +166,13 @@ class Alone:
     def exchange(self, step, worker, parameters, control):
         return control
 
+    def share_start(self, worker, parameters):
+        pass
+
 
 def new_student(config):
-    return Student(config["student"]["dim"], config["student"]["blocks"], config["teacher"]["map_dim"])
+    setting = config["student"]
+    return Student(setting["dim"], setting["blocks"], setting["top"], config["teacher"]["map_dim"])
 
 
 def load_weights(student, weights):
@@ -159,11 +182,18 @@ def load_weights(student, weights):
         raise SystemExit(f"the checkpoint has weights that the student lacks: {unexpected[:3]}")
 
 
-def optimizer_for(student, config):
-    matrices = [p for p in student.parameters() if p.ndim > 1]
+def optimizers_for(student, config):
+    """Muon for the convolutions, AdamW for the ends of the network and all vectors. The wide top is an end,
+    since its matrix alone would cost Muon more than all others."""
+    ends = {id(p) for layer in (student.stem[0], student.top, student.embed, student.map_head)
+            for p in layer.parameters()}
+    inner = [p for p in student.parameters() if p.ndim == 4 and id(p) not in ends]
+    outer = [p for p in student.parameters() if p.ndim > 1 and id(p) in ends]
     vectors = [p for p in student.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": config["weight_decay"]},
-                              {"params": vectors, "weight_decay": 0.0}], fused=True)
+    decay = config["weight_decay"]
+    return [Muon(inner, config["muon_learning_rate"], weight_decay=decay),
+            torch.optim.AdamW([{"params": outer, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}],
+                              lr=config["learning_rate"], fused=True)]
 
 
 @torch.no_grad()
@@ -185,21 +215,28 @@ def validate(student, samples):
 def train(worker, workers, arguments, config, samples, averager, deadline, device):
     """One worker's run. Every worker holds the same weights at every step; worker 0 also writes."""
     setting, full, out = config["train"], config["preprocessing"]["size"], Path(arguments.out)
-    grid, cuda = config["teacher"]["grid"], device != "cpu"
-    torch.manual_seed(config["seed"])  # the same first weights everywhere...
+    grid, bfloat16 = config["teacher"]["grid"], device != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    torch.manual_seed(config["seed"])
     student = new_student(config).to(device, memory_format=torch.channels_last)
-    if arguments.init:
+    if arguments.init and arguments.init.endswith(".onnx"):
+        from unfold import load_exported  # needs onnx, which other training does not
+
+        load_exported(student, arguments.init, *samples.calibration(CALIBRATION_VIEWS))
+    elif arguments.init:
         load_weights(student, torch.load(arguments.init, weights_only=True)["average"])
-    average, optimizer = copy.deepcopy(student).eval(), optimizer_for(student, setting)
+    average, optimizers = copy.deepcopy(student).eval(), optimizers_for(student, setting)
+    full_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     schedule, step, seen, hours = Schedule(setting, deadline), 0, 0, 0.0
     if (out / "checkpoint.pt").exists():
         saved = torch.load(out / "checkpoint.pt", weights_only=True)
         student.load_state_dict(saved["student"])
         average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         step, seen, hours, schedule.progress = (saved[key] for key in ("step", "samples", "hours", "progress"))
-    torch.manual_seed(config["seed"] * 1000 + step + worker)  # ...and other edits
+    torch.manual_seed(config["seed"] * 1000 + step + worker)  # other edits in each worker
     parameters, losses = list(student.parameters()), Losses(setting)
+    averager.share_start(worker, parameters)
     basis = {name: torch.from_numpy(value) for name, value in samples.basis.items()}
     size, logged, seen_at_log = schedule.size(full), time.time(), seen
 
@@ -207,35 +244,36 @@ def train(worker, workers, arguments, config, samples, averager, deadline, devic
         cosine, shared = validate(average, samples)
         seconds = max(time.time() - logged, 1)
         line = {"hours": round(hours, 3), "step": step, "samples": seen, "progress": round(schedule.progress, 4),
-                "learning_rate": round(schedule.learning_rate(), 6), "size": size, "views": samples.count(),
+                "rate": round(schedule.rate(), 4), "size": size, "views": samples.count(),
                 "per_second": round((seen - seen_at_log) / seconds), **losses.take_means(),
                 "validation_cosine": round(cosine, 4), "neighbors_shared": round(shared, 4)}
         print(json.dumps(line), flush=True)
         with open(out / "curve.jsonl", "a") as curve:
             curve.write(json.dumps(line) + "\n")
         state = {"student": student.state_dict(), "average": average.state_dict(), "basis": basis,
-                 "optimizer": optimizer.state_dict(), "step": step, "samples": seen, "hours": hours,
+                 "optimizers": [optimizer.state_dict() for optimizer in optimizers], "step": step, "samples": seen, "hours": hours,
                  "progress": schedule.progress}
         torch.save(state, out / "checkpoint.part")
         os.replace(out / "checkpoint.part", out / "checkpoint.pt")
 
     while schedule.progress < 1:
         x, wanted, maps = samples.batch(setting["batch"], size)
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=cuda):
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bfloat16):
             embedding, cells = student.with_map(x, grid)
         loss = losses(embedding.float(), cells.float(), wanted, maps, samples.bank(setting["bank"]))
-        optimizer.zero_grad(set_to_none=True)
+        student.zero_grad(set_to_none=True)
         loss.backward()
 
         if worker == 0:
             hours += schedule.advance() / 3600
-        control = [schedule.progress, schedule.learning_rate(), schedule.size(full)]
+        control = [schedule.progress, schedule.rate(), schedule.size(full)]
         schedule.progress, rate, size = averager.exchange(step, worker, parameters, control)
         size = int(size)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimizer.step()
+        for optimizer, rates in zip(optimizers, full_rates):
+            for group, full_rate in zip(optimizer.param_groups, rates):
+                group["lr"] = rate * full_rate
+            optimizer.step()
         step, seen = step + 1, seen + setting["batch"] * workers
         if worker == 0:
             move_average(average, student, min(setting["ema"], (1 + step) / (10 + step)))
@@ -251,7 +289,7 @@ def train(worker, workers, arguments, config, samples, averager, deadline, devic
 def saved_basis(arguments):
     """The PCA basis that the weights we go on from were trained for, if there are any."""
     for path in (Path(arguments.out) / "checkpoint.pt", arguments.init):
-        if path and Path(path).exists():
+        if path and not str(path).endswith(".onnx") and Path(path).exists():
             basis = torch.load(path, weights_only=True, map_location="cpu")["basis"]
             return {name: value.numpy() for name, value in basis.items()}
     return None
@@ -290,7 +328,7 @@ def main():
     parser.add_argument("--teacher", help="ONNX teacher (fresh crops)")
     parser.add_argument("--exclude", nargs="*", default=[], help="folders of photos never to train on (fresh crops)")
     parser.add_argument("--device", default="cuda", help="for fresh crops")
-    parser.add_argument("--init", help="checkpoint of an earlier run to start from")
+    parser.add_argument("--init", help="exported encoder, or checkpoint of an earlier run, to start from")
     parser.add_argument("--config", default=Path(__file__).with_name("config.toml"))
     end = parser.add_mutually_exclusive_group(required=True)
     end.add_argument("--until", type=datetime.datetime.fromisoformat, help="local time at which to be done")
