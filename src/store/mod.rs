@@ -20,7 +20,7 @@ mod writer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
 
 pub use self::batch::{Committed, Write};
 pub use self::error::StoreError;
@@ -69,8 +69,24 @@ impl Store {
         Ok(store)
     }
 
+    /// Returns whether the file has this format and every table. A start that writes nothing waits for no disk.
+    fn is_prepared(&self) -> Result<bool, StoreError> {
+        let transaction = self.db.begin_read()?;
+        let meta = match transaction.open_table(META) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(false),
+            meta => meta?,
+        };
+        let version = meta.get(META_SCHEMA)?.map(|version| version.value());
+        // The youngest of the tables, which are all made at once.
+        let is_complete = !matches!(transaction.open_table(DISTINCT), Err(TableError::TableDoesNotExist(_)));
+        Ok(version == Some(SCHEMA_VERSION) && is_complete)
+    }
+
     /// Makes the tables of a new file, and checks the format of an old one.
     fn prepare(&self) -> Result<(), StoreError> {
+        if self.is_prepared()? {
+            return Ok(());
+        }
         let transaction = self.begin()?;
         {
             let mut meta = transaction.open_table(META)?;
@@ -130,6 +146,10 @@ impl Store {
         dim: usize,
         metric: Metric,
     ) -> Result<ModelRecord, StoreError> {
+        let read = self.db.begin_read()?;
+        if let Some(row) = read.open_table(MODELS)?.get(digest.0)? {
+            return from_bytes(row.value(), "a model");
+        }
         let transaction = self.begin()?;
         let record = {
             let mut models = transaction.open_table(MODELS)?;
