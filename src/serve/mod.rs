@@ -17,20 +17,25 @@ mod pages;
 mod query;
 mod refuse;
 mod search;
+mod severable;
 mod socket;
 mod token;
 
 use std::future::Future;
+use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptorLayer;
 use tonic::transport::Server;
 
+use self::severable::Severable;
 pub use self::socket::{Socket, SocketError};
 pub use self::token::{Token, TokenError};
 use crate::decode::Protection;
@@ -127,40 +132,52 @@ pub enum ServeError {
 
 /// Answers calls on the socket until `stop`, then lets the calls in hand finish.
 pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError> {
-    let stop = api.stop.clone();
+    let (stop, sever) = (api.stop.clone(), CancellationToken::new());
     let routes = routes(&api).await?;
     let (listener, _file) = socket.into_parts();
-    let incoming = UnixListenerStream::new(listener);
+    let incoming = severable(UnixListenerStream::new(listener), sever.clone());
     let serving =
         server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    drained(serving, stop).await
+    drained(serving, stop, sever).await
 }
 
 /// Answers calls that carry the token on TCP until `stop`.
 pub async fn run_tcp(api: Arc<Api>, listener: TcpListener, token: Token) -> Result<(), ServeError> {
-    let stop = api.stop.clone();
+    let (stop, sever) = (api.stop.clone(), CancellationToken::new());
     let routes = routes(&api).await?;
+    let incoming = severable(TcpListenerStream::new(listener), sever.clone());
     let serving = server()
         .layer(InterceptorLayer::new(move |request| token.check(request)))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
-    drained(serving, stop).await
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    drained(serving, stop, sever).await
 }
 
-/// Serves, and cuts off what is not done some time after the stop.
+/// Makes every connection one that `sever` cuts off.
+fn severable<S>(
+    incoming: impl Stream<Item = io::Result<S>>,
+    sever: CancellationToken,
+) -> impl Stream<Item = io::Result<Severable<S>>> {
+    incoming.map(move |stream| Ok(Severable::new(stream?, sever.clone())))
+}
+
+/// Serves, and cuts off the connections that are still there some time after the stop.
 async fn drained(
     serving: impl Future<Output = Result<(), tonic::transport::Error>>,
     stop: CancellationToken,
+    sever: CancellationToken,
 ) -> Result<(), ServeError> {
+    let mut serving = pin!(serving);
     let too_long = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = serving => served?,
-        () = too_long => tracing::info!("some calls were cut off: they took longer than {DRAIN:?}"),
+        served = &mut serving => return Ok(served?),
+        () = too_long => tracing::info!("some connections were cut off: they took longer than {DRAIN:?}"),
     }
-    Ok(())
+    sever.cancel();
+    Ok(serving.await?)
 }
 
 fn server() -> Server {

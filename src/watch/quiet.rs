@@ -4,7 +4,8 @@
 //! What was written to and then moved away before it was read is announced first of all, so that nobody adopts
 //! what is known of it under its new name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -194,6 +195,8 @@ impl LiveThread {
     ) -> Result<(), WatchError> {
         let mut known_missing = 0;
         let mut files = HashSet::new();
+        // Read before they vanished, and written down any moment.
+        let in_works: BTreeSet<FileId> = self.shared.known.in_works(entry.id).into_iter().collect();
         for path in paths {
             let file = entry.file(path.clone());
             let is_known = self.shared.known.file(&file)?.is_some();
@@ -203,6 +206,10 @@ impl LiveThread {
                 known_missing += u64::from(is_known && !moved.contains(&file));
                 files.insert(file);
             }
+            // All that begins with the path and a slash stands together.
+            let first = entry.file(path.join(OsStr::new("")));
+            let is_below = |file: &&FileId| file.path.as_bytes().starts_with(first.path.as_bytes());
+            files.extend(in_works.range(&first..).take_while(is_below).cloned());
             known_below(&*self.shared.known, entry.id, path, |file| {
                 known_missing += u64::from(!moved.contains(&file));
                 files.insert(file);

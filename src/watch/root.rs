@@ -277,14 +277,27 @@ impl RootThread {
         Ok(End::Complete)
     }
 
-    /// Gives up what was handed out before the rules left it out, and is not known yet.
+    /// Gives up what was handed out and is not known yet, where the rules leave it out since then, or it is gone.
     fn give_up_in_works(&self) -> bool {
         let in_works = self.shared.known.in_works(self.entry.id);
+        in_works
+            .into_iter()
+            .filter(|file| self.is_left_out(file) || self.is_gone(file))
+            .all(|file| hand_over(&self.shared, &self.entry, Change::Gone { file }))
+    }
+
+    fn is_left_out(&self, file: &FileId) -> bool {
         let rules = self.entry.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let left_out: Vec<FileId> =
-            in_works.into_iter().filter(|file| rules.leaves_out_at_any_level(&file.path, false)).collect();
-        drop(rules);
-        left_out.into_iter().all(|file| hand_over(&self.shared, &self.entry, Change::Gone { file }))
+        rules.leaves_out_at_any_level(&file.path, false)
+    }
+
+    /// Says whether nothing stands at the file's path, on a root and a volume that are there.
+    fn is_gone(&self, file: &FileId) -> bool {
+        let (shared, entry) = (&self.shared, &self.entry);
+        let seen = look(&file.path.under(&entry.path()), &entry.file_system(), &shared.costs);
+        matches!(seen, Ok(None))
+            && entry.is_anchored(shared)
+            && !is_on_absent_volume(shared, entry, &file.path)
     }
 
     fn hand_out(

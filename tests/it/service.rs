@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use resembled::proto;
@@ -37,6 +38,19 @@ async fn sigterm_commits_what_is_in_hand_and_leaves_no_socket() {
     let daemon = world.start().await;
     assert!(daemon.status().await.photos >= status.photos);
     daemon.wait_for_files(30).await;
+}
+
+/// A client that is stopped itself (Ctrl-Z) answers nothing, and a graceful end of its connection waits for its answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_keeps_no_daemon_from_its_good_end() {
+    let world = World::new();
+    let daemon = world.start().await;
+    let mut mute = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+    // The preface of HTTP/2 and empty settings (RFC 9113, 3.4).
+    mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    // The daemon has taken it: its own settings are here.
+    mute.read_exact(&mut [0; 9]).unwrap();
+    daemon.stop(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::world::{World, rewrite_under_old_time};
 use crate::photo::FileId;
-use crate::watch::IGNORE_FILE;
+use crate::watch::{Change, IGNORE_FILE};
 
 fn rewrite(world: &World, below: &str) {
     rewrite_under_old_time(&world.path(below), "after!");
@@ -82,4 +82,24 @@ fn a_photo_in_the_works_when_a_rule_leaves_it_out_goes() {
     world.store.wait_until("the rule was heard of", |index| index.held.len() > 2);
     world.store.let_go();
     world.holds(&["d/b.jpg"]);
+}
+
+/// It had been read under its old name, and was not yet known under it when its folder was renamed.
+#[test]
+fn a_photo_in_the_works_when_its_folder_is_renamed_is_known_at_its_new_place_only() {
+    let mut world = World::new();
+    fs::create_dir_all(world.path("d")).unwrap();
+    fs::create_dir(world.path("d-e")).unwrap();
+    world.start();
+    world.idle();
+    world.store.with(|index| index.is_held = true);
+    world.put("d/a.jpg", "a");
+    world.put("d-e/b.jpg", "b");
+    world.store.wait_until("both are in the works", |index| index.held.len() == 2);
+    rename(&world, "d", "e");
+    world.store.wait_until("the old name was given up", |index| {
+        index.held.iter().any(|(change, _)| *change == Change::Gone { file: World::file("d/a.jpg") })
+    });
+    world.store.let_go();
+    world.holds(&["d-e/b.jpg", "e/a.jpg"]);
 }

@@ -39,7 +39,8 @@ pub(super) struct Index {
     pub(super) in_backlog: usize,
     /// Changes are kept in the works while that is so.
     pub(super) is_held: bool,
-    pub(super) held: Vec<Change>,
+    /// With whether the file was read whole, as far as there is one to be read.
+    pub(super) held: Vec<(Change, bool)>,
 }
 
 /// Implements both sides of the room's seam.
@@ -85,29 +86,39 @@ impl Store {
             index.is_held = false;
             std::mem::take(&mut index.held)
         });
-        held.into_iter().for_each(|change| self.apply(change));
+        held.into_iter().for_each(|(change, was_read)| self.apply_read(change, was_read));
     }
 
     fn apply(&self, change: Change) {
+        let was_read = match &change {
+            Change::Read { path, fingerprint, .. } | Change::Moved { path, fingerprint, .. } => {
+                fs::symlink_metadata(path).is_ok_and(|metadata| is_unchanged(fingerprint, &metadata))
+            }
+            Change::Doubtful { .. } | Change::Gone { .. } => true,
+        };
+        self.apply_read(change, was_read);
+    }
+
+    fn apply_read(&self, change: Change, was_read: bool) {
         let mut index = self.locked();
         if index.is_held {
-            index.held.push(change);
+            index.held.push((change, was_read));
             drop(index);
             self.changed.notify_all();
             return;
         }
         match change {
-            Change::Read { file, path, fingerprint } => {
+            Change::Read { file, fingerprint, .. } => {
                 index.reads.push(file.clone());
-                if fs::symlink_metadata(&path).is_ok_and(|metadata| is_unchanged(&fingerprint, &metadata)) {
+                if was_read {
                     index.files.insert(file, fingerprint);
                 }
             }
-            Change::Moved { from, to, path, fingerprint } => {
+            Change::Moved { from, to, fingerprint, .. } => {
                 let is_known = index.files.remove(&from).is_some();
                 assert!(is_known, "moved from an unknown file {from:?}");
                 index.moves.push((from, to.clone()));
-                if fs::symlink_metadata(&path).is_ok_and(|metadata| is_unchanged(&fingerprint, &metadata)) {
+                if was_read {
                     index.files.insert(to, fingerprint);
                 }
             }
@@ -174,7 +185,7 @@ impl Known for Store {
 
     fn in_works(&self, root: RootId) -> Vec<FileId> {
         let index = self.locked();
-        let files = index.held.iter().map(|change| match change {
+        let files = index.held.iter().map(|(change, _)| match change {
             Change::Read { file, .. } | Change::Doubtful { file } | Change::Gone { file } => file,
             Change::Moved { to, .. } => to,
         });
