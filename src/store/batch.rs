@@ -74,7 +74,7 @@ pub enum Write {
     },
     /// Forgets the files that gave no photo, so that they are read again. Ignored where the last `decoder` was this one.
     TryFailuresAgain {
-        /// What decides whether a file can be read, see [`decoder_id`](crate::decode::decoder_id).
+        /// What decides whether a file can be read, see [`Limits::decoder_id`](crate::decode::Limits::decoder_id).
         decoder: u64,
     },
     /// A file that is not there any more.

@@ -25,6 +25,7 @@ mod rules;
 mod scan;
 mod settle;
 mod state;
+mod status;
 mod vanish;
 mod volume;
 mod walk;
@@ -43,7 +44,7 @@ pub use config::WatchConfig;
 pub use disk::{DiskCosts, is_unchanged};
 pub use handle::{WatchError, WatchHandle, Watcher};
 pub use rules::{IGNORE_FILE, RuleError};
-pub use state::{Activity, HeldBack, OfflineReason, PollReason, RootState, RootStatus, Watching};
+pub use status::{Activity, HeldBack, OfflineReason, PollReason, RootState, RootStatus, Watching};
 pub use volume::{Anchor, FileSystem, MountTable, Mounted, Volume, Volumes};
 
 /// One thing that ingest must do so that the index equals the disk.

@@ -8,7 +8,8 @@ use std::path::Path;
 use super::disk::Directory;
 use super::handle::WatchError;
 use super::root::RootThread;
-use super::state::{OfflineReason, RootState, lock};
+use super::state::lock;
+use super::status::{OfflineReason, RootState};
 use super::volume::Volume;
 
 /// Whether the root is there.
