@@ -157,9 +157,36 @@ impl LiveThread {
                 lock(&self.shared.watches).unwatch_below(path);
             }
         }
+        if is_worth_it && matches!(touch, Touch::Written | Touch::Closed) {
+            self.touch_links(&entry, &below, path)?;
+        }
         // A name that is gone may have been that of a directory that was never watched.
         if is_worth_it || touch == Touch::Vanished {
             self.shared.touch(&entry, path, touch);
+        }
+        Ok(())
+    }
+
+    /// Marks the other names of a file as written to, when it is for the first time: the kernel names only the one
+    /// that was used, and whoever is renamed meanwhile must not be adopted.
+    fn touch_links(&self, entry: &RootEntry, below: &RelativePath, path: &Path) -> Result<(), WatchError> {
+        if lock(&self.shared.settle).is_written(path) {
+            return Ok(());
+        }
+        let known = &self.shared.known;
+        let file = entry.file(below.clone());
+        let fingerprint = match look(path, &entry.file_system(), &self.shared.costs) {
+            Ok(Some(seen)) => Some(seen.fingerprint),
+            Ok(None) | Err(_) => known.file(&file)?,
+        };
+        let inode = fingerprint.map_or(0, |fingerprint| fingerprint.inode);
+        if inode == 0 {
+            return Ok(());
+        }
+        for (other, _) in known.with_inode(inode)? {
+            if let Some(entry) = self.shared.root(other.root).filter(|_| other != file) {
+                self.shared.touch(&entry, &other.path.under(&entry.path()), Touch::Closed);
+            }
         }
         Ok(())
     }

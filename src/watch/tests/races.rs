@@ -57,6 +57,19 @@ fn a_photo_rewritten_under_its_old_time_and_moved_at_once_is_read_at_its_new_pla
         },
         "new/c.jpg",
     );
+    // By a name of its own, which is deleted.
+    check(
+        |world| {
+            fs::hard_link(world.path("old/a.jpg"), world.path("old/link.jpg")).unwrap();
+            world.store.wait_until("the link is known", |index| index.files.len() == 3);
+            world.idle();
+            world.forget_counts();
+            rewrite(world, "old/link.jpg");
+            fs::remove_file(world.path("old/link.jpg")).unwrap();
+            rename(world, "old", "new");
+        },
+        "new/a.jpg",
+    );
     check(
         |world| {
             rewrite(world, "old/a.jpg");
