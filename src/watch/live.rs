@@ -146,6 +146,7 @@ impl LiveThread {
             | Touch::Closed
             | Touch::Found
             | Touch::FoundUnwatched
+            | Touch::FoundChanged
             | Touch::Linked => false,
         };
         if may_be_directory {
@@ -229,7 +230,8 @@ impl LiveThread {
             }
         };
         for changed in findings.changed {
-            self.shared.touch(entry, &path.join(changed.name), Touch::FoundUnwatched);
+            let touch = if changed.is_new { Touch::FoundUnwatched } else { Touch::FoundChanged };
+            self.shared.touch(entry, &path.join(changed.name), touch);
         }
         let vanished = findings.missing.iter().chain(&findings.missing_directories);
         for name in vanished {

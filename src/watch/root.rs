@@ -310,7 +310,8 @@ impl RootThread {
         let (shared, entry) = (&*self.shared, &*self.entry);
         for Changed { name, fingerprint, is_new } in findings.changed {
             let file = entry.file(directory.join(&name));
-            if !self.is_whole(&file, &fingerprint, tally) {
+            let touch = if is_new { Touch::Found } else { Touch::FoundChanged };
+            if !self.is_whole(&file, &fingerprint, touch, tally) {
                 tally.new_and_unsettled += u64::from(is_new);
                 continue;
             }
@@ -352,14 +353,15 @@ impl RootThread {
         Ok(is_taken)
     }
 
-    /// Says whether a file that differs from what is known may be read now. If not, it will be looked at again.
-    fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, tally: &mut Tally) -> bool {
+    /// Says whether a file that differs from what is known may be read now. If not, it will be looked at again: where
+    /// the root is watched, among those that settle, as `touch`ed.
+    fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, touch: Touch, tally: &mut Tally) -> bool {
         let age = Shared::unchanged_for(fingerprint);
         if self.entry.is_watched() {
             let is_old = age.is_some_and(|age| age >= self.shared.config.quiet_while_open);
             if !is_old {
                 let path = file.path.under(&self.entry.path());
-                self.shared.touch(&self.entry, &path, Touch::Found);
+                self.shared.touch(&self.entry, &path, touch);
                 self.shared.wake_live();
             }
             return is_old;

@@ -33,6 +33,8 @@ pub(super) enum Touch {
     Found,
     /// The same, in a directory that was not watched until now: it may have been changed in there unseen.
     FoundUnwatched,
+    /// Seen while reading a directory: the name is known, and what stands there is not what is known of it.
+    FoundChanged,
     /// Changed under another name: a hard link of it was written to, which is announced under that name only.
     Linked,
 }
@@ -130,45 +132,30 @@ impl Settle {
         let is_open = match touch {
             Touch::Written => true,
             Touch::Closed | Touch::Appeared | Touch::Vanished => false,
-            Touch::Created | Touch::Attributes | Touch::Found | Touch::FoundUnwatched | Touch::Linked => {
-                was_open
-            }
+            _ => was_open,
         };
         let delay = match touch {
             _ if is_open => self.quiet.while_open,
-            // What vanished here may have appeared there, and be still known by its old name when that is read.
-            Touch::Created
-            | Touch::Attributes
-            | Touch::Found
-            | Touch::FoundUnwatched
-            | Touch::Linked
-            | Touch::Vanished => self.quiet.default,
             Touch::Written | Touch::Closed | Touch::Appeared => self.quiet.after_close,
+            // What vanished here may have appeared there, and be still known by its old name when that is read.
+            _ => self.quiet.default,
         };
-        if matches!(touch, Touch::Found | Touch::FoundUnwatched) {
+        if matches!(touch, Touch::Found | Touch::FoundUnwatched | Touch::FoundChanged) {
             self.hold_vanished = Some(now + delay);
         }
         let was_written = match touch {
             // Another file stands at this name now.
             Touch::Appeared => false,
-            Touch::Written | Touch::Closed => true,
+            Touch::Written | Touch::Closed | Touch::FoundChanged | Touch::Linked => true,
             // What vanished was perhaps moved, and whoever finds it elsewhere must know that it was written to.
-            Touch::Created
-            | Touch::Attributes
-            | Touch::Found
-            | Touch::FoundUnwatched
-            | Touch::Linked
-            | Touch::Vanished => was_written,
+            Touch::Created | Touch::Attributes | Touch::Found | Touch::FoundUnwatched | Touch::Vanished => {
+                was_written
+            }
         };
         let may_adopt = match touch {
             // Until it is heard where it came from.
             Touch::Appeared | Touch::FoundUnwatched | Touch::Created => false,
-            Touch::Written
-            | Touch::Closed
-            | Touch::Attributes
-            | Touch::Found
-            | Touch::Linked
-            | Touch::Vanished => could_adopt,
+            _ => could_adopt,
         };
         let path: Arc<Path> = Arc::from(path);
         self.put(

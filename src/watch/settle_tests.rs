@@ -51,9 +51,15 @@ fn a_name_that_vanishes_remembers_that_it_was_written_to_until_another_file_take
     let now = Instant::now();
     let mut settle = Settle::new(QUIET, 8);
     let path = Path::new("/p/a.jpg");
-    for (touch, expected) in
-        [(Touch::Closed, true), (Touch::Vanished, true), (Touch::Appeared, false), (Touch::Vanished, false)]
-    {
+    for (touch, expected) in [
+        (Touch::FoundChanged, true),
+        (Touch::Vanished, true),
+        (Touch::Appeared, false),
+        (Touch::Closed, true),
+        (Touch::Vanished, true),
+        (Touch::Appeared, false),
+        (Touch::Vanished, false),
+    ] {
         assert!(settle.touch(path, touch, now));
         assert_eq!(settle.is_written(path), expected, "{touch:?}");
     }
