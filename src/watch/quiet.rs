@@ -30,17 +30,28 @@ const BATCH: usize = 4096;
 #[derive(Default)]
 struct Batch {
     present: Vec<(Arc<RootEntry>, FileId, Fingerprint, Due)>,
-    missing: HashMap<RootId, (Arc<RootEntry>, Vec<RelativePath>)>,
+    missing: HashMap<RootId, (Arc<RootEntry>, Vec<Missing>)>,
     /// Of those missing: written to, and never read since.
     unread: Vec<FileId>,
 }
 
+/// A path at which nothing stands any more, or no file.
+struct Missing {
+    path: RelativePath,
+    /// A directory stands there now, so that what is known below is not gone.
+    is_directory: bool,
+}
+
 impl Batch {
-    fn miss(&mut self, entry: &Arc<RootEntry>, path: RelativePath, due: &Due) {
+    fn miss(&mut self, entry: &Arc<RootEntry>, path: RelativePath, is_directory: bool, due: &Due) {
         if due.was_written() {
             self.unread.push(entry.file(path.clone()));
         }
-        self.missing.entry(entry.id).or_insert_with(|| (Arc::clone(entry), Vec::new())).1.push(path);
+        self.missing
+            .entry(entry.id)
+            .or_insert_with(|| (Arc::clone(entry), Vec::new()))
+            .1
+            .push(Missing { path, is_directory });
     }
 }
 
@@ -95,25 +106,25 @@ impl LiveThread {
             if name == IGNORE_FILE {
                 return self.take_ignore_file(&entry, &below, &due.path, None);
             }
-            batch.miss(&entry, below, &due);
+            batch.miss(&entry, below, false, &due);
             return Ok(());
         };
         match seen.kind {
             Kind::Directory => {
                 if self.shared.known.file(&entry.file(below.clone()))?.is_some() {
-                    batch.miss(&entry, below.clone(), &due);
+                    batch.miss(&entry, below.clone(), true, &due);
                 }
                 return self.enter_tree(&entry, below);
             }
             Kind::File => {}
             Kind::Other => {
-                batch.miss(&entry, below, &due);
+                batch.miss(&entry, below, false, &due);
                 return Ok(());
             }
         }
         if due.last == Touch::Vanished && !is_listed(&due.path, costs) {
             // Found only because the file system ignores case.
-            batch.miss(&entry, below, &due);
+            batch.miss(&entry, below, false, &due);
             return Ok(());
         }
         let age = Shared::unchanged_for(&seen.fingerprint);
@@ -191,14 +202,14 @@ impl LiveThread {
     fn give_up(
         &self,
         entry: &Arc<RootEntry>,
-        paths: Vec<RelativePath>,
+        paths: Vec<Missing>,
         moved: &HashSet<FileId>,
     ) -> Result<(), WatchError> {
         let mut known_missing = 0;
         let mut files = HashSet::new();
         // Read before they vanished, and written down any moment.
         let in_works: BTreeSet<FileId> = self.shared.known.in_works(entry.id).into_iter().collect();
-        for path in paths {
+        for Missing { path, is_directory } in paths {
             let file = entry.file(path.clone());
             let is_known = self.shared.known.file(&file)?.is_some();
             // A photo on its way into the store is not known yet, and must be given up nonetheless.
@@ -206,6 +217,9 @@ impl LiveThread {
             if is_known || is_photo {
                 known_missing += u64::from(is_known && !moved.contains(&file));
                 files.insert(file);
+            }
+            if is_directory {
+                continue;
             }
             // All that begins with the path and a slash stands together.
             let first = entry.file(path.join(OsStr::new("")));

@@ -116,3 +116,28 @@ fn a_photo_in_the_works_when_its_folder_is_renamed_is_known_at_its_new_place_onl
     world.store.let_go();
     world.holds(&["d-e/b.jpg", "e/a.jpg"]);
 }
+
+/// When the photo of that name was given up, so was all that was known below the name.
+#[test]
+fn a_folder_that_takes_the_name_of_a_photo_keeps_what_is_in_it() {
+    let mut world = World::new();
+    let photo = world.put("b.jpg", "b");
+    world.start();
+    world.equals_disk();
+    world.idle();
+    world.store.with(|index| index.is_held = true);
+    fs::remove_file(&photo).unwrap();
+    world.put("b.jpg/inner.jpg", "inner");
+    let gone = |below: &str| Change::Gone { file: World::file(below) };
+    world.store.wait_until("the photo is given up and what is in the folder read", |index| {
+        let is_read = |change: &Change| matches!(change, Change::Read { file, .. } if *file == World::file("b.jpg/inner.jpg"));
+        index.held.iter().any(|(change, _)| *change == gone("b.jpg"))
+            && index.held.iter().any(|(change, _)| is_read(change))
+    });
+    world.idle();
+    assert!(
+        world.store.with(|index| index.held.iter().all(|(change, _)| *change != gone("b.jpg/inner.jpg")))
+    );
+    world.store.let_go();
+    world.holds(&["b.jpg/inner.jpg"]);
+}
