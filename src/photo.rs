@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -120,6 +121,15 @@ impl ContentHash {
     /// Hashes the whole content of a file.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Hashes all that `reader` gives, a piece at a time, so that the file may be larger than the memory.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the reader fails with.
+    pub fn read(reader: impl Read) -> io::Result<Self> {
+        Ok(Self(*blake3::Hasher::new().update_reader(reader)?.finalize().as_bytes()))
     }
 }
 

@@ -101,3 +101,34 @@ async fn folders_are_added_and_removed_from_the_shell() {
     let unknown = world.resemble(["roots", "remove", "elsewhere"]);
     assert_eq!(unknown.status.code(), Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_is_checked_against_the_index_before_it_is_wiped() {
+    let world = World::new();
+    pictures::write(&world.photo("a.png"), 1);
+    pictures::write(&world.photo("b.png"), 7);
+    let daemon = world.start().await;
+    daemon.wait_for_files(2).await;
+
+    fs::create_dir_all(world.path("card/deep")).unwrap();
+    fs::copy(world.photo("a.png"), world.path("card/1 copy.png")).unwrap();
+    let imported = world.resemble(["check", "card"]);
+    assert_eq!(imported.status.code(), Some(0), "all of it is in the index: {imported:?}");
+
+    pictures::write_retouched(&world.path("card/2 saved again.png"), 7, 1);
+    fs::write(world.path("card/3 new.png"), pictures::png(2)).unwrap();
+    fs::write(world.path("card/deep/4 film.mov"), "x").unwrap();
+    let checked = world.resemble(["check", "--json", "card"]);
+    assert_eq!(checked.status.code(), Some(1), "not all of it is: {checked:?}");
+    let lines = lines(&checked);
+    let states: Vec<_> = lines.iter().map(|line| line["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["copy", "same", "new", "other"]);
+    assert!(lines[0]["photo"]["path"].as_str().unwrap().ends_with("photos/a.png"), "{}", lines[0]);
+    assert!(lines[1]["photo"]["path"].as_str().unwrap().ends_with("photos/b.png"), "{}", lines[1]);
+    assert!(lines[3]["reason"].as_str().unwrap().contains("not a picture"), "{}", lines[3]);
+
+    let missing = world.resemble(["check", "--missing", "--copies", "card"]);
+    let text = String::from_utf8(missing.stdout).unwrap();
+    assert_eq!(text, "card/2 saved again.png\ncard/3 new.png\ncard/deep/4 film.mov\n");
+    assert_eq!(world.resemble(["check", "nowhere"]).status.code(), Some(2));
+}

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Search(SearchArgs),
     /// Finds the photos that resemble a photo of the index, nearest first; its drive may be away
     Similar(SimilarArgs),
+    /// Says which of these files the index has already, byte for byte or nearly; exit code 0 if it has a copy of each
+    Check(CheckArgs),
     /// Lists photos that are there more than once, a group at a time
     Duplicates(DuplicatesArgs),
     /// Lists the searchable files
@@ -104,6 +106,24 @@ pub(crate) struct SimilarArgs {
 
     #[command(flatten)]
     pub(crate) wanted: Wanted,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Files, or folders for all the files in them
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Lists only the files that the index has no copy of, without a word beside them
+    #[arg(long)]
+    pub(crate) missing: bool,
+
+    /// Looks for copies only, not for nearly the same pictures: fast, since nothing is decoded
+    #[arg(long)]
+    pub(crate) copies: bool,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// What is wanted of a search.

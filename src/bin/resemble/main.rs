@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 something was found or done, 1 nothing was found, 2 an error.
 
+mod check;
 mod cli;
 mod connect;
 mod duplicates;
@@ -51,6 +52,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
     match cli.command {
         Command::Search(args) => search::search(channel, &args).await,
         Command::Similar(args) => search::similar(channel, &args).await,
+        Command::Check(args) => check::check(channel, &args).await,
         Command::Duplicates(args) => duplicates::duplicates(channel, &args).await,
         Command::List(args) => library::list(channel, args.json).await,
         Command::Failures(args) => library::failures(channel, args.json).await,

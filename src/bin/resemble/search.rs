@@ -85,7 +85,8 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
     }
 }
 
-fn query(file: &Path) -> anyhow::Result<Query> {
+/// Returns the query for a picture file.
+pub(crate) fn query(file: &Path) -> anyhow::Result<Query> {
     Ok(match picture(file)? {
         Picture::Bytes(bytes) => Query::Image(bytes.into()),
         Picture::Path(path) => Query::Path(path),
@@ -188,7 +189,8 @@ fn print_table(matches: &[proto::Match]) -> anyhow::Result<()> {
     output::print(&table)
 }
 
-fn band(band: proto::Band) -> Option<&'static str> {
+/// Returns a band's word.
+pub(crate) fn band(band: proto::Band) -> Option<&'static str> {
     match band {
         proto::Band::Unspecified => None,
         proto::Band::Same => Some("same"),
