@@ -105,11 +105,13 @@ pub struct IngestSection {
     pub threads: usize,
     /// Days that the embeddings of a deleted photo are kept, for the case that it comes back.
     pub keep_deleted_days: u32,
+    /// Lets changes wait while the machine runs on its battery.
+    pub pause_on_battery: bool,
 }
 
 impl Default for IngestSection {
     fn default() -> Self {
-        Self { threads: 0, keep_deleted_days: 30 }
+        Self { threads: 0, keep_deleted_days: 30, pause_on_battery: false }
     }
 }
 

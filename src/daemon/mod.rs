@@ -5,6 +5,7 @@
 
 mod adapters;
 mod index;
+mod power;
 mod priority;
 mod roots;
 mod run;

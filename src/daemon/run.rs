@@ -17,7 +17,7 @@ use super::roots::{self, Roots};
 use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
 use super::tender::{self, Tender, Wake};
-use super::{index, priority, systemd};
+use super::{index, power, priority, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode::{self, Decoders, IsolatedError, Program};
 use crate::encode::{
@@ -208,6 +208,9 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         stop: stop.clone(),
     };
     supervisor.start("tending the index", Tender::start(tended, wake, ear)?.ended(stop.clone()));
+    if config.ingest.pause_on_battery {
+        supervisor.start("watching the battery", power::pause_on_battery(Arc::clone(&queue), stop.clone()));
+    }
     let keep_for = Duration::from_secs(u64::from(config.ingest.keep_deleted_days) * 86_400);
     supervisor.start("purging", purge_now_and_then(Arc::clone(&api), keep_for, stop.clone()));
     systemd::ready().await;

@@ -102,6 +102,7 @@ fn status_line(api: &Api) -> Result<String, StoreError> {
     Ok(match status.state() {
         proto::State::Idle => format!("{photos} photos, up to date"),
         proto::State::Scanning => format!("{photos} photos, looking for changes"),
+        proto::State::Paused => format!("{photos} photos, paused, {} files to go", status.pending),
         _ => format!("{photos} photos, {} files to go", status.pending),
     })
 }

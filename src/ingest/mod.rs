@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 
 pub use self::progress::{Progress, Step};
-pub use self::queue::Queue;
+pub use self::queue::{Hold, Queue};
 pub use self::read::{Contents, read};
 use self::worker::Worker;
 use crate::decode::{Decoders, IsolatedError, Need};

@@ -9,7 +9,7 @@
 //! Both lanes are bounded. A full live lane refuses, and the watcher rescans; a full backlog lane lets the
 //! scanner wait.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::photo::{ContentHash, FileId, RootId};
@@ -25,7 +25,7 @@ const BACKLOG: usize = 50_000;
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
-    /// Signalled when a change can be taken, or the queue is closed.
+    /// Signalled when a change can be taken, also because nothing holds the queue any more, or the queue is closed.
     filled: Condvar,
     /// Signalled when the backlog has room, or the queue is closed.
     drained: Condvar,
@@ -43,7 +43,18 @@ struct State {
     waiting: HashMap<FileId, Vec<(Lane, Change)>>,
     /// Contents in the works, with the changes parked for them. Their files stay busy.
     contents: HashMap<ContentHash, Vec<Change>>,
+    /// While there is one, nothing is taken.
+    holds: BTreeSet<Hold>,
     closed: bool,
+}
+
+/// Why changes wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// A client asked for it.
+    Asked,
+    /// The machine runs on its battery.
+    OnBattery,
 }
 
 #[derive(Clone, Copy)]
@@ -87,6 +98,20 @@ impl Queue {
         true
     }
 
+    /// Lets nothing be taken any more for this reason, or gives the reason up. What is in the works is finished.
+    /// False when that changes nothing.
+    pub fn hold(&self, why: Hold, is_held: bool) -> bool {
+        let mut state = self.lock();
+        let is_news = if is_held { state.holds.insert(why) } else { state.holds.remove(&why) };
+        self.filled.notify_all();
+        is_news
+    }
+
+    /// Returns why nothing is taken now; empty while all goes its way.
+    pub fn holds(&self) -> Vec<Hold> {
+        self.lock().holds.iter().copied().collect()
+    }
+
     /// Takes the next change, and waits for one. `None` once the queue is closed. Its files are busy until
     /// [`Queue::done`].
     pub fn take(&self) -> Option<Change> {
@@ -95,10 +120,11 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            if let Some(change) = state.live.pop() {
+            let is_held = !state.holds.is_empty();
+            if !is_held && let Some(change) = state.live.pop() {
                 return Some(change);
             }
-            if let Some(change) = state.backlog.pop_front() {
+            if !is_held && let Some(change) = state.backlog.pop_front() {
                 self.drained.notify_one();
                 return Some(change);
             }
@@ -262,6 +288,26 @@ mod tests {
             assert!(queue.push_live(gone(&number.to_string())));
         }
         assert!(!queue.push_live(gone("one more")));
+    }
+
+    #[test]
+    fn nothing_is_taken_while_one_reason_holds_the_queue() {
+        let queue = Queue::default();
+        assert!(queue.hold(Hold::Asked, true) && queue.hold(Hold::OnBattery, true));
+        assert!(!queue.hold(Hold::Asked, true), "it was held for that already");
+        queue.push_backlog(gone("a"));
+        queue.push_live(gone("b"));
+        std::thread::scope(|scope| {
+            let taker = scope.spawn(|| (queue.take(), queue.holds()));
+            assert!(queue.hold(Hold::Asked, false));
+            queue.push_live(gone("c"));
+            assert_eq!(queue.pending(), 3, "the other reason is still there");
+            queue.hold(Hold::OnBattery, false);
+            assert_eq!(taker.join().unwrap(), (Some(gone("c")), Vec::new()));
+        });
+        queue.hold(Hold::Asked, true);
+        queue.close();
+        assert_eq!(queue.take(), None, "closing does not wait for it");
     }
 
     #[test]

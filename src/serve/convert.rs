@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::{Api, refuse};
 use crate::decode::Taken;
+use crate::ingest::Hold;
 use crate::models::Bands;
 use crate::photo::{ContentHash, FileId, Metric, PhotoId, RootId};
 use crate::proto;
@@ -170,6 +171,13 @@ fn failure_kind(kind: FailureKind) -> proto::FailureKind {
         FailureKind::Unreadable => proto::FailureKind::Unreadable,
         FailureKind::TimedOut => proto::FailureKind::TimedOut,
         FailureKind::Internal => proto::FailureKind::Internal,
+    }
+}
+
+pub(super) fn pause(hold: Hold) -> proto::Pause {
+    match hold {
+        Hold::Asked => proto::Pause::Asked,
+        Hold::OnBattery => proto::Pause::OnBattery,
     }
 }
 

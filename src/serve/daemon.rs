@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Api, convert, refuse};
-use crate::ingest::Step;
+use crate::ingest::{Hold, Step};
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonService;
 use crate::store::StoreError;
@@ -47,8 +47,11 @@ impl Api {
         let total = reader.total()?;
         let roots = self.watch.roots();
         let roots = roots.iter().map(|root| convert::root(self, &reader, root)).collect::<Result<_, _>>()?;
+        let holds = self.queue.holds();
         let state = if self.stop.is_cancelled() {
             proto::State::Stopping
+        } else if !holds.is_empty() {
+            proto::State::Paused
         } else if watching.busy_roots > 0 {
             proto::State::Scanning
         } else if pending > 0 {
@@ -80,6 +83,7 @@ impl Api {
                 memory_limit: self.protection.memory,
                 processes_lost: self.encoding.decoders.lost() + self.encoding.query_decoders.lost(),
             }),
+            pauses: holds.into_iter().map(|hold| convert::pause(hold).into()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             step_times: Some(proto::StepTimes {
                 read_seconds: seconds(Step::Read),
@@ -163,5 +167,25 @@ impl DaemonService for Daemon {
             return Err(refuse::not_found("root", &name));
         }
         Ok(Response::new(proto::RescanResponse {}))
+    }
+
+    async fn pause_indexing(
+        &self,
+        _request: Request<proto::PauseIndexingRequest>,
+    ) -> Result<Response<proto::PauseIndexingResponse>, Status> {
+        if self.api.queue.hold(Hold::Asked, true) {
+            tracing::info!("indexing pauses until `resemble resume`");
+        }
+        Ok(Response::new(proto::PauseIndexingResponse {}))
+    }
+
+    async fn resume_indexing(
+        &self,
+        _request: Request<proto::ResumeIndexingRequest>,
+    ) -> Result<Response<proto::ResumeIndexingResponse>, Status> {
+        if self.api.queue.hold(Hold::Asked, false) {
+            tracing::info!("indexing goes on");
+        }
+        Ok(Response::new(proto::ResumeIndexingResponse {}))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use resembled::proto;
 use serde_json::Value;
 
 use crate::pictures;
@@ -131,4 +132,21 @@ async fn a_card_is_checked_against_the_index_before_it_is_wiped() {
     let text = String::from_utf8(missing.stdout).unwrap();
     assert_eq!(text, "card/2 saved again.png\ncard/3 new.png\ncard/deep/4 film.mov\n");
     assert_eq!(world.resemble(["check", "nowhere"]).status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn photos_wait_from_pause_to_resume_and_status_says_why() {
+    let world = World::new();
+    pictures::write(&world.photo("a.png"), 1);
+    let daemon = world.start().await;
+    daemon.wait_for_files(1).await;
+    assert_eq!(world.resemble(["pause"]).status.code(), Some(0));
+    pictures::write(&world.photo("b.png"), 2);
+    let waits = daemon.wait_for("a waiting photo", |status| status.pending == 1).await;
+    assert_eq!((waits.state(), waits.files), (proto::State::Paused, 1));
+    let text = String::from_utf8(world.resemble(["status", "--watch"]).stdout).unwrap();
+    assert!(text.starts_with("paused") && text.contains("resemble resume"), "{text}");
+    assert_eq!(world.resemble(["search", "photos/b.png"]).status.code(), Some(0), "queries are answered");
+    assert_eq!(world.resemble(["resume"]).status.code(), Some(0));
+    daemon.wait_for_files(2).await;
 }

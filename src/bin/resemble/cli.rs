@@ -63,6 +63,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Lets new and changed photos wait until `resume`, or until the daemon is started anew
+    Pause,
+    /// Ends `pause`
+    Resume,
     /// Lists the watched folders, adds or removes one
     Roots {
         #[command(subcommand)]

@@ -58,6 +58,8 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Failures(args) => library::failures(channel, args.json).await,
         Command::Roots { command, output } => library::roots(channel, command, output.json).await,
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
+        Command::Pause => status::pause(channel).await,
+        Command::Resume => status::resume(channel).await,
         Command::Status { watch, output } => status::status(channel, watch, output.json).await,
     }
 }

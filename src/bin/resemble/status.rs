@@ -1,4 +1,4 @@
-//! `resemble status`
+//! `resemble status`, `pause` and `resume`
 
 use std::time::Duration;
 
@@ -27,7 +27,23 @@ pub(crate) async fn status(channel: Connection, watch: bool, json: bool) -> anyh
     Ok(Answer::Found)
 }
 
-/// Shows a bar, or a line a change, until the index equals the disk.
+pub(crate) async fn pause(channel: Connection) -> anyhow::Result<Answer> {
+    let mut client = DaemonServiceClient::new(channel);
+    client.pause_indexing(proto::PauseIndexingRequest {}).await.map_err(refused)?;
+    Ok(Answer::Found)
+}
+
+pub(crate) async fn resume(channel: Connection) -> anyhow::Result<Answer> {
+    let mut client = DaemonServiceClient::new(channel);
+    client.resume_indexing(proto::ResumeIndexingRequest {}).await.map_err(refused)?;
+    let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
+    for pause in status.pauses() {
+        eprintln!("still paused: {}", why(pause));
+    }
+    Ok(Answer::Found)
+}
+
+/// Shows a bar, or a line a change, until the index equals the disk, or nothing goes on.
 async fn watch_status(mut client: DaemonServiceClient<Connection>, json: bool) -> anyhow::Result<Answer> {
     let mut updates = client.watch_status(proto::WatchStatusRequest {}).await.map_err(refused)?.into_inner();
     let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(0) };
@@ -45,9 +61,9 @@ async fn watch_status(mut client: DaemonServiceClient<Connection>, json: bool) -
         bar.set_message(state(status.state()));
         bar.set_length(done + status.pending);
         bar.set_position(done);
-        let is_idle = status.state() == proto::State::Idle;
+        let is_over = matches!(status.state(), proto::State::Idle | proto::State::Paused);
         last = Some(status);
-        if is_idle {
+        if is_over {
             break;
         }
     }
@@ -67,7 +83,20 @@ fn state(state: proto::State) -> &'static str {
         proto::State::Indexing => "indexing",
         proto::State::Idle => "idle",
         proto::State::Stopping => "stopping",
+        proto::State::Paused => "paused",
     }
+}
+
+fn why(pause: proto::Pause) -> &'static str {
+    match pause {
+        proto::Pause::Unspecified => "for a reason that this version does not know",
+        proto::Pause::Asked => "`resemble pause` was called; `resemble resume` ends it",
+        proto::Pause::OnBattery => "the machine runs on its battery (ingest.pause_on_battery)",
+    }
+}
+
+fn pause_word(pause: proto::Pause) -> String {
+    pause.as_str_name().trim_start_matches("PAUSE_").to_lowercase()
 }
 
 fn search(search: &proto::SearchStatus) -> String {
@@ -119,6 +148,7 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
         "state": state(status.state()),
         "photos": status.photos,
         "files": status.files,
+        "pauses": status.pauses().map(pause_word).collect::<Vec<_>>(),
         "pending": status.pending,
         "failed": status.failed,
         "files_indexed": status.files_indexed,
@@ -165,6 +195,9 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
     let model = status.model.clone().unwrap_or_default();
     let at_least = if status.state() == proto::State::Scanning { "at least " } else { "" };
     output::line(format_args!("{}, resembled {}", state(status.state()), status.version))?;
+    for pause in status.pauses() {
+        output::line(format_args!("paused   {}", why(pause)))?;
+    }
     output::line(format_args!("photos   {} searchable, in {} files", status.photos, status.files))?;
     if status.pending > 0 {
         output::line(format_args!("pending  {at_least}{}", status.pending))?;
