@@ -60,7 +60,8 @@ fn load_facts(reader: &Reader) -> Result<Facts, StoreError> {
     Ok(facts)
 }
 
-fn load_index(
+/// Reads what a search by one network needs.
+pub(super) fn load_index(
     store: &Arc<Store>,
     model: &ModelRecord,
     reader: &Reader,

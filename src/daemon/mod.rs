@@ -4,7 +4,9 @@
 //! stop order: refuse calls, stop watching, finish and commit what is in hand, close the store.
 
 mod adapters;
+mod handover;
 mod index;
+mod networks;
 mod power;
 mod priority;
 mod roots;

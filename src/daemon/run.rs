@@ -13,21 +13,20 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
+use super::handover::{self, Handover};
 use super::roots::{self, Roots};
 use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
 use super::tender::{self, Tender, Wake};
-use super::{index, power, priority, systemd};
+use super::{networks, power, priority, systemd};
 use crate::config::{Config, ConfigError};
-use crate::decode::{self, Decoders, IsolatedError, Program};
-use crate::encode::{
-    CutError, EncodeError, EncoderPool, LoadEncoder, Network, OnnxEncoder, PoolOptions, Runtime, RuntimeError,
-};
-use crate::ingest::{self, Encoding, IngestError, Parts, Progress, Queue, Step, Workers};
-use crate::models::{Catalogue, Model, ModelError};
+use crate::decode::{self, IsolatedError};
+use crate::encode::{CutError, EncodeError, RuntimeError};
+use crate::ingest::{self, IngestError, Parts, Progress, Queue, Step, Workers};
+use crate::models::ModelError;
 use crate::photo::Embedding;
-use crate::search::{FactTable, Index, SearchError};
-use crate::serve::{self, Api, ServeError, Socket, SocketError, Token};
+use crate::search::{FactTable, SearchError};
+use crate::serve::{self, Api, Networks, ServeError, Socket, SocketError, Token};
 use crate::store::{Committed, ModelRecord, Store, StoreError, Write, Writer, WriterHandle};
 use crate::watch::{WatchConfig, WatchError, Watcher};
 
@@ -36,9 +35,6 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// How often photos are dropped whose files have been gone for long enough.
 const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
-
-/// Threads that encode, where the configuration does not say. One keeps up with three that decode camera files.
-const MAX_ENCODERS: usize = 4;
 
 /// Reads the configuration again.
 pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -103,38 +99,25 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         Some(socket) => socket,
         None => Socket::bind(&config.socket)?,
     };
-    let (model, runtime) = load_model(&config)?;
-    let network = Arc::new(Network::of(&model)?);
-    let manifest = Arc::clone(&model.manifest);
-    let record = store.ensure_model(model.digest, &manifest.name, manifest.dim, manifest.metric)?;
-    let digest = model.digest;
-    drop(model);
-    let index::Loaded { index, facts, written } = index::load(&store, &record)?;
-    let (index, facts) = (Arc::new(index), Arc::new(facts));
-
     let mut supervisor = Supervisor::new(stop.clone());
+    let networks::Loaded { networks, former, runtime, facts, written } =
+        networks::load(&config, &store, &mut supervisor, &stop)?;
+    let facts = Arc::new(facts);
+    let configured = Arc::clone(networks.configured());
     let queue = Arc::new(Queue::default());
     let progress = Arc::new(Progress::default());
     let (wake, ear) = tender::wake();
     let follow = Follow {
         store: Arc::clone(&store),
-        index: Arc::clone(&index),
+        networks: Arc::clone(&networks),
         facts: Arc::clone(&facts),
         queue: Arc::clone(&queue),
         progress: Arc::clone(&progress),
         wake: wake.clone(),
     };
-    let (writer_thread, writer) = start_writer(&record, follow)?;
+    let (writer_thread, writer) = start_writer(&configured.model, follow)?;
     supervisor.start("the store", writer_thread.ended());
-    let (pool, encoder) = start_encoders(&config, &runtime, network)?;
-    supervisor.start("the encoder", pool.ended());
-    let encoding = Encoding {
-        encoder,
-        preprocessing: manifest.preprocessing.clone(),
-        decoders: Decoders::new(Program::this(), config.decode.limits()),
-        query_decoders: Decoders::new(Program::this(), config.decode.limits()),
-    };
-    let protection = encoding.query_decoders.protection()?;
+    let protection = configured.encoding.query_decoders.protection()?;
     tracing::info!("photos are decoded in processes of their own, confined by: {protection}");
 
     let settled = roots::settle(&store, &config.roots)?;
@@ -147,8 +130,11 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     if settled.watched.is_empty() {
         tracing::warn!("no folder is watched yet: add one with `resemble roots add DIR`");
     }
-    let known =
-        KnownFiles { store: Arc::clone(&store), queue: Arc::clone(&queue), index: Arc::clone(&index) };
+    let known = KnownFiles {
+        store: Arc::clone(&store),
+        queue: Arc::clone(&queue),
+        index: Arc::clone(&configured.index),
+    };
     let changes = Changes::new(Arc::clone(&queue), Arc::clone(&store));
     let (watcher, watch) =
         Watcher::start(watch_config(&config), settled.watched, Arc::new(known), Arc::new(changes))?;
@@ -156,9 +142,10 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let parts = Parts {
         queue: Arc::clone(&queue),
         store: Arc::clone(&store),
-        model: record.clone(),
+        model: configured.model.clone(),
         writer: writer.clone(),
-        encoding: encoding.clone(),
+        encoding: configured.encoding.clone(),
+        former: Arc::clone(&former),
         progress: Arc::clone(&progress),
     };
     let workers = Workers::start(parts, threads_or_cores(config.ingest.threads), priority::lower)?;
@@ -166,13 +153,9 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
 
     let api = Arc::new(Api {
         store,
-        model: record,
-        manifest,
-        digest,
-        runtime: runtime.to_string(),
-        index,
+        networks: Arc::clone(&networks),
+        runtime,
         facts,
-        encoding,
         protection,
         watch,
         queue: Arc::clone(&queue),
@@ -197,12 +180,17 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     }
     supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
     supervisor.start("reloading", reload_on_request(Arc::clone(&api), reloads, reload, stop.clone()));
+    if networks.former().is_some() {
+        let (watch, queue) = (api.watch.clone(), Arc::clone(&queue));
+        let handover = Handover { networks: Arc::clone(&networks), former, watch, queue };
+        supervisor.start("changing the network", handover.when_full(stop.clone()));
+    }
     let watching = Arc::clone(&queue);
     let tended = tender::Parts {
-        index: Arc::clone(&api.index),
+        index: Arc::clone(&configured.index),
         store: Arc::clone(&api.store),
-        model: api.model.clone(),
-        near: api.manifest.bands.of(api.model.metric).map(|bands| bands.near),
+        model: configured.model.clone(),
+        near: configured.manifest.bands.of(configured.model.metric).map(|bands| bands.near),
         written,
         is_idle: Box::new(move || watching.pending() == 0),
         stop: stop.clone(),
@@ -214,7 +202,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let keep_for = Duration::from_secs(u64::from(config.ingest.keep_deleted_days) * 86_400);
     supervisor.start("purging", purge_now_and_then(Arc::clone(&api), keep_for, stop.clone()));
     systemd::ready().await;
-    tracing::info!(photos = api.index.len(), "ready after {:.1?}", begun.elapsed());
+    tracing::info!(photos = api.networks.answering().index.len(), "ready after {:.1?}", begun.elapsed());
 
     let watched = supervisor.watch().await;
     systemd::stopping().await;
@@ -222,36 +210,15 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     // The workers finish the photo in hand; what waits is found again at the next start. With the last handles of
     // the writer and the encoder, which the tasks hold, those two end.
     queue.close();
-    drop(api);
+    drop((api, networks, configured));
     let joined = supervisor.join(GRACE).await;
     watched.and(joined).map_err(DaemonError::from)
-}
-
-/// Finds the network and what runs it, and says which they are.
-fn load_model(config: &Config) -> Result<(Model, Arc<Runtime>), DaemonError> {
-    let catalogue = Catalogue::new(std::slice::from_ref(&config.manifest_dir), config.model_dirs.clone())?;
-    let model = match &config.model {
-        Some(name) => catalogue.resolve(name.as_ref())?,
-        None => {
-            let default = catalogue.default_model()?;
-            if let Some(missing) = default.missing {
-                tracing::info!("{missing}");
-            }
-            default.model
-        }
-    };
-    let runtime = Runtime::start(config.encoder.runtime, &config.onnxruntime)?;
-    for passed_over in &runtime.passed_over {
-        tracing::warn!("{} is not used: {}", passed_over.library.display(), passed_over.reason);
-    }
-    tracing::info!("the network {} runs in {runtime}", model.manifest.name);
-    Ok((model, runtime))
 }
 
 /// What follows each commit.
 struct Follow {
     store: Arc<Store>,
-    index: Arc<Index>,
+    networks: Arc<Networks>,
     facts: Arc<FactTable>,
     queue: Arc<Queue>,
     progress: Arc<Progress>,
@@ -273,9 +240,17 @@ impl Follow {
             self.facts.change(|facts| {
                 changed.iter().for_each(|(photo, info, files)| facts.set(*photo, info, files))
             });
+            if let Some(former) = self.networks.former() {
+                let changed = changed.iter().map(|(photo, _, files)| (*photo, !files.is_empty()));
+                handover::follow(&former, &reader, changed)?;
+            }
         }
         let added = committed.added.iter().map(|(photo, Embedding(values))| (*photo, values.as_slice()));
-        self.index.apply(added, &committed.removed).map_err(|error| StoreError::Follow(error.into()))?;
+        self.networks
+            .configured()
+            .index
+            .apply(added, &committed.removed)
+            .map_err(|error| StoreError::Follow(error.into()))?;
         if !committed.added.is_empty() || !committed.removed.is_empty() {
             self.wake.up();
         }
@@ -294,26 +269,6 @@ fn start_writer(model: &ModelRecord, follow: Follow) -> Result<(Writer, WriterHa
     })
 }
 
-fn start_encoders(
-    config: &Config,
-    runtime: &Arc<Runtime>,
-    network: Arc<Network>,
-) -> Result<(EncoderPool, crate::encode::EncoderHandle), EncodeError> {
-    let threads = match config.encoder.threads {
-        0 => threads_or_cores(0).min(MAX_ENCODERS),
-        threads => threads,
-    };
-    let runtime = Arc::clone(runtime);
-    let load: LoadEncoder = Arc::new(move || Ok(Box::new(OnnxEncoder::new(&runtime, &network)?)));
-    let options = PoolOptions {
-        threads,
-        queue_len: 2 * threads,
-        query_queue_len: 64,
-        enter_background: priority::lower,
-    };
-    EncoderPool::start(options, load)
-}
-
 fn watch_config(config: &Config) -> WatchConfig {
     WatchConfig {
         ignore: config.watch.ignore.clone(),
@@ -328,7 +283,7 @@ fn may_be_a_photo(name: &OsStr) -> bool {
     is_plain || decode::is_photo_name(name)
 }
 
-fn threads_or_cores(threads: usize) -> usize {
+pub(super) fn threads_or_cores(threads: usize) -> usize {
     match threads {
         0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,

@@ -13,7 +13,7 @@ mod read;
 mod worker;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
@@ -51,6 +51,27 @@ impl Encoding {
     /// Makes the network's input of an upright photo.
     pub fn input(&self, image: &Rgb) -> Result<Input, PreprocessError> {
         preprocess::preprocess(image, &self.preprocessing)
+    }
+}
+
+/// The network that still answers while the index of the one in use fills. New photos are encoded with both, so that
+/// they are found at once.
+#[derive(Default)]
+pub struct Former(Mutex<Option<(ModelRecord, Encoding)>>);
+
+impl Former {
+    /// There is one.
+    pub fn new(model: ModelRecord, encoding: Encoding) -> Self {
+        Self(Mutex::new(Some((model, encoding))))
+    }
+
+    /// It answers no more.
+    pub fn retire(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn get(&self) -> Option<(ModelRecord, Encoding)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -97,6 +118,8 @@ pub struct Parts {
     pub writer: WriterHandle,
     /// Bytes to embedding.
     pub encoding: Encoding,
+    /// Who answers meanwhile.
+    pub former: Arc<Former>,
     /// Counters.
     pub progress: Arc<Progress>,
 }
@@ -114,6 +137,7 @@ impl Workers {
             model: parts.model,
             writer: parts.writer,
             encoding: parts.encoding,
+            former: parts.former,
             progress: parts.progress,
         };
         let mut threads = Vec::with_capacity(count);
@@ -148,11 +172,11 @@ impl Workers {
 }
 
 /// Wakes `ended` when the first worker goes.
-struct FirstEnd(std::sync::Mutex<Option<oneshot::Sender<()>>>);
+struct FirstEnd(Mutex<Option<oneshot::Sender<()>>>);
 
 impl FirstEnd {
     fn new(sender: oneshot::Sender<()>) -> Self {
-        Self(std::sync::Mutex::new(Some(sender)))
+        Self(Mutex::new(Some(sender)))
     }
 }
 
@@ -161,7 +185,7 @@ struct AliveGuard(Arc<FirstEnd>);
 
 impl Drop for AliveGuard {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use super::progress::{Progress, Step};
 use super::queue::{Claim, Queue, files};
 use super::read::{self, Contents};
-use super::{Encoding, IngestError};
+use super::{Encoding, Former, IngestError};
 use crate::decode::{self, DecodeError, IsolatedError};
 use crate::encode::EncodeError;
 use crate::photo::{ContentHash, FileId, Fingerprint};
@@ -25,6 +25,7 @@ pub(super) struct Worker {
     pub(super) model: ModelRecord,
     pub(super) writer: WriterHandle,
     pub(super) encoding: Encoding,
+    pub(super) former: Arc<Former>,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -156,6 +157,17 @@ impl Worker {
         }
     }
 
+    /// Returns the network that answers meanwhile, if it does not know the content.
+    fn former_without(&self, content: ContentHash) -> Result<Option<(ModelRecord, Encoding)>, IngestError> {
+        let Some(former) = self.former.get() else { return Ok(None) };
+        let reader = self.store.read()?;
+        let is_known = match reader.photo_with(content)? {
+            Some(photo) => reader.has_embedding(&former.0, photo)?,
+            None => false,
+        };
+        Ok(Some(former).filter(|_| !is_known))
+    }
+
     fn encode(
         &self,
         file: &FileId,
@@ -164,7 +176,12 @@ impl Worker {
         bytes: &[u8],
     ) -> Result<Outcome, IngestError> {
         let begun = Instant::now();
-        let decoded = match self.encoding.decoders.decode(bytes, self.encoding.need()) {
+        let former = self.former_without(content)?;
+        let mut need = self.encoding.need();
+        if let Some((_, encoding)) = &former {
+            need.short_side = need.short_side.max(encoding.need().short_side);
+        }
+        let decoded = match self.encoding.decoders.decode(bytes, need) {
             Ok(decoded) => decoded,
             Err(IsolatedError::Photo(error)) => return Ok(refused(file, fingerprint, &error)),
             Err(error) => return Err(IngestError::Decode(error)),
@@ -178,6 +195,10 @@ impl Worker {
                 return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
             }
         };
+        let former = former.and_then(|(model, encoding)| {
+            let input = encoding.input(&decoded.image).ok()?;
+            Some((model, encoding, input))
+        });
         drop(decoded.image);
         self.progress.spent(Step::Resize, begun.elapsed());
 
@@ -189,10 +210,13 @@ impl Worker {
                 return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
             }
         };
+        // Where the former network fails on a photo, the photo is found once that one answers no more.
+        let former = former
+            .and_then(|(model, encoding, input)| Some((model, encoding.encoder.embed_blocking(input).ok()?)));
         self.progress.spent(Step::Encode, begun.elapsed());
         self.progress.add_encoded();
         let photo = PhotoRecord { content, size_bytes: bytes.len() as u64, info: decoded.info };
-        Ok(Outcome::write(Write::Encoded { file: file.clone(), fingerprint, photo, embedding }))
+        Ok(Outcome::write(Write::Encoded { file: file.clone(), fingerprint, photo, embedding, former }))
     }
 }
 

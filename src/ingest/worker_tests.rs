@@ -42,7 +42,11 @@ impl World {
         let decoders = Decoders::new(Program::of_tests("decode"), Limits::default());
         let query_decoders = decoders.clone();
         let encoding = Encoding { encoder, preprocessing, decoders, query_decoders };
-        Self { directory, worker: Worker { queue, store, model, writer, encoding, progress }, root }
+        Self {
+            directory,
+            worker: Worker { queue, store, model, writer, encoding, former: Arc::default(), progress },
+            root,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -135,4 +139,23 @@ fn a_photo_that_is_not_there_and_never_changed_is_not_doubted() {
     world.read("a.bmp", seen);
     let known = world.worker.store.read().unwrap().file(&world.file("a.bmp")).unwrap();
     assert_eq!(known.map(|record| record.fingerprint), Some(seen));
+}
+
+#[test]
+fn a_new_photo_is_encoded_for_the_network_that_answers_meanwhile_too() {
+    let mut world = World::new();
+    let former = world.worker.store.ensure_model(ModelDigest([2; 32]), "former", 3, Metric::L2).unwrap();
+    world.worker.former = Arc::new(Former::new(former.clone(), world.worker.encoding.clone()));
+    let knows = |world: &World, model: &ModelRecord, name: &str| {
+        let reader = world.worker.store.read().unwrap();
+        let photo = reader.photo_with(world.content(name).unwrap()).unwrap().unwrap();
+        reader.has_embedding(model, photo).unwrap()
+    };
+    world.put("a.bmp", 1);
+    world.read("a.bmp", world.seen("a.bmp"));
+    assert!(knows(&world, &former, "a.bmp") && knows(&world, &world.worker.model, "a.bmp"));
+    world.worker.former.retire();
+    world.put("b.bmp", 2);
+    world.read("b.bmp", world.seen("b.bmp"));
+    assert!(!knows(&world, &former, "b.bmp") && knows(&world, &world.worker.model, "b.bmp"));
 }

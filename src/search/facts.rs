@@ -136,6 +136,16 @@ impl Facts {
         page.taken[place] = NO_TIME;
     }
 
+    /// Returns how many photos are known.
+    pub fn len(&self) -> usize {
+        self.pages().map(|(_, page)| page.media_type.iter().filter(|&&known| known != 0).count()).sum()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns when the photo was taken, in seconds as [`PhotoInfo`] has them.
     pub fn taken(&self, photo: PhotoId) -> Option<i64> {
         let page = self.pages.get(usize::try_from(photo.0 / PAGE).ok()?)?.as_ref()?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use prost_types::Timestamp;
 use tonic::Status;
 
-use super::{Api, refuse};
+use super::{Api, Served, refuse};
 use crate::decode::Taken;
 use crate::ingest::Hold;
 use crate::models::Bands;
@@ -171,6 +171,16 @@ fn failure_kind(kind: FailureKind) -> proto::FailureKind {
         FailureKind::Unreadable => proto::FailureKind::Unreadable,
         FailureKind::TimedOut => proto::FailureKind::TimedOut,
         FailureKind::Internal => proto::FailureKind::Internal,
+    }
+}
+
+pub(super) fn model(served: &Served) -> proto::Model {
+    proto::Model {
+        name: served.model.name.clone(),
+        digest: served.digest.to_string(),
+        dimensions: served.model.dim,
+        default_metric: metric(served.manifest.metric).into(),
+        input_pixels: served.encoding.preprocessing.crop,
     }
 }
 

@@ -48,6 +48,8 @@ impl Api {
         let roots = self.watch.roots();
         let roots = roots.iter().map(|root| convert::root(self, &reader, root)).collect::<Result<_, _>>()?;
         let holds = self.queue.holds();
+        let served = self.networks.answering();
+        let filling = self.networks.former().map(|_| self.networks.configured());
         let state = if self.stop.is_cancelled() {
             proto::State::Stopping
         } else if !holds.is_empty() {
@@ -62,18 +64,16 @@ impl Api {
         let seconds = |step| self.progress.time(step).as_secs_f64();
         Ok(proto::Status {
             state: state.into(),
-            photos: self.index.len() as u64,
+            photos: served.index.len() as u64,
             files: total.files,
             pending: pending as u64,
             failed: total.failures,
             files_indexed: self.progress.files_indexed(),
             photos_encoded: self.progress.photos_encoded(),
-            model: Some(proto::Model {
-                name: self.model.name.clone(),
-                digest: self.digest.to_string(),
-                dimensions: self.model.dim,
-                default_metric: convert::metric(self.manifest.metric).into(),
-                input_pixels: self.encoding.preprocessing.crop,
+            model: Some(convert::model(&served)),
+            filling: filling.map(|filling| proto::Filling {
+                model: Some(convert::model(filling)),
+                photos: filling.index.len() as u64,
             }),
             runtime: self.runtime.clone(),
             roots,
@@ -81,7 +81,7 @@ impl Api {
                 seccomp: self.protection.system_calls,
                 landlock: self.protection.files,
                 memory_limit: self.protection.memory,
-                processes_lost: self.encoding.decoders.lost() + self.encoding.query_decoders.lost(),
+                processes_lost: served.encoding.decoders.lost() + served.encoding.query_decoders.lost(),
             }),
             pauses: holds.into_iter().map(|hold| convert::pause(hold).into()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -93,9 +93,9 @@ impl Api {
                 store_seconds: seconds(Step::Store),
             }),
             search: Some(proto::SearchStatus {
-                sketched: self.index.basis().is_some(),
-                learning: self.index.is_learning(),
-                recall: self.index.recall().map(convert::recall),
+                sketched: served.index.basis().is_some(),
+                learning: served.index.is_learning(),
+                recall: served.index.recall().map(convert::recall),
             }),
         })
     }

@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
-use super::{Api, refuse};
+use super::{Api, Served, refuse};
 use crate::photo::PhotoId;
 use crate::proto;
 use crate::proto::DuplicateKind;
@@ -88,9 +88,9 @@ impl Duplicates {
 }
 
 /// Finds all groups.
-fn find(api: &Api, ask: Ask) -> Result<Found, StoreError> {
+fn find(api: &Api, served: &Served, ask: Ask) -> Result<Found, StoreError> {
     let reader = api.store.read()?;
-    let index = api.index.snapshot();
+    let index = served.index.snapshot();
     let (limit, seconds) = match ask {
         Ask::Exact => {
             let mut copied = reader.copied_photos()?;
@@ -111,7 +111,7 @@ fn find(api: &Api, ask: Ask) -> Result<Found, StoreError> {
         })
     };
     let mut pairs = Vec::new();
-    reader.each_pair(&api.model, |first, second, distance| {
+    reader.each_pair(&served.model, |first, second, distance| {
         let is_meant = distance <= limit && index.contains(first) && index.contains(second);
         if is_meant && within_seconds(first, second) && !apart.contains(&(first, second)) {
             pairs.push(Pair { first, second, distance });
@@ -120,7 +120,7 @@ fn find(api: &Api, ask: Ask) -> Result<Found, StoreError> {
     let mut groups = search::groups(pairs);
     // Stable: of equals, the one with the oldest photo first.
     groups.sort_by_key(|group| Reverse(group.len()));
-    let runs = reader.compared(&api.model)?.unwrap_or_default().runs;
+    let runs = reader.compared(&served.model)?.unwrap_or_default().runs;
     let is_compared = |photo: &PhotoId| {
         let after = runs.partition_point(|(first, _)| first <= photo);
         after.checked_sub(1).is_some_and(|run| *photo <= runs[run].1)
@@ -163,7 +163,8 @@ impl DuplicateService for Duplicates {
         request: Request<proto::ListDuplicateGroupsRequest>,
     ) -> Result<Response<proto::ListDuplicateGroupsResponse>, Status> {
         let mut request = request.into_inner();
-        let near = self.api.manifest.bands.of(self.api.model.metric).map(|bands| bands.near);
+        let served = self.api.networks.answering();
+        let near = served.manifest.bands.of(served.model.metric).map(|bands| bands.near);
         let ask = Ask::of(&request, near)?;
         let size = pages::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let token = std::mem::take(&mut request.page_token);
@@ -172,7 +173,7 @@ impl DuplicateService for Duplicates {
 
         let page = if token.is_empty() {
             let api = Arc::clone(&self.api);
-            let found = blocking(move || find(&api, ask)).await?;
+            let found = blocking(move || find(&api, &served, ask)).await?;
             let rows = found.groups.len();
             self.pages.first(fingerprint, found, rows, size)?
         } else {

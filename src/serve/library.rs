@@ -111,7 +111,7 @@ impl LibraryService for Library {
             .blocking(move |api| {
                 let reader = api.store.read()?;
                 let roots = Roots::of(api);
-                let index = api.index.snapshot();
+                let index = api.networks.answering().index.snapshot();
                 let listed = reader.list_photos(after, size)?;
                 let next = if listed.len() == size {
                     listed.last().map(|(_, content)| content.to_string())

@@ -13,6 +13,7 @@ mod duplicates;
 mod filter;
 mod library;
 mod limit;
+mod networks;
 mod pages;
 mod query;
 mod refuse;
@@ -35,20 +36,20 @@ use tonic::service::Routes;
 use tonic::service::interceptor::InterceptorLayer;
 use tonic::transport::Server;
 
+pub use self::networks::{Networks, Served};
 use self::severable::Severable;
 pub use self::socket::{Socket, SocketError};
 pub use self::token::{Token, TokenError};
 use crate::decode::Protection;
-use crate::ingest::{Encoding, Progress, Queue};
-use crate::models::Manifest;
-use crate::photo::{ModelDigest, RootId};
+use crate::ingest::{Progress, Queue};
+use crate::photo::RootId;
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonServiceServer;
 use crate::proto::duplicate_service_server::DuplicateServiceServer;
 use crate::proto::library_service_server::LibraryServiceServer;
 use crate::proto::search_service_server::SearchServiceServer;
-use crate::search::{FactTable, Index};
-use crate::store::{ModelRecord, Store, WriterHandle};
+use crate::search::FactTable;
+use crate::store::{Store, WriterHandle};
 use crate::watch::WatchHandle;
 
 /// The largest message that is taken: a picture and some words around it.
@@ -64,20 +65,12 @@ const CALLS_PER_CONNECTION: usize = 64;
 pub struct Api {
     /// The truth.
     pub store: Arc<Store>,
-    /// Whose embeddings count.
-    pub model: ModelRecord,
-    /// What is known of the network.
-    pub manifest: Arc<Manifest>,
-    /// What decides its embeddings.
-    pub digest: ModelDigest,
-    /// What runs it, and its version.
+    /// Who answers.
+    pub networks: Arc<Networks>,
+    /// What runs the networks, and its version.
     pub runtime: String,
-    /// The embeddings, ready to be searched.
-    pub index: Arc<Index>,
     /// What filters ask of photos.
     pub facts: Arc<FactTable>,
-    /// Bytes to embedding, for queries.
-    pub encoding: Encoding,
     /// What the decoding processes gave away.
     pub protection: Protection,
     /// The watched folders.

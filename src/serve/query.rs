@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tonic::Status;
 
-use super::{Api, convert, refuse};
+use super::{Api, Served, convert, refuse};
 use crate::decode::{FailureKind, IsolatedError};
 use crate::encode::preprocess::Input;
 use crate::ingest::{self, Contents};
@@ -50,6 +50,7 @@ pub(super) struct Query {
 /// Turns the query of a request into an embedding.
 pub(super) async fn embed(
     api: &Api,
+    served: &Served,
     query: Option<search_photos_request::Query>,
     metric: Metric,
 ) -> Result<Query, Status> {
@@ -60,19 +61,24 @@ pub(super) async fn embed(
             let kinds = "one of image, path, photo, embedding, indexed_path or examples must be set";
             return Err(refuse::field("query", kinds));
         }
-        Some(Asked::Examples(examples)) => return embed_all(api, examples, metric).await,
+        Some(Asked::Examples(examples)) => return embed_all(api, served, examples, metric).await,
         Some(Asked::Image(bytes)) => Picture::Image(bytes),
         Some(Asked::Path(path)) => Picture::Path(path),
         Some(Asked::Photo(name)) => Picture::Photo(name),
         Some(Asked::Embedding(embedding)) => Picture::Embedding(embedding.values),
         Some(Asked::IndexedPath(path)) => Picture::IndexedPath(path),
     };
-    let (embedding, photo) = embed_one(api, picture).await?;
+    let (embedding, photo) = embed_one(api, served, picture).await?;
     Ok(Query { embedding, photos: photo.into_iter().collect(), is_one: true })
 }
 
 /// Turns several examples into the one embedding that stands for them.
-async fn embed_all(api: &Api, examples: proto::Examples, metric: Metric) -> Result<Query, Status> {
+async fn embed_all(
+    api: &Api,
+    served: &Served,
+    examples: proto::Examples,
+    metric: Metric,
+) -> Result<Query, Status> {
     let examples = examples.examples;
     if examples.is_empty() || examples.len() > MAX_EXAMPLES {
         return Err(refuse::field("examples", format_args!("must be 1 to {MAX_EXAMPLES}")));
@@ -83,7 +89,7 @@ async fn embed_all(api: &Api, examples: proto::Examples, metric: Metric) -> Resu
             let kinds = "each needs one of image, path, photo, embedding or indexed_path";
             return Err(refuse::field("examples", kinds));
         };
-        let (embedding, photo) = embed_one(api, query.into()).await?;
+        let (embedding, photo) = embed_one(api, served, query.into()).await?;
         vectors.push((embedding.0, example.weight.unwrap_or(1.0)));
         photos.extend(photo);
     }
@@ -97,26 +103,30 @@ async fn embed_all(api: &Api, examples: proto::Examples, metric: Metric) -> Resu
 }
 
 /// Turns a picture into an embedding, and says which photo it is, if it is one of the index.
-async fn embed_one(api: &Api, picture: Picture) -> Result<(Embedding, Option<PhotoId>), Status> {
+async fn embed_one(
+    api: &Api,
+    served: &Served,
+    picture: Picture,
+) -> Result<(Embedding, Option<PhotoId>), Status> {
     match picture {
         Picture::Embedding(values) => Ok((Embedding(values), None)),
         Picture::Photo(name) => {
             let content = convert::parse_photo_name("photo", &name)?;
-            let found = stored(api, content).map_err(unreadable)?;
+            let found = stored(api, served, content).map_err(unreadable)?;
             let (embedding, photo) = found.ok_or_else(|| refuse::not_found("photo", &name))?;
             Ok((embedding, Some(photo)))
         }
         Picture::IndexedPath(bytes) => {
             let path = convert::parse_path("indexed_path", &bytes)?;
-            let found = stored_at(api, &path).map_err(unreadable)?;
+            let found = stored_at(api, served, &path).map_err(unreadable)?;
             let (embedding, photo) =
                 found.ok_or_else(|| refuse::not_found("indexed photo", &path.display().to_string()))?;
             Ok((embedding, Some(photo)))
         }
-        Picture::Image(bytes) => Ok((encode(api, "image", move |_| Ok(bytes.to_vec())).await?, None)),
+        Picture::Image(bytes) => Ok((encode(served, "image", move |_| Ok(bytes.to_vec())).await?, None)),
         Picture::Path(bytes) => {
             let path = convert::parse_path("path", &bytes)?;
-            Ok((encode(api, "path", move |max_bytes| read(&path, max_bytes)).await?, None))
+            Ok((encode(served, "path", move |max_bytes| read(&path, max_bytes)).await?, None))
         }
     }
 }
@@ -125,16 +135,20 @@ fn unreadable(error: StoreError) -> Status {
     refuse::internal("the store could not be read", &error)
 }
 
-fn stored(api: &Api, content: ContentHash) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
+fn stored(
+    api: &Api,
+    served: &Served,
+    content: ContentHash,
+) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
     let reader = api.store.read()?;
     let Some(photo) = reader.photo_with(content)? else { return Ok(None) };
     let mut values = Vec::new();
-    let known = reader.embedding(&api.model, photo, &mut values)?;
+    let known = reader.embedding(&served.model, photo, &mut values)?;
     Ok(known.then_some((Embedding(values), photo)))
 }
 
 /// Looks a file of the index up. It may be reached by another name than the daemon's: a link to its folder.
-fn stored_at(api: &Api, path: &Path) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
+fn stored_at(api: &Api, served: &Served, path: &Path) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
     let real = path.parent().and_then(|folder| folder.canonicalize().ok()).zip(path.file_name());
     let names = [Some(path.to_path_buf()), real.map(|(folder, name)| folder.join(name))];
     let reader = api.store.read()?;
@@ -144,7 +158,7 @@ fn stored_at(api: &Api, path: &Path) -> Result<Option<(Embedding, PhotoId)>, Sto
             let record = reader.file(&FileId { root: root.id, path })?;
             if let Some(FileState::Photo(photo)) = record.map(|record| record.state) {
                 let mut values = Vec::new();
-                let known = reader.embedding(&api.model, photo, &mut values)?;
+                let known = reader.embedding(&served.model, photo, &mut values)?;
                 return Ok(known.then_some((Embedding(values), photo)));
             }
         }
@@ -171,11 +185,11 @@ fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Status> {
 
 /// Reads, decodes and preprocesses on a blocking thread, then has the network encode.
 async fn encode(
-    api: &Api,
+    served: &Served,
     field: &'static str,
     read: impl FnOnce(u64) -> Result<Vec<u8>, Status> + Send + 'static,
 ) -> Result<Embedding, Status> {
-    let encoding = api.encoding.clone();
+    let encoding = served.encoding.clone();
     let prepared = tokio::task::spawn_blocking(move || -> Result<Input, Status> {
         let bytes = read(encoding.query_decoders.limits().max_bytes)?;
         let decoded = encoding.query_decoders.decode(&bytes, encoding.need());
@@ -191,6 +205,6 @@ async fn encode(
         encoding.input(&decoded.image).map_err(|error| refuse::field(field, error))
     });
     let input = prepared.await.map_err(|error| refuse::internal("decoding failed", &error))??;
-    let encoded = api.encoding.encoder.embed_query(input).await;
+    let encoded = served.encoding.encoder.embed_query(input).await;
     encoded.map_err(|error| refuse::internal("the network failed on the picture", &error))
 }

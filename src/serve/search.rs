@@ -11,7 +11,8 @@ use super::convert::{self, Roots};
 use super::limit::Gate;
 use super::pages::{self, Pages};
 use super::query::{self, Query};
-use super::{Api, filter, refuse};
+use super::{Api, Served, filter, refuse};
+use crate::models::Bands;
 use crate::photo::Metric;
 use crate::proto;
 use crate::proto::search_service_server::SearchService;
@@ -34,8 +35,8 @@ pub(super) struct Search {
 struct Found {
     neighbors: Vec<Neighbor>,
     metric: Metric,
-    /// Whether bands apply.
-    is_one: bool,
+    /// What distances mean, where that is known.
+    bands: Option<Bands>,
     searched: usize,
 }
 
@@ -75,13 +76,14 @@ impl Search {
     }
 
     /// Searches on a blocking thread; stops when the call is given up.
-    async fn find(&self, query: Query, ask: Ask) -> Result<Found, Status> {
+    async fn find(&self, served: &Served, query: Query, ask: Ask) -> Result<Found, Status> {
         let api = Arc::clone(&self.api);
-        let snapshot = api.index.snapshot();
+        let snapshot = served.index.snapshot();
+        let bands = if query.is_one { served.manifest.bands.of(ask.metric) } else { None };
         let cancelled = Arc::new(AtomicBool::new(false));
         let _guard = CancelOnDrop(Arc::clone(&cancelled));
         let found = tokio::task::spawn_blocking(move || {
-            find(&api, &snapshot, &query, &ask, &|| cancelled.load(Ordering::Relaxed))
+            find(&api, &snapshot, &query, &ask, bands, &|| cancelled.load(Ordering::Relaxed))
         })
         .await
         .map_err(|error| refuse::internal("the search failed", &error))?;
@@ -100,6 +102,7 @@ fn find(
     snapshot: &Snapshot,
     query: &Query,
     ask: &Ask,
+    bands: Option<Bands>,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Found, SearchError> {
     let passing = if ask.filter.is_empty() {
@@ -120,7 +123,7 @@ fn find(
     neighbors.retain(|neighbor| !query.photos.contains(&neighbor.id));
     neighbors.truncate(ask.k);
     let searched = passing.as_ref().map_or(snapshot.len(), |passing| passing.len().min(snapshot.len()));
-    Ok(Found { neighbors, metric: ask.metric, is_one: query.is_one, searched })
+    Ok(Found { neighbors, metric: ask.metric, bands, searched })
 }
 
 /// A call that the client gave up drops its future, and this with it.
@@ -139,7 +142,8 @@ impl SearchService for Search {
         request: Request<proto::SearchPhotosRequest>,
     ) -> Result<Response<proto::SearchPhotosResponse>, Status> {
         let mut request = request.into_inner();
-        let ask = Ask::of(&request, self.api.manifest.metric)?;
+        let served = self.api.networks.answering();
+        let ask = Ask::of(&request, served.manifest.metric)?;
         let size = pages::size(request.page_size, MAX_K, MAX_K)?;
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
@@ -147,8 +151,8 @@ impl SearchService for Search {
 
         let page = if token.is_empty() {
             let pass = self.gate.enter().await?;
-            let query = query::embed(&self.api, request.query, ask.metric).await?;
-            let found = self.find(query, ask).await?;
+            let query = query::embed(&self.api, &served, request.query, ask.metric).await?;
+            let found = self.find(&served, query, ask).await?;
             drop(pass);
             let rows = found.neighbors.len();
             self.pages.first(fingerprint, found, rows, size)?
@@ -178,7 +182,6 @@ fn matches(
 ) -> Result<Vec<proto::Match>, crate::store::StoreError> {
     let reader = api.store.read()?;
     let roots = Roots::of(api);
-    let bands = if found.is_one { api.manifest.bands.of(found.metric) } else { None };
     let mut matches = Vec::with_capacity(rows.len());
     for &Neighbor { id, distance } in &found.neighbors[rows] {
         if let Some(photo) = convert::photo(&reader, &roots, id)? {
@@ -186,7 +189,7 @@ fn matches(
                 photo: Some(photo),
                 distance,
                 similarity: found.metric.similarity(distance),
-                band: convert::band(bands, distance).into(),
+                band: convert::band(found.bands, distance).into(),
             });
         }
     }

@@ -31,6 +31,8 @@ pub enum Write {
         photo: PhotoRecord,
         /// What the network gave for it.
         embedding: Embedding,
+        /// What a former network gave for it, which still answers.
+        former: Option<(ModelRecord, Embedding)>,
     },
     /// A file with a content that the store has an embedding of. Ignored where the content is unknown after all.
     Known {
@@ -166,9 +168,12 @@ impl<'txn> Batch<'txn> {
 
     fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         match write {
-            Write::Encoded { file, fingerprint, photo, embedding } => {
+            Write::Encoded { file, fingerprint, photo, embedding, former } => {
                 let id = self.put_photo(photo)?;
-                self.put_embedding(id, embedding)?;
+                self.put_embedding(self.model, id, embedding)?;
+                if let Some((model, embedding)) = former {
+                    self.put_embedding(model, id, embedding)?;
+                }
                 self.put_file(file, *fingerprint, FileState::Photo(id))
             }
             Write::Known { file, fingerprint, content } => {
@@ -228,13 +233,18 @@ impl<'txn> Batch<'txn> {
         Ok(PhotoId(id))
     }
 
-    fn put_embedding(&mut self, photo: PhotoId, embedding: &Embedding) -> Result<(), StoreError> {
-        let expected = self.model.dim as usize;
+    fn put_embedding(
+        &mut self,
+        model: &ModelRecord,
+        photo: PhotoId,
+        embedding: &Embedding,
+    ) -> Result<(), StoreError> {
+        let expected = model.dim as usize;
         if embedding.0.len() != expected {
             return Err(StoreError::EmbeddingLength { found: embedding.0.len(), expected });
         }
         self.touch(photo)?;
-        self.embeddings.insert((self.model.id, photo.0), embedding_to_bytes(&embedding.0).as_slice())?;
+        self.embeddings.insert((model.id, photo.0), embedding_to_bytes(&embedding.0).as_slice())?;
         Ok(())
     }
 

@@ -63,6 +63,17 @@ impl Reader {
         Ok(roots)
     }
 
+    /// Returns the networks that were ever used, in the order of their first use.
+    pub fn models(&self) -> Result<Vec<(ModelDigest, ModelRecord)>, StoreError> {
+        let mut models = Vec::new();
+        for row in self.transaction.open_table(MODELS)?.iter()? {
+            let (digest, record) = row?;
+            models.push((ModelDigest(digest.value()), from_bytes::<ModelRecord>(record.value(), "a model")?));
+        }
+        models.sort_unstable_by_key(|(_, record)| record.id);
+        Ok(models)
+    }
+
     /// Returns what is known of a file.
     pub fn file(&self, file: &FileId) -> Result<Option<FileRecord>, StoreError> {
         let files = self.transaction.open_table(FILES)?;

@@ -120,7 +120,13 @@ mod tests {
                 PhotoRecord { content: ContentHash::of(name.as_bytes()), size_bytes: 1, info: info.clone() };
             let file = FileId { root, path: RelativePath::from_bytes(name.as_bytes().to_vec()) };
             let fingerprint = Fingerprint { len: 1, modified_ns: 0, changed_ns: 0, inode: 0 };
-            let write = Write::Encoded { file, fingerprint, photo, embedding: Embedding(vec![1.0, 2.0]) };
+            let write = Write::Encoded {
+                file,
+                fingerprint,
+                photo,
+                embedding: Embedding(vec![1.0, 2.0]),
+                former: None,
+            };
             ids.extend(store.commit(&model, &[write], 0).unwrap().added.into_iter().map(|(photo, _)| photo));
         }
         let [a, b, c] = [ids[0], ids[1], ids[2]];

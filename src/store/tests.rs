@@ -37,6 +37,7 @@ impl World {
             fingerprint: fingerprint(content),
             photo: photo(content),
             embedding: embedding(content),
+            former: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod crash;
 mod formats;
 mod library;
 mod model_based;
+mod networks;
 mod pictures;
 mod searching;
 mod service;

@@ -104,7 +104,8 @@ async fn copy(
 
 /// Returns the nearest photo, if it is near.
 async fn nearest(searching: &mut SearchServiceClient<Connection>, file: &Path) -> anyhow::Result<Finding> {
-    let request = proto::SearchPhotosRequest { query: Some(search::query(file)?), k: 1, ..Default::default() };
+    let request =
+        proto::SearchPhotosRequest { query: Some(search::query(file)?), k: 1, ..Default::default() };
     let response = match searching.search_photos(request).await {
         Ok(response) => response.into_inner(),
         Err(status) if matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted) => {

@@ -156,6 +156,10 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
         "model": model.name,
         "model_digest": model.digest,
         "dimensions": model.dimensions,
+        "filling": status.filling.as_ref().map(|filling| json!({
+            "model": filling.model.as_ref().map(|model| &model.name),
+            "photos": filling.photos,
+        })),
         "runtime": status.runtime,
         "decoder": {
             "seccomp": decoder.seccomp,
@@ -206,6 +210,13 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
         output::line(format_args!("failed   {} (`resemble failures` lists them)", status.failed))?;
     }
     output::line(format_args!("model    {}, {} numbers a photo", model.name, model.dimensions))?;
+    if let Some(filling) = &status.filling {
+        let name = filling.model.as_ref().map_or("another one", |model| model.name.as_str());
+        output::line(format_args!(
+            "         {name} takes over when it has encoded all; {} done",
+            filling.photos
+        ))?;
+    }
     output::line(format_args!("runtime  {}", status.runtime))?;
     output::line(format_args!("search   {}", search(&status.search.unwrap_or_default())))?;
     output::line(format_args!("decoder  {}", decoder(&status.decoder.unwrap_or_default())))?;

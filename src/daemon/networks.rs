@@ -1,0 +1,139 @@
+//! The networks of this run and what runs them: the configured one, and after a change the former one for a while.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::handover::{self, Found};
+use super::index::{self, Written};
+use super::priority;
+use super::run::{DaemonError, threads_or_cores};
+use super::supervisor::Supervisor;
+use crate::config::Config;
+use crate::decode::{Decoders, Program};
+use crate::encode::{
+    EncodeError, EncoderHandle, EncoderPool, LoadEncoder, Network, OnnxEncoder, PoolOptions, Runtime,
+};
+use crate::ingest::{Encoding, Former};
+use crate::models::{Catalogue, Model};
+use crate::search::{FactTable, Index};
+use crate::serve::{Networks, Served};
+use crate::store::{ModelRecord, Store};
+
+/// Threads that encode, where the configuration does not say. One keeps up with three that decode camera files.
+const MAX_ENCODERS: usize = 4;
+
+/// What is loaded.
+pub(super) struct Loaded {
+    pub(super) networks: Arc<Networks>,
+    /// The former network as long as it answers.
+    pub(super) former: Arc<Former>,
+    /// What runs them, and its version.
+    pub(super) runtime: String,
+    /// What filters ask of photos.
+    pub(super) facts: FactTable,
+    /// Which sketches of the configured network the store has.
+    pub(super) written: Written,
+}
+
+/// Loads the configured network with its index, and the former one where it has to answer meanwhile. Their encoders run
+/// under the supervisor.
+pub(super) fn load(
+    config: &Config,
+    store: &Arc<Store>,
+    supervisor: &mut Supervisor,
+    stop: &CancellationToken,
+) -> Result<Loaded, DaemonError> {
+    let catalogue = Catalogue::new(std::slice::from_ref(&config.manifest_dir), config.model_dirs.clone())?;
+    let model = configured(config, &catalogue)?;
+    let runtime = start_runtime(config)?;
+    tracing::info!("the network {} runs in {runtime}", model.manifest.name);
+    let manifest = &model.manifest;
+    let record = store.ensure_model(model.digest, &manifest.name, manifest.dim, manifest.metric)?;
+    let index::Loaded { index, facts, written } = index::load(store, &record)?;
+
+    let decoders = [0; 2].map(|_| Decoders::new(Program::this(), config.decode.limits()));
+    let threads = match config.encoder.threads {
+        0 => threads_or_cores(0).min(MAX_ENCODERS),
+        threads => threads,
+    };
+    let (pool, encoder) = start_encoders(&runtime, &model, threads)?;
+    supervisor.start("the encoder", pool.ended());
+    let found = handover::find(store, &catalogue, &record, index.len(), facts.snapshot().len())?;
+    let former = match found {
+        Some(Found { model, record, index }) => {
+            tracing::info!("the network {} answers until all photos are encoded anew", record.name);
+            let (pool, encoder) = start_encoders(&runtime, &model, 1)?;
+            supervisor.start("the former encoder", ended_before(pool, stop.clone()));
+            Some(serve(model, record, index, encoder, &decoders))
+        }
+        None => None,
+    };
+    let cell = former.as_ref().map(|served| Former::new(served.model.clone(), served.encoding.clone()));
+    let configured = serve(model, record, index, encoder, &decoders);
+    Ok(Loaded {
+        networks: Arc::new(Networks::new(configured, former)),
+        former: Arc::new(cell.unwrap_or_default()),
+        runtime: runtime.to_string(),
+        facts,
+        written,
+    })
+}
+
+fn configured(config: &Config, catalogue: &Catalogue) -> Result<Model, DaemonError> {
+    if let Some(name) = &config.model {
+        return Ok(catalogue.resolve(name.as_ref())?);
+    }
+    let default = catalogue.default_model()?;
+    if let Some(missing) = default.missing {
+        tracing::info!("{missing}");
+    }
+    Ok(default.model)
+}
+
+fn start_runtime(config: &Config) -> Result<Arc<Runtime>, DaemonError> {
+    let runtime = Runtime::start(config.encoder.runtime, &config.onnxruntime)?;
+    for passed_over in &runtime.passed_over {
+        tracing::warn!("{} is not used: {}", passed_over.library.display(), passed_over.reason);
+    }
+    Ok(runtime)
+}
+
+fn start_encoders(
+    runtime: &Arc<Runtime>,
+    model: &Model,
+    threads: usize,
+) -> Result<(EncoderPool, EncoderHandle), DaemonError> {
+    let (runtime, network) = (Arc::clone(runtime), Arc::new(Network::of(model)?));
+    let load: LoadEncoder = Arc::new(move || Ok(Box::new(OnnxEncoder::new(&runtime, &network)?)));
+    let options = PoolOptions {
+        threads,
+        queue_len: 2 * threads,
+        query_queue_len: 64,
+        enter_background: priority::lower,
+    };
+    Ok(EncoderPool::start(options, load)?)
+}
+
+/// The former network may end long before the daemon does.
+async fn ended_before(pool: EncoderPool, stop: CancellationToken) -> Result<(), EncodeError> {
+    pool.ended().await?;
+    stop.cancelled().await;
+    Ok(())
+}
+
+fn serve(
+    model: Model,
+    record: ModelRecord,
+    index: Index,
+    encoder: EncoderHandle,
+    [decoders, query_decoders]: &[Decoders; 2],
+) -> Served {
+    let encoding = Encoding {
+        encoder,
+        preprocessing: model.manifest.preprocessing.clone(),
+        decoders: decoders.clone(),
+        query_decoders: query_decoders.clone(),
+    };
+    Served { model: record, manifest: model.manifest, digest: model.digest, index: Arc::new(index), encoding }
+}
