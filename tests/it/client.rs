@@ -150,3 +150,36 @@ async fn photos_wait_from_pause_to_resume_and_status_says_why() {
     assert_eq!(world.resemble(["resume"]).status.code(), Some(0));
     daemon.wait_for_files(2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_says_what_could_be_better_and_what_to_do() {
+    let world = World::new();
+    let lonely = world.resemble(["doctor"]);
+    assert_eq!(lonely.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&lonely.stdout).contains("resembled DIR"), "{lonely:?}");
+
+    fs::create_dir_all(world.photos()).unwrap();
+    fs::write(world.photo("bad.jpg"), "x").unwrap();
+    let daemon = world.start().await;
+    daemon.wait_for("the failure", |status| status.failed == 1 && status.pending == 0).await;
+    let findings = lines(&world.resemble(["doctor", "--json"]));
+    let unwell: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding["well"] == false)
+        .map(|finding| finding["what"].as_str().unwrap())
+        .collect();
+    for advice in ["models pull mobilenet_v2", "ONNX Runtime", "resemble failures"] {
+        assert!(unwell.iter().any(|what| what.contains(advice)), "{advice}: {unwell:?}");
+    }
+    assert!(findings.iter().any(|finding| finding["well"] == true), "{findings:?}");
+}
+
+#[test]
+fn completions_and_manual_pages_need_no_daemon() {
+    let world = World::new();
+    let script = String::from_utf8(world.resemble(["completions", "bash"]).stdout).unwrap();
+    assert!(script.contains("--max-distance") && script.contains("duplicates"), "{script}");
+    assert_eq!(world.resemble(["man", "pages"]).status.code(), Some(0));
+    let page = fs::read_to_string(world.path("pages/resemble-search.1")).unwrap();
+    assert!(page.contains("max"), "{page}");
+}

@@ -67,6 +67,18 @@ pub(crate) enum Command {
     Pause,
     /// Ends `pause`
     Resume,
+    /// Looks for what could be better: the daemon, its network and runtime, folders, disk. Exit code 1 if there is something
+    Doctor(Output),
+    /// Prints what the shell needs to complete our commands
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages, resemble.1 and one a command, into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Lists the watched folders, adds or removes one
     Roots {
         #[command(subcommand)]

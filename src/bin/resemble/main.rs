@@ -5,9 +5,11 @@
 mod check;
 mod cli;
 mod connect;
+mod doctor;
 mod duplicates;
 mod filter;
 mod library;
+mod manual;
 mod output;
 mod search;
 mod sheet;
@@ -48,6 +50,13 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<Answer> {
+    match &cli.command {
+        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Man { folder } => return manual::pages(folder),
+        // It has something to say of a daemon that does not answer.
+        Command::Doctor(args) => return doctor::doctor(&cli.target, args.json).await,
+        _ => {}
+    }
     let channel = connect::connect(&cli.target).await?;
     match cli.command {
         Command::Search(args) => search::search(channel, &args).await,
@@ -60,6 +69,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
         Command::Pause => status::pause(channel).await,
         Command::Resume => status::resume(channel).await,
+        Command::Completions { .. } | Command::Man { .. } | Command::Doctor(_) => Ok(Answer::Nothing),
         Command::Status { watch, output } => status::status(channel, watch, output.json).await,
     }
 }

@@ -87,7 +87,7 @@ fn state(state: proto::State) -> &'static str {
     }
 }
 
-fn why(pause: proto::Pause) -> &'static str {
+pub(crate) fn why(pause: proto::Pause) -> &'static str {
     match pause {
         proto::Pause::Unspecified => "for a reason that this version does not know",
         proto::Pause::Asked => "`resemble pause` was called; `resemble resume` ends it",

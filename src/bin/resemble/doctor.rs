@@ -1,0 +1,118 @@
+//! `resemble doctor`: what could be better, and what to do about it.
+
+use std::path::Path;
+
+use resembled::config::Dirs;
+use resembled::proto;
+use resembled::proto::daemon_service_client::DaemonServiceClient;
+use serde_json::json;
+
+use crate::Answer;
+use crate::cli::Target;
+use crate::connect::{self, refused};
+use crate::{output, status};
+
+/// Less than this on the disk of the index is worth a word.
+const ENOUGH_BYTES: u64 = 1 << 30;
+
+/// A sketched search that finds less is worth a word, as for the daemon itself.
+const ENOUGH_RECALL: f64 = 0.98;
+
+/// One thing that was looked at.
+struct Finding {
+    is_well: bool,
+    what: String,
+}
+
+fn well(what: impl Into<String>) -> Finding {
+    Finding { is_well: true, what: what.into() }
+}
+
+fn unwell(what: impl Into<String>) -> Finding {
+    Finding { is_well: false, what: what.into() }
+}
+
+/// [`Answer::Found`] when all is well.
+pub(crate) async fn doctor(target: &Target, json: bool) -> anyhow::Result<Answer> {
+    let mut findings = Vec::new();
+    match connect::connect(target).await {
+        Ok(channel) => {
+            let mut client = DaemonServiceClient::new(channel);
+            let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
+            examine(&status, &mut findings);
+        }
+        Err(error) => findings.push(unwell(format!("{error:#}"))),
+    }
+    if target.connect.is_none() {
+        findings.extend(disk(&Dirs::find(&|name| std::env::var_os(name))?.data));
+    }
+    for Finding { is_well, what } in &findings {
+        if json {
+            output::json_line(&output::object(json!({ "well": is_well, "what": what })))?;
+        } else {
+            output::line(format_args!("{}  {what}", if *is_well { "ok  " } else { "look" }))?;
+        }
+    }
+    let all_is_well = findings.iter().all(|finding| finding.is_well);
+    Ok(if all_is_well { Answer::Found } else { Answer::Nothing })
+}
+
+fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
+    findings.push(match env!("CARGO_PKG_VERSION") {
+        ours if ours == status.version => well(format!("resembled {ours} answers")),
+        ours => unwell(format!(
+            "resembled {} answers, and this is resemble {ours}: restart the daemon after an update",
+            status.version
+        )),
+    });
+    let model = status.model.as_ref().map_or("", |model| model.name.as_str());
+    findings.push(match model {
+        "builtin" if status.filling.is_none() => unwell(
+            "the small built-in network answers: `resembled models pull mobilenet_v2` gets the better one, \
+             and a restart of the daemon takes it",
+        ),
+        model => well(format!("the network {model} answers")),
+    });
+    findings.push(if status.runtime.starts_with("tract") {
+        unwell(format!("networks run in {}: ONNX Runtime takes half the time (scripts/fetch-onnxruntime.sh)", status.runtime))
+    } else {
+        well(format!("networks run in {}", status.runtime))
+    });
+    findings.extend(status.pauses().map(|pause| unwell(format!("photos wait: {}", status::why(pause)))));
+    findings.push(match status.failed {
+        0 => well(format!("{} files are searchable, and none failed", status.files)),
+        failed => unwell(format!("{failed} files could not be indexed: `resemble failures` says why")),
+    });
+    if status.roots.is_empty() {
+        findings.push(unwell("no folder is watched: `resemble roots add DIR` adds one"));
+    }
+    for root in &status.roots {
+        let path = output::shown(&root.path);
+        findings.push(match root.state() {
+            proto::RootState::Online => well(format!("{path} is watched")),
+            _ => unwell(format!("{path}: {}", root.detail)),
+        });
+    }
+    let decoder = status.decoder.unwrap_or_default();
+    findings.push(match decoder.seccomp && decoder.landlock && decoder.memory_limit {
+        true => well("photos are decoded in processes without rights"),
+        false => unwell("this kernel confines the decoding processes in part only (`resemble status`)"),
+    });
+    if let Some(recall) = status.search.and_then(|search| search.recall)
+        && recall.share < ENOUGH_RECALL
+    {
+        let share = recall.share * 100.0;
+        findings.push(unwell(format!("a search finds {share:.1} % of the nearest photos; `--exact` finds all")));
+    }
+}
+
+/// Looks at the disk of the index, if it is where the defaults put it.
+fn disk(data: &Path) -> Option<Finding> {
+    let disk = rustix::fs::statvfs(data).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let shown = data.display();
+    Some(match free < ENOUGH_BYTES {
+        true => unwell(format!("{} MiB are left for the index in {shown}: make room", free >> 20)),
+        false => well(format!("{} GiB are left for the index in {shown}", free >> 30)),
+    })
+}
