@@ -67,6 +67,7 @@ pub(crate) fn fill(
                     info: info(number),
                 },
                 embedding: Embedding(values),
+                former: None,
             });
         }
         store.commit(&model, &writes, 0)?;

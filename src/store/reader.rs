@@ -14,9 +14,9 @@ use super::record::{
     FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord, embedding_from_bytes, from_bytes,
 };
 use super::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
+    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, MODELS, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
 };
-use crate::photo::{ContentHash, FileId, PhotoId, RelativePath, RootId};
+use crate::photo::{ContentHash, FileId, ModelDigest, PhotoId, RelativePath, RootId};
 
 /// Embeddings that are read in one go where they lie together.
 const RUN: usize = 64;
