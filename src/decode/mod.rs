@@ -90,7 +90,7 @@ impl Need {
 
 /// Raised with each format, or variant of one, that can be decoded since: files that gave no photo before are
 /// then read again, see [`Limits::decoder_id`].
-const GENERATION: u64 = 1;
+const GENERATION: u64 = 2;
 
 /// What one photo may cost. Every limit is checked before the cost arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,7 +61,7 @@ impl Preprocessing {
     /// the crop, what the resize reads around it, and one pixel for the rounding of its place.
     pub fn needed_middle(&self) -> u32 {
         let side = u64::from(self.crop) + 2 * u64::from(MARGIN) + 2;
-        u32::try_from((side * 1000).div_ceil(u64::from(self.resize_short_side))).unwrap_or(u32::MAX)
+        u32::try_from((side * 1000).div_ceil(u64::from(self.resize_short_side.max(1)))).unwrap_or(u32::MAX)
     }
 }
 
