@@ -30,7 +30,9 @@ fn main() -> anyhow::Result<()> {
     };
     let need = match mode.as_str() {
         "full" => Need::full(),
-        "scaled" | "isolated" => Need::short_side(preprocessing.needed_short_side()),
+        "scaled" | "isolated" => {
+            Need::short_side(preprocessing.needed_short_side()).middle(preprocessing.needed_middle())
+        }
         other => bail!("{other}: full, scaled or isolated"),
     };
     let mut preprocessor = Preprocessor::new(preprocessing)?;

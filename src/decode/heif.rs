@@ -231,6 +231,9 @@ impl<'a> Container<'a> {
             to_full_range(&mut frame);
         }
         let rgba = frame_to_rgba_sized::<u8>(&frame, colours, width, height);
+        if (rgba.width, rgba.height) != (width, height) {
+            return Err(self.broken("its picture is smaller than it says"));
+        }
         Ok(Rgb { width: rgba.width, height: rgba.height, pixels: pixels::without_alpha(&rgba.data) })
     }
 

@@ -105,12 +105,13 @@ fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) ->
     let (width, height) = (started.width(), started.height());
     let mut rows = vec![0; started.min_flat_buffer_size()];
     let (row_bytes, mut whole_rows) = (rows.len() / height, 0);
-    for row in rows.chunks_exact_mut(row_bytes) {
+    let needed_rows = need.rows(width, height);
+    for row in rows.chunks_exact_mut(row_bytes).take(needed_rows) {
         started.read_scanlines_into(row).map_err(malformed)?;
         whole_rows += usize::from(!ran_dry.get());
     }
     // libjpeg paints what is missing grey. A quarter of grey is still the photo, more of it no longer.
-    if whole_rows < height - height / 4 {
+    if whole_rows < needed_rows.min(height - height / 4) {
         return Err(malformed("the file ends too early"));
     }
     let pixels = match stored {

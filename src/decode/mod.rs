@@ -58,23 +58,39 @@ use crate::photo::Rgb;
 pub struct Need {
     /// The smallest acceptable short side in pixels. A photo that is smaller to begin with is not enlarged.
     pub short_side: u32,
+    /// The square in the middle that is looked at: its side, in thousandths of the short side. What lies outside may
+    /// stay black. `None` for the whole picture.
+    pub middle: Option<u32>,
 }
 
 impl Need {
     /// Asks for every pixel of the file.
     pub fn full() -> Self {
-        Self { short_side: u32::MAX }
+        Self::short_side(u32::MAX)
     }
 
     /// Asks for at least this short side.
     pub fn short_side(pixels: u32) -> Self {
-        Self { short_side: pixels }
+        Self { short_side: pixels, middle: None }
+    }
+
+    /// Asks for no more than a square in the middle, its side in thousandths of the short side.
+    #[must_use]
+    pub fn middle(self, thousandths: u32) -> Self {
+        Self { middle: Some(thousandths), ..self }
+    }
+
+    /// Returns how many rows of a picture of this size are needed, from the top. The square is in the middle
+    /// however the picture is turned.
+    fn rows(&self, width: usize, height: usize) -> usize {
+        let below_middle = |thousandths: u32| (width.min(height) * thousandths as usize).div_ceil(2000) + 1;
+        self.middle.map_or(height, |thousandths| height.min(height / 2 + below_middle(thousandths)))
     }
 }
 
 /// Raised with each format, or variant of one, that can be decoded since: files that gave no photo before are
 /// then read again, see [`Limits::decoder_id`].
-const GENERATION: u64 = 1;
+const GENERATION: u64 = 2;
 
 /// What one photo may cost. Every limit is checked before the cost arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
-//! TIFFs of more than 8 bits a sample that keep each colour in a plane of its own.
+//! TIFFs that keep each colour in a plane of its own, in tiles or in more than 8 bits a sample.
 //!
 //! The TIFF decoder panics on some of them and mixes up the colours of others. It reads grey pictures well, though, so
 //! each plane is shown to it as one: the same file with a directory behind it that names this plane's data only.
+//! Planes of 8 bits in strips it reads by itself.
 
 use super::tags::{Directory, Tiff, tag};
 use super::{DecodeError, Format};
@@ -23,7 +24,7 @@ pub(super) struct Planes<'a> {
 }
 
 impl<'a> Planes<'a> {
-    /// Finds the planes of a TIFF; `None` where it keeps its colours together or has few bits.
+    /// Finds the planes of a TIFF; `None` where it keeps its colours together, or few bits of them in strips.
     ///
     /// # Errors
     /// Kinds of planes that are not decoded: other than RGB, with or without transparency, and BigTIFF.
@@ -32,7 +33,8 @@ impl<'a> Planes<'a> {
         let number = |which| main.unsigned(which);
         let bits = number(tag::BITS_PER_SAMPLE).unwrap_or(1);
         let count = number(tag::SAMPLES_PER_PIXEL).unwrap_or(1);
-        if number(tag::PLANAR_CONFIGURATION) != Some(2) || bits <= 8 || count < 2 {
+        let is_tiled = main.find(tag::TILE_OFFSETS).is_some();
+        if number(tag::PLANAR_CONFIGURATION) != Some(2) || count < 2 || (bits <= 8 && !is_tiled) {
             return Ok(None);
         }
         let unsupported =
@@ -129,9 +131,13 @@ mod tests {
     use super::super::{Limits, Need, decode};
     use super::*;
 
+    /// The value of a tag that is one small number.
+    fn short(which: u16, value: u8) -> (u16, u16, u32, [u8; 4]) {
+        (which, 3, 1, [value, 0, 0, 0])
+    }
+
     /// A TIFF of 2x1 pixels in three planes of 16 bits, uncompressed: values of red, of green, of blue.
     fn planar(values: [[u16; 2]; 3], photometric: u8) -> Vec<u8> {
-        let short = |which: u16, value: u8| (which, 3, 1, [value, 0, 0, 0]);
         let start = 8 + 2 + 9 * 12 + 4u32;
         let list = |which: u16, at: u32| (which, 4, 3, (start + at).to_le_bytes());
         let entries = [
@@ -156,6 +162,37 @@ mod tests {
         let file = planar([[0xffff, 0x8080], [0, 0x4040], [0x2020, 0xffff]], 2);
         let decoded = decode(&file, Need::full(), &Limits::default()).unwrap();
         assert_eq!(decoded.image.pixels, [255, 0, 32, 128, 64, 255]);
+    }
+
+    /// A TIFF of 2x17 pixels in three planes of 8 bits and two tiles each: all pixels of one colour.
+    fn tiled(colour: [u8; 3]) -> Vec<u8> {
+        let start = 8 + 2 + 11 * 12 + 4u32;
+        let list = |which: u16, at: u32| (which, 4, 6, (start + at).to_le_bytes());
+        let entries = [
+            short(tag::IMAGE_WIDTH, 2),
+            short(tag::IMAGE_LENGTH, 17),
+            short(tag::BITS_PER_SAMPLE, 8),
+            short(tag::COMPRESSION, 1),
+            short(tag::PHOTOMETRIC, 2),
+            short(tag::SAMPLES_PER_PIXEL, 3),
+            short(tag::PLANAR_CONFIGURATION, 2),
+            short(tag::TILE_WIDTH, 16),
+            short(tag::TILE_LENGTH, 16),
+            list(tag::TILE_OFFSETS, 0),
+            list(tag::TILE_BYTE_COUNTS, 24),
+        ];
+        let offsets = [0, 1, 2, 3, 4, 5].map(|tile| start + 48 + tile * 256).map(u32::to_le_bytes).concat();
+        let lens = [256u32; 6].map(u32::to_le_bytes).concat();
+        let samples = colour.map(|value| [value; 512]).concat();
+        little_endian(&entries, &[offsets, lens, samples].concat())
+    }
+
+    /// The TIFF decoder by itself panicked on planes of 8 bits in tiles, which made valid photos crash.
+    #[test]
+    fn planes_in_tiles_become_one_picture() {
+        let decoded = decode(&tiled([10, 200, 30]), Need::full(), &Limits::default()).unwrap();
+        assert_eq!((decoded.image.width, decoded.image.height), (2, 17));
+        assert_eq!(decoded.image.pixels, [10, 200, 30].repeat(34));
     }
 
     #[test]

@@ -166,6 +166,18 @@ fn heic_and_avif_are_turned_by_their_container_and_not_by_exif_again() {
     }
 }
 
+/// A container that claimed more than its stream holds gave a photo smaller than needed, of a size it does not have.
+#[test]
+fn a_picture_smaller_than_its_container_says_is_refused() {
+    for name in ["photo.avif", "photo.heic"] {
+        let mut bytes = data(name);
+        let sizes = memchr::memmem::find(&bytes, b"ispe").unwrap() + 8;
+        bytes[sizes + 6] = 0x20; // 8192 rows more
+        let error = decode_full(&bytes).unwrap_err();
+        assert!(error.to_string().contains("smaller than it says"), "{name}: {error}");
+    }
+}
+
 #[test]
 fn the_size_in_the_info_is_the_upright_full_size() {
     let file = png_with(&encoded(quarters(1300, 700), ImageFormat::Png), b"eXIf", &exif_block(6));

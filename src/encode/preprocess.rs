@@ -56,6 +56,13 @@ impl Preprocessing {
     pub fn needed_short_side(&self) -> u32 {
         self.resize_short_side.saturating_mul(2)
     }
+
+    /// The square in the middle that the network's input depends on: its side, in thousandths of the short side. It is
+    /// the crop, what the resize reads around it, and one pixel for the rounding of its place.
+    pub fn needed_middle(&self) -> u32 {
+        let side = u64::from(self.crop) + 2 * u64::from(MARGIN) + 2;
+        u32::try_from((side * 1000).div_ceil(u64::from(self.resize_short_side.max(1)))).unwrap_or(u32::MAX)
+    }
 }
 
 /// One photo as a network reads it.

@@ -43,9 +43,10 @@ pub struct Encoding {
 
 impl Encoding {
     /// Returns how large a decoded photo must be at least: twice the network's short side, so that the resize
-    /// still averages over four pixels and more and a scaled decode does not show.
+    /// still averages over four pixels and more and a scaled decode does not show. Only its middle is looked at.
     pub fn need(&self) -> Need {
-        Need::short_side(self.preprocessing.needed_short_side())
+        let preprocessing = &self.preprocessing;
+        Need::short_side(preprocessing.needed_short_side()).middle(preprocessing.needed_middle())
     }
 
     /// Makes the network's input of an upright photo.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{Cell, CellAlignment};
+use resembled::decode::Program;
 use resembled::proto;
 use resembled::proto::example;
 use resembled::proto::search_photos_request::Query;
@@ -46,7 +47,7 @@ pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::
 
 async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) -> anyhow::Result<Answer> {
     let title = format!("Photos that resemble {}", output::shown(file.as_os_str().as_bytes()));
-    let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title));
+    let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title, Program::this()));
     let mut client = SearchServiceClient::new(channel).max_decoding_message_size(usize::MAX);
     let mut request = proto::SearchPhotosRequest {
         query: Some(query),

@@ -1,15 +1,19 @@
 //! A contact sheet: photos in, one HTML file out that needs nothing beside it, to be looked at in any browser.
+//!
+//! The photos are decoded in a process of their own, as the daemon does it: one that breaks its decoder costs its
+//! picture on the sheet, not the answer.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fast_image_resize::images::Image;
 use fast_image_resize::{PixelType, Resizer};
-use resembled::decode::{Limits, Need, decode};
+use resembled::decode::{Decoders, Limits, Need, Program};
+use resembled::ingest::{self, Contents};
 use resembled::photo::Rgb;
 
 use crate::output;
@@ -31,16 +35,17 @@ figcaption{margin-top:6px;overflow-wrap:anywhere}small{opacity:.7;display:block}
 /// A sheet that is being put together.
 pub(crate) struct Sheet {
     html: String,
+    decoders: Decoders,
     resizer: Resizer,
 }
 
 impl Sheet {
-    /// Starts a sheet under a heading.
-    pub(crate) fn new(title: &str) -> Self {
+    /// Starts a sheet under a heading; `decoder` is what decodes its photos.
+    pub(crate) fn new(title: &str, decoder: Program) -> Self {
         let title = escaped(title);
         let html =
             format!("<!doctype html><html lang=\"en\"><title>{title}</title>{HEAD}<h1>{title}</h1><main>\n");
-        Self { html, resizer: Resizer::new() }
+        Self { html, decoders: Decoders::new(decoder, Limits::default()), resizer: Resizer::new() }
     }
 
     /// Adds a photo: its picture, or why there is none, its path, and a line about it.
@@ -64,8 +69,14 @@ impl Sheet {
     }
 
     fn thumbnail(&mut self, path: &Path) -> anyhow::Result<Vec<u8>> {
-        let bytes = fs::read(path).context("the file cannot be read")?;
-        let image = decode(&bytes, Need::short_side(THUMBNAIL), &Limits::default())?.image;
+        let bytes = match ingest::read(path, self.decoders.limits().max_bytes) {
+            Contents::Whole { bytes, .. } => bytes,
+            Contents::TooLarge { .. } => bail!("the file is too large to be shown"),
+            Contents::Unreadable { error } => return Err(error).context("the file cannot be read"),
+            Contents::Changing => bail!("the file is being written"),
+            Contents::Vanished | Contents::NotAPhoto { .. } => bail!("the photo is no longer there"),
+        };
+        let image = self.decoders.decode(&bytes, Need::short_side(THUMBNAIL))?.image;
         to_jpeg(&self.fitted(image)?)
     }
 
@@ -100,7 +111,36 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use resembled::decode::{decode, serve_worker};
+
     use super::*;
+
+    const ROLE: &str = "RESEMBLE_TEST_WORKER";
+
+    /// Not a test by itself: the process in which those below decode, which is this very test program.
+    #[test]
+    fn being_the_worker() {
+        match std::env::var(ROLE).as_deref() {
+            Ok("decode") => serve_worker().unwrap(),
+            Ok(_) => std::process::abort(),
+            Err(_) => {}
+        }
+    }
+
+    fn sheet(title: &str, role: &str) -> Sheet {
+        let decoder = Program {
+            path: std::env::current_exe().unwrap(),
+            arguments: ["--exact", "sheet::tests::being_the_worker", "--nocapture"].map(Into::into).to_vec(),
+            environment: vec![(ROLE.into(), role.into())],
+        };
+        Sheet::new(title, decoder)
+    }
+
+    fn written(sheet: Sheet, directory: &Path) -> String {
+        let file = directory.join("sheet.html");
+        sheet.write(&file).unwrap();
+        fs::read_to_string(file).unwrap()
+    }
 
     #[test]
     fn a_photo_is_shown_scaled_down_and_one_that_is_gone_says_so() {
@@ -108,21 +148,30 @@ mod tests {
         let photo = directory.path().join("a<b>.jpg");
         let wide = Rgb { width: 960, height: 480, pixels: vec![90; 960 * 480 * 3] };
         fs::write(&photo, to_jpeg(&wide).unwrap()).unwrap();
-        let mut sheet = Sheet::new("photos & \"friends\"");
+        let mut sheet = sheet("photos & \"friends\"", "decode");
         assert_eq!(sheet.fitted(wide).map(|fitted| (fitted.width, fitted.height)).unwrap(), (480, 240));
         sheet.add(photo.as_os_str().as_encoded_bytes(), "0.1000");
         sheet.add(b"/nowhere/c.jpg", "0.2000");
-        let file = directory.path().join("sheet.html");
-        sheet.write(&file).unwrap();
-
-        let html = fs::read_to_string(file).unwrap();
+        let html = written(sheet, directory.path());
         assert!(html.contains("<h1>photos &amp; &quot;friends&quot;</h1>"), "{html}");
         assert!(html.contains("a&lt;b&gt;.jpg") && !html.contains("a<b>"), "{html}");
-        assert!(html.contains("the file cannot be read"), "{html}");
+        assert!(html.contains("the photo is no longer there"), "{html}");
         let start = html.find("base64,").unwrap() + "base64,".len();
         let end = start + html[start..].find('"').unwrap();
         let thumbnail = STANDARD.decode(&html[start..end]).unwrap();
         let shown = decode(&thumbnail, Need::full(), &Limits::default()).unwrap().image;
         assert_eq!((shown.width, shown.height), (480, 240));
+    }
+
+    /// A photo once was decoded in the client itself, and one that ended its decoder ended the client.
+    #[test]
+    fn a_photo_that_ends_its_decoder_costs_its_picture_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let photo = directory.path().join("a.jpg");
+        fs::write(&photo, to_jpeg(&Rgb { width: 8, height: 8, pixels: vec![90; 192] }).unwrap()).unwrap();
+        let mut sheet = sheet("photos", "abort");
+        sheet.add(photo.as_os_str().as_encoded_bytes(), "0.1000");
+        let html = written(sheet, directory.path());
+        assert!(html.contains("a.jpg") && !html.contains("<img"), "{html}");
     }
 }

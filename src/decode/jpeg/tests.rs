@@ -7,6 +7,7 @@ use super::super::tags::tag;
 use super::super::tags::tests::little_endian;
 use super::*;
 use crate::decode::{FailureKind, decode};
+use crate::encode::preprocess::{Preprocessing, preprocess};
 
 /// Draws slow waves of colour, which survive compression.
 fn waves(width: usize, height: usize) -> Vec<u8> {
@@ -39,6 +40,33 @@ fn decode_full(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 fn difference(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.len() as f64
+}
+
+/// What is not looked at is not decoded; the network must not see that.
+#[test]
+fn without_the_rows_below_the_middle_the_network_sees_the_same() {
+    let mean = [0.5; 3];
+    for (resize_short_side, crop) in [(64, 56), (60, 60), (64, 9)] {
+        let preprocessing = Preprocessing { resize_short_side, crop, mean, std: [0.25; 3] };
+        let need = Need::short_side(preprocessing.needed_short_side());
+        for (width, height) in [(150, 901), (301, 400), (400, 301), (700, 131), (40, 200)] {
+            // Noise, so that a wrong row shows.
+            let mut seed = 1u32;
+            let noise = std::iter::repeat_with(|| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            });
+            let pixels: Vec<u8> = noise.take(width * height * 3).collect();
+            let file = compressed(width, height, &pixels, |_| ());
+            let whole = decode(&file, need, &Limits::default()).unwrap();
+            let middle =
+                decode(&file, need.middle(preprocessing.needed_middle()), &Limits::default()).unwrap();
+            let input = |decoded: &Decoded| preprocess(&decoded.image, &preprocessing).unwrap();
+            assert_eq!(middle.info, whole.info);
+            assert!(input(&middle) == input(&whole), "{width}x{height}, {crop} of {resize_short_side}");
+            assert_eq!(middle.image.pixels == whole.image.pixels, crop == 60 && width >= height);
+        }
+    }
 }
 
 #[derive(Deserialize)]
