@@ -80,6 +80,13 @@ impl Need {
         Self { middle: Some(thousandths), ..self }
     }
 
+    /// Asks for all that either asks for.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let middle = self.middle.zip(other.middle).map(|(one, other)| one.max(other));
+        Self { short_side: self.short_side.max(other.short_side), middle }
+    }
+
     /// Returns how many rows of a picture of this size are needed, from the top. The square is in the middle
     /// however the picture is turned.
     fn rows(&self, width: usize, height: usize) -> usize {

@@ -177,10 +177,8 @@ impl Worker {
     ) -> Result<Outcome, IngestError> {
         let begun = Instant::now();
         let former = self.former_without(content)?;
-        let mut need = self.encoding.need();
-        if let Some((_, encoding)) = &former {
-            need.short_side = need.short_side.max(encoding.need().short_side);
-        }
+        let need = self.encoding.need();
+        let need = former.as_ref().map_or(need, |(_, encoding)| need.and(encoding.need()));
         let decoded = match self.encoding.decoders.decode(bytes, need) {
             Ok(decoded) => decoded,
             Err(IsolatedError::Photo(error)) => return Ok(refused(file, fingerprint, &error)),
