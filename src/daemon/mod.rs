@@ -5,6 +5,7 @@
 
 mod adapters;
 mod index;
+mod memory;
 mod priority;
 mod roots;
 mod run;
@@ -13,4 +14,5 @@ mod supervisor;
 mod systemd;
 mod tender;
 
+pub use self::memory::give_back_what_is_freed;
 pub use self::run::{DaemonError, Reload, run};
