@@ -39,6 +39,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         None => {
             let config = load()?;
             log::start(&config.log)?;
+            daemon::give_back_what_is_freed();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()

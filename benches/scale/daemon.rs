@@ -16,6 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::{Arguments, K, found_of, percentile, row, store, time_row};
 
@@ -24,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 /// Ticks of a second in `/proc`, the same on every architecture that Linux has now.
 const USER_HZ: u64 = 100;
 const POLL: Duration = Duration::from_millis(20);
+/// How long the daemon is watched doing nothing.
+const AT_REST: Duration = Duration::from_secs(60);
 
 struct Daemon {
     child: Child,
@@ -76,6 +80,13 @@ impl Daemon {
     fn status(&self) -> anyhow::Result<proto::Status> {
         let mut client = DaemonServiceClient::new(self.channel.clone());
         Ok(self.runtime.block_on(client.get_status(proto::GetStatusRequest {}))?.into_inner())
+    }
+
+    /// An empty call: what every answer costs whatever was asked.
+    fn check(&self) -> anyhow::Result<()> {
+        let mut client = HealthClient::new(self.channel.clone());
+        self.runtime.block_on(client.check(HealthCheckRequest::default()))?;
+        Ok(())
     }
 
     fn pending(&self) -> anyhow::Result<(u64, u64)> {
@@ -216,6 +227,13 @@ pub(crate) fn measure(
         [Some(0.5), Some(2.0), Some(10.0)],
     );
     time_row("query p99, one client of the daemon", size, percentile(&mut times, 0.99), [None; 3]);
+    let mut empty_calls = Vec::new();
+    for _ in queries {
+        let begun = Instant::now();
+        daemon.check()?;
+        empty_calls.push(begun.elapsed());
+    }
+    time_row("an empty call to compare with, p50", size, percentile(&mut empty_calls, 0.5), [None; 3]);
     let plain = percentile(&mut times, 0.5);
     let resident = daemon.resident_mb()? - empty;
     row(
@@ -271,8 +289,19 @@ pub(crate) fn measure(
         percentile(&mut times, 0.5),
         [None; 3],
     );
+    at_rest(&daemon, size)?;
     row("resident memory after all of that", size, daemon.resident_mb()? - empty, "MB", [None; 3], false);
     daemon.stop()
+}
+
+/// What the daemon takes of a core while nobody asks it anything.
+fn at_rest(daemon: &Daemon, size: usize) -> anyhow::Result<()> {
+    let before = daemon.processor_time()?;
+    std::thread::sleep(AT_REST);
+    let spent = daemon.processor_time()? - before;
+    let share = 100.0 * spent.as_secs_f64() / AT_REST.as_secs_f64();
+    row("share of a core at rest, over a minute", size, share, "%", [Some(0.1); 3], false);
+    Ok(())
 }
 
 /// The first start: sketches are made, recall is measured, and if asked for all photos are compared.
@@ -287,8 +316,10 @@ fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyh
         let before = daemon.processor_time()?;
         let mut last = daemon.pending()?;
         while last.0 > 0 && waits() {
-            std::thread::sleep(Duration::from_secs(if size > 200_000 { 20 } else { 1 }));
+            // The answer has all groups so far, which takes the daemon longer the more there are.
+            let asked = Instant::now();
             last = daemon.pending()?;
+            std::thread::sleep((20 * asked.elapsed()).clamp(POLL, Duration::from_secs(20)));
         }
         ensure!(last.0 == 0, "{} photos are not compared yet", last.0);
         time_row(

@@ -3,13 +3,13 @@
 //! ```sh
 //! benches/scale/embed.py mobilenet_v2_features.onnx photos.npy FOLDER...
 //! cargo bench --bench scale -- --embeddings photos.npy --models DIR [--sizes 10000,100000,1000000] [--dir DIR]
-//!     [--peers] [--python PYTHON] [--duplicates]
+//!     [--peers] [--python PYTHON] [--duplicates] [--keep]
 //! ```
 //!
 //! A store is filled as indexing would fill it, and the real daemon is started on it (`daemon.rs`): its answers, their
 //! times, its memory. What one process does without a client between is measured on an index over the same store
 //! (`inside.rs`). `--peers` runs the same workload in usearch and NumPy, `--duplicates` waits until all photos are
-//! compared. A million photos take 14 GB in DIR, which are deleted afterwards.
+//! compared. A million photos take 14 GB in DIR, which are deleted afterwards unless `--keep` is given.
 
 mod daemon;
 mod grow;
@@ -44,6 +44,7 @@ struct Arguments {
     peers: bool,
     python: String,
     duplicates: bool,
+    keep: bool,
 }
 
 fn arguments() -> anyhow::Result<Option<Arguments>> {
@@ -53,7 +54,7 @@ fn arguments() -> anyhow::Result<Option<Arguments>> {
         match word.as_str() {
             // What `cargo bench` and `cargo test --benches` add of their own.
             "--bench" | "--test" => {}
-            "--peers" | "--duplicates" => _ = found.insert(word, String::new()),
+            "--peers" | "--duplicates" | "--keep" => _ = found.insert(word, String::new()),
             "--embeddings" | "--models" | "--sizes" | "--dir" | "--python" => {
                 let value = words.next().with_context(|| format!("{word} needs a value"))?;
                 found.insert(word, value);
@@ -72,6 +73,7 @@ fn arguments() -> anyhow::Result<Option<Arguments>> {
         peers: found.contains_key("--peers"),
         python: found.remove("--python").unwrap_or_else(|| "python3".into()),
         duplicates: found.contains_key("--duplicates"),
+        keep: found.contains_key("--keep"),
     }))
 }
 
@@ -80,14 +82,18 @@ fn run() -> anyhow::Result<()> {
         eprintln!("SKIPPED: give --embeddings FILE.npy --models DIR");
         return Ok(());
     };
-    let directory = tempfile::Builder::new().prefix("resembled-scale-").tempdir_in(&arguments.directory)?;
+    let mut directory =
+        tempfile::Builder::new().prefix("resembled-scale-").tempdir_in(&arguments.directory)?;
+    directory.disable_cleanup(arguments.keep);
     let empty = daemon::memory_of_an_empty_one(directory.path(), &arguments.models)?;
     println!("resident memory of a daemon without photos: {empty:.1} MB");
     for &size in &arguments.sizes {
         let home = directory.path().join(size.to_string());
         std::fs::create_dir(&home)?;
         measure(&arguments, &home, size, empty)?;
-        std::fs::remove_dir_all(&home)?;
+        if !arguments.keep {
+            std::fs::remove_dir_all(&home)?;
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod adapters;
 mod handover;
 mod index;
+mod memory;
 mod networks;
 mod power;
 mod priority;
@@ -16,4 +17,5 @@ mod supervisor;
 mod systemd;
 mod tender;
 
+pub use self::memory::give_back_what_is_freed;
 pub use self::run::{DaemonError, Reload, run};

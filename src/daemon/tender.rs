@@ -1,7 +1,7 @@
 //! Whoever tends the index: one thread of low priority that does for the search what nobody waits for.
 //!
 //! It learns a basis when the library has outgrown the one it has, writes new sketches down, compares new photos with
-//! all others so that duplicates are known, and measures recall in idle time. A commit wakes it.
+//! all others so that duplicates are known, and measures recall in idle time. A commit wakes it; at rest it sleeps.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -18,8 +18,10 @@ use crate::photo::PhotoId;
 use crate::search::{Basis, Index, PhotoSet, SearchError, Snapshot};
 use crate::store::{Compared, ModelRecord, Store, StoreError};
 
-/// How often it is looked whether there is something to do, beside each commit.
-const TEND_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether there is time to measure recall, while that is due.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long it sleeps where nothing is due. What a commit brings does not wait: it wakes the thread.
+const REST: Duration = Duration::from_secs(3600);
 
 /// New sketches are written down when so many have come together: to make fewer at the next start takes less than a
 /// tenth of a second.
@@ -141,14 +143,14 @@ impl Tending {
                 self.learn()?;
             }
             self.write_sketches()?;
-            if self.measuring_is_due() {
+            if self.measuring_is_due() && (self.parts.is_idle)() {
                 self.measure()?;
             }
             if let Some(near) = self.parts.near {
                 self.compare(near)?;
             }
             // A timeout is a turn like any other; the writer may have ended before us.
-            let _ = ear.0.recv_timeout(TEND_EVERY);
+            let _ = ear.0.recv_timeout(if self.measuring_is_due() { LOOK_EVERY } else { REST });
         }
         Ok(())
     }
@@ -206,7 +208,7 @@ impl Tending {
 
     fn measuring_is_due(&self) -> bool {
         let index = &self.parts.index;
-        if index.basis().is_none() || !(self.parts.is_idle)() {
+        if index.basis().is_none() {
             return false;
         }
         match (index.recall(), self.measured) {

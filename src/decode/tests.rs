@@ -391,5 +391,9 @@ fn limits_hold() {
 fn what_two_networks_need_is_what_either_needs() {
     let (small, large) = (Need::short_side(100).middle(900), Need::short_side(200).middle(700));
     assert_eq!(small.and(large), Need::short_side(200).middle(900));
-    assert_eq!(small.and(Need::short_side(50)), Need::short_side(100), "one of them needs all of the picture");
+    assert_eq!(
+        small.and(Need::short_side(50)),
+        Need::short_side(100),
+        "one of them needs all of the picture"
+    );
 }

@@ -130,8 +130,17 @@ impl<T: Copy, N: Copy> Chunks<T, N> {
         self.chunks.partition_point(|chunk| chunk.ids[0] <= id).checked_sub(1)
     }
 
+    /// Starts a chunk with room for all it will hold: growing by doubling would leave up to half of it unused.
     fn append(&mut self, id: PhotoId, values: &[T], note: N) {
-        self.chunks.push(Arc::new(Chunk { ids: vec![id], values: values.to_vec(), notes: vec![note] }));
+        let mut chunk = Chunk {
+            ids: Vec::with_capacity(self.capacity),
+            values: Vec::with_capacity(self.capacity * self.width),
+            notes: Vec::with_capacity(self.capacity),
+        };
+        chunk.ids.push(id);
+        chunk.values.extend_from_slice(values);
+        chunk.notes.push(note);
+        self.chunks.push(Arc::new(chunk));
         self.len += 1;
     }
 

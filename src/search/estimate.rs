@@ -6,7 +6,7 @@ use multiversion::multiversion;
 
 use super::basis::Basis;
 use super::kernels;
-use super::sketch::{COMPONENTS, Lead, Rest, Sketch};
+use super::sketch::{COMPONENTS, Lead, REST, Rest, Sketch, lower, upper};
 use crate::photo::Metric;
 
 /// Share of the squared lengths involved that rounding may cost an `f32`, with room.
@@ -27,9 +27,13 @@ pub(super) struct Estimate {
 pub(super) struct Target {
     metric: Metric,
     lead: Lead,
-    rest: Rest,
-    /// Twice the squared step.
+    rest: [i8; REST],
+    /// Length outside of all components, and distance between the position and its steps over all.
+    outside: f32,
+    slack: f32,
+    /// Twice the squared step: of the leading components, and of the others.
     grain: f32,
+    rest_grain: f32,
     /// Twice the kinship times the length outside: of the leading components, of all, and of all at the most.
     lead_pull: f32,
     pull: f32,
@@ -56,15 +60,19 @@ impl Target {
         let (lead_kinship, kinship) = basis.kinship();
         let closest = basis.closest_kinship();
         let length = if sketch.lead.to_unit > 0.0 { 1.0 / sketch.lead.to_unit } else { 0.0 };
+        let (grain, rest_grain) = basis.grains();
         Self {
             metric,
-            grain: 2.0 * basis.step() * basis.step(),
+            grain,
+            rest_grain,
             lead_pull: 2.0 * lead_kinship * sketch.lead.outside,
             pull: 2.0 * kinship * sketch.rest.outside,
             most_pull: 2.0 * closest * sketch.rest.outside,
             squared_length: length * length,
             lead: sketch.lead,
-            rest: sketch.rest,
+            rest: sketch.rest.unpacked(),
+            outside: sketch.rest.outside,
+            slack: sketch.rest.slack,
         }
     }
 
@@ -76,17 +84,21 @@ impl Target {
         }
     }
 
-    /// Returns the key of the row's distance, judged by all components: what it is about, and what it is at the least
-    /// for all but the rarest neighbours.
-    #[inline]
-    pub fn refine(&self, lead: &Lead, rest: &Rest) -> Estimate {
-        let dot = (lead_dot(&self.lead, lead) + rest_dot(&self.rest, rest)) as f32;
-        let unrelated = self.lead.bias + lead.bias - self.grain * dot;
+    /// Calls `visit` with the place and the key of each row's distance, judged by all components: what it is about, and
+    /// what it is at the least for all but the rarest neighbours.
+    pub fn refine(&self, rows: &[(&Lead, &Rest)], visit: &mut dyn FnMut(usize, Estimate)) {
+        refine(self, rows, visit);
+    }
+
+    #[inline(always)]
+    fn refine_one(&self, lead: &Lead, rest: &Rest) -> Estimate {
+        let unrelated = self.lead.bias + lead.bias - self.shared(lead, rest);
         let about = unrelated - self.pull * rest.outside;
         let least = unrelated - self.most_pull * rest.outside;
-        // The codes are off by a step's fraction, in no direction: this is how much of it falls on the way between.
-        let off = ((self.lead.slack * self.lead.slack + lead.slack * lead.slack) / COMPONENTS as f32).sqrt();
-        let least = least - 2.0 * ROUNDING_DEVIATIONS * off * about.max(0.0).sqrt();
+        // The codes are off by a step's fraction, in no direction: this is how much of it falls on the way between. Kinships
+        // were learnt from sketches, so that what lies outside allows for it too, where there is much.
+        let off = ((self.slack * self.slack + rest.slack * rest.slack) / COMPONENTS as f32).sqrt();
+        let least = least.min(about - 2.0 * ROUNDING_DEVIATIONS * off * about.max(0.0).sqrt());
         match self.metric {
             Metric::L2 => Estimate { about, least },
             Metric::Cosine => {
@@ -133,27 +145,27 @@ impl Target {
     }
 
     /// Returns whether the row may be within `limit` of the query, in the metric. Where it says no, it is not.
-    #[inline]
     pub fn may_be_within(&self, limit: f32, lead: &Lead, rest: &Rest) -> bool {
-        let Some(allowed) = self.squared_limit(limit, lead) else { return true };
-        let dot = lead_dot(&self.lead, lead);
-        let allowed = allowed + ROUNDING * (self.lead.bias + lead.bias);
-        // The distance along some components is at most that along all, so most rows end here.
-        if self.at_least(lead, self.lead.outside, lead.outside, dot) > allowed {
-            return false;
-        }
-        self.at_least(lead, self.rest.outside, rest.outside, dot + rest_dot(&self.rest, rest)) <= allowed
+        may_be_within(self, limit, lead, rest)
     }
 
-    /// Returns what the squared distance is at least: along the components by the triangle inequality, with both
-    /// positions off their steps by their slack; outside of them, by the difference of the lengths.
     #[inline(always)]
-    fn at_least(&self, lead: &Lead, own_outside: f32, outside: f32, dot: i32) -> f32 {
-        let stepped = self.lead.bias - own_outside * own_outside + lead.bias - outside * outside;
-        // What cancels here is bounded by `ROUNDING`, which the caller allows for.
-        let along = (stepped - self.grain * dot as f32).max(0.0).sqrt() - self.lead.slack - lead.slack;
-        let across = ((own_outside - outside).abs() - self.lead.slack - lead.slack).max(0.0);
-        along.max(0.0) * along.max(0.0) + across * across
+    fn may_this_be_within(&self, limit: f32, lead: &Lead, rest: &Rest) -> bool {
+        let Some(allowed) = self.squared_limit(limit, lead) else { return true };
+        let allowed = allowed + ROUNDING * (self.lead.bias + lead.bias);
+        let slack = self.slack + rest.slack;
+        // By the triangle inequality: along the components, both positions are off their steps by their slack; outside of
+        // them, the lengths differ by no more than the distance. What cancels here is bounded by `ROUNDING`.
+        let stepped = self.lead.bias - self.outside * self.outside + lead.bias - rest.outside * rest.outside;
+        let along = ((stepped - self.shared(lead, rest)).max(0.0).sqrt() - slack).max(0.0);
+        let across = ((self.outside - rest.outside).abs() - slack).max(0.0);
+        along * along + across * across <= allowed
+    }
+
+    /// Returns twice the dot product of the stepped positions.
+    #[inline(always)]
+    fn shared(&self, lead: &Lead, rest: &Rest) -> f32 {
+        self.grain * lead_dot(&self.lead, lead) as f32 + self.rest_grain * rest_dot(&self.rest, rest) as f32
     }
 
     /// Returns the squared Euclidean distance that a limit in the metric stands for; `None` for all of them.
@@ -179,8 +191,22 @@ pub(super) fn lead_dot(a: &Lead, b: &Lead) -> i32 {
 
 /// Dot product of the other codes.
 #[inline(always)]
-pub(super) fn rest_dot(a: &Rest, b: &Rest) -> i32 {
-    a.codes.iter().zip(&b.codes).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+pub(super) fn rest_dot(a: &[i8; REST], b: &Rest) -> i32 {
+    let (first, second) = a.split_at(REST / 2);
+    let halves = first.iter().zip(second).zip(&b.codes);
+    halves.map(|((&a, &c), &b)| i32::from(a) * i32::from(lower(b)) + i32::from(c) * i32::from(upper(b))).sum()
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+fn may_be_within(target: &Target, limit: f32, lead: &Lead, rest: &Rest) -> bool {
+    target.may_this_be_within(limit, lead, rest)
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+fn refine(target: &Target, rows: &[(&Lead, &Rest)], visit: &mut dyn FnMut(usize, Estimate)) {
+    for (place, (lead, rest)) in rows.iter().enumerate() {
+        visit(place, target.refine_one(lead, rest));
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]

@@ -2,15 +2,15 @@
 //!
 //! New photos are compared with those that were compared before and with each other, a few thousand against a chunk of
 //! sketches at a time, so that all of it stays in the processor's cache. Three steps leave out only what is proved to
-//! be farther: the leading sixteen components, the whole sketch, the full vectors.
+//! be farther: the leading components, the whole sketch, the full vectors.
 
 use std::cmp::Ordering;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-
-use multiversion::multiversion;
+use std::sync::Arc;
 
 use super::basis::Basis;
+use super::chunks::Chunk;
 use super::error::SearchError;
 use super::estimate::Target;
 use super::index::{Rows, Snapshot};
@@ -20,18 +20,14 @@ use super::photo_set::PhotoSet;
 use super::pool::in_background;
 use super::probe::Probe;
 use super::scan::Options;
-use super::sketch::{Lead, Sketch};
+use super::sieve::{Sought, Tile, sift};
+use super::sketch::{Lead, Rest, Sketch};
 use super::two_stage::SketchRows;
 use crate::photo::{Metric, PhotoId};
 
 /// Pairs that a photo keeps with those compared before it: the nearest. A day of a camera that takes a picture every
 /// second would otherwise have more pairs than the library has photos.
 pub const MOST_A_PHOTO: usize = 256;
-
-/// Components that the first step looks at.
-const COARSE: usize = 16;
-/// Rows judged side by side.
-const LANES: usize = 32;
 
 /// Two photos and their distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,15 +68,11 @@ impl Snapshot {
         let mut options = Options::new(MOST_A_PHOTO, metric);
         options.max_distance = Some(limit);
         options.cancelled = Some(cancelled);
-        let is_meant = |id: PhotoId, other: PhotoId| {
-            if new.contains(other) { other < id } else { known.contains(other) }
-        };
+        let meant = Meant { new, known };
         let queries = self.queries(new, metric)?;
         let parts = match &self.rows {
-            Rows::Full(_) => vec![self.pairs_of_whole(&queries, &options, is_meant)?],
-            Rows::Sketched(basis, rows) => {
-                self.pairs_of_sketched(basis, rows, &queries, &options, is_meant)?
-            }
+            Rows::Full(_) => vec![self.pairs_of_whole(&queries, &options, meant)?],
+            Rows::Sketched(basis, rows) => self.pairs_of_sketched(basis, rows, &queries, &options, meant)?,
         };
         let mut nearest: BTreeMap<usize, Nearest> = BTreeMap::new();
         for (query, part) in parts.into_iter().flatten() {
@@ -114,13 +106,13 @@ impl Snapshot {
         &self,
         queries: &[Query],
         options: &Options<'_>,
-        is_meant: impl Fn(PhotoId, PhotoId) -> bool,
+        meant: Meant<'_>,
     ) -> Result<Near, SearchError> {
         let mut near = Near::new();
         options.check_cancelled()?;
         self.fetch(&self.ids_after(None), &mut |other, vector| {
-            let meant = (0..queries.len()).filter(|&query| is_meant(queries[query].id, other));
-            offer(&mut near, queries, meant, other, vector, options);
+            let of_other = (0..queries.len()).filter(|&query| meant.as_pair(queries[query].id, other));
+            offer(&mut near, queries, of_other, other, vector, options);
         })?;
         Ok(near)
     }
@@ -131,34 +123,33 @@ impl Snapshot {
         rows: &SketchRows,
         queries: &[Query],
         options: &Options<'_>,
-        is_meant: impl Fn(PhotoId, PhotoId) -> bool + Sync,
+        meant: Meant<'_>,
     ) -> Result<Vec<Near>, SearchError> {
         let limit = options.limit();
-        let sketched = queries.iter().enumerate().filter_map(|(place, query)| {
-            let (lead, rest) = rows.get(query.id)?;
+        let (mut sought, mut targets) = (Vec::new(), Vec::new());
+        for (place, query) in queries.iter().enumerate() {
+            let Some((lead, rest)) = rows.get(query.id) else { continue };
             let sketch = Sketch { lead: lead[0], rest };
-            let coarse = Coarse::new(&sketch.lead, basis, limit, options.metric);
-            Some((place, coarse, Target::of(basis, sketch, options.metric)))
-        });
-        let sketched: Vec<(usize, Coarse, Target)> = sketched.collect();
-        let chunks = rows.chunks();
+            sought.push(Sought::new(&sketch.lead, basis, limit, options.metric));
+            targets.push((place, Target::of(basis, sketch, options.metric)));
+        }
+        // While a library is compared for the first time, half of it is yet to come.
+        let is_meant = |chunk: &&Arc<Chunk<Lead, Rest>>| chunk.ids().iter().any(|&id| meant.contains(id));
+        let chunks: Vec<_> = rows.chunks().iter().filter(is_meant).collect();
         in_background(chunks.len(), |next| {
             let (mut near, mut candidates, mut passed) = (Near::new(), Vec::new(), Vec::new());
             while let Some(place) = next() {
                 options.check_cancelled()?;
                 let chunk = &chunks[place];
-                let tiles: Vec<Tile> =
-                    chunk.values().chunks(LANES).map(|rows| Tile::new(rows, basis)).collect();
                 candidates.clear();
-                for (query, coarse, target) in &sketched {
-                    passed.clear();
-                    judge(coarse, &tiles, &mut passed);
-                    for &row in passed.iter().filter(|&&row| row < chunk.ids().len()) {
-                        let may_be =
-                            || target.may_be_within(limit, &chunk.values()[row], &chunk.notes()[row]);
-                        if is_meant(queries[*query].id, chunk.ids()[row]) && may_be() {
-                            candidates.push((chunk.ids()[row], *query));
-                        }
+                passed.clear();
+                sift(&sought, &Tile::all_of(chunk.values(), basis), &mut passed);
+                for &(one, row) in passed.iter().filter(|(_, row)| *row < chunk.ids().len()) {
+                    let (query, target) = &targets[one];
+                    let (id, other) = (queries[*query].id, chunk.ids()[row]);
+                    let (lead, rest) = (&chunk.values()[row], &chunk.notes()[row]);
+                    if meant.as_pair(id, other) && target.may_be_within(limit, lead, rest) {
+                        candidates.push((other, *query));
                     }
                 }
                 // Each full vector is read once, however many photos it may be near.
@@ -176,6 +167,25 @@ impl Snapshot {
     }
 }
 
+/// Which photos are compared.
+#[derive(Clone, Copy)]
+struct Meant<'a> {
+    new: &'a PhotoSet,
+    known: &'a PhotoSet,
+}
+
+impl Meant<'_> {
+    /// Returns whether a new photo is compared with this one; two new ones are compared once.
+    fn as_pair(self, id: PhotoId, other: PhotoId) -> bool {
+        if self.new.contains(other) { other < id } else { self.known.contains(other) }
+    }
+
+    /// Returns whether any is compared with it.
+    fn contains(self, other: PhotoId) -> bool {
+        self.known.contains(other) || self.new.contains(other)
+    }
+}
+
 /// A new photo, ready to be compared.
 struct Query {
     id: PhotoId,
@@ -189,104 +199,18 @@ type Near = HashMap<usize, Nearest>;
 fn offer(
     near: &mut Near,
     queries: &[Query],
-    meant: impl Iterator<Item = usize>,
+    of_other: impl Iterator<Item = usize>,
     other: PhotoId,
     vector: &[f32],
     options: &Options<'_>,
 ) {
     let to_unit = kernels::to_unit(kernels::length(vector).unwrap_or(0.0));
-    for query in meant {
+    for query in of_other {
         let mut distance = [f32::NAN];
         queries[query].probe.distances(vector, &[to_unit], &mut distance);
         if distance[0] <= options.limit() {
             let nearest = near.entry(query).or_insert_with(|| Nearest::new(options.k, options.limit()));
             nearest.offer(Neighbor { id: other, distance: distance[0] });
-        }
-    }
-}
-
-/// A photo as the first step sees it: which rows it is not within the limit of, by the leading components.
-struct Coarse {
-    codes: [i16; COARSE],
-    /// Lengths are in steps of the codes.
-    slack: f32,
-    /// The squared limit is `fixed + length² - per_length * length` for a row of that length.
-    fixed: f32,
-    square: f32,
-    per_length: f32,
-}
-
-/// Rows side by side.
-struct Tile {
-    codes: [[i16; LANES]; COARSE],
-    slack: [f32; LANES],
-    /// Not a number where there is no direction: such a row always passes.
-    length: [f32; LANES],
-}
-
-/// More than the rounding of an `f32` can cost a square root, a sum and a product.
-const ROUNDED_UP: f32 = 1.001;
-
-impl Coarse {
-    fn new(lead: &Lead, basis: &Basis, limit: f32, metric: Metric) -> Self {
-        let steps = 1.0 / basis.step();
-        let (fixed, square, per_length) = match metric {
-            Metric::L2 => (limit * limit * steps * steps, 0.0, 0.0),
-            // |a - b|² = |a|² + |b|² - 2 |a| |b| (1 - distance)
-            Metric::Cosine => {
-                let own = length_in_steps(lead, basis);
-                (own * own, 1.0, 2.0 * own * (1.0 - limit))
-            }
-        };
-        let codes = std::array::from_fn(|place| i16::from(lead.codes[place]));
-        Self { codes, slack: lead.slack * steps, fixed, square, per_length }
-    }
-}
-
-impl Tile {
-    fn new(rows: &[Lead], basis: &Basis) -> Self {
-        let mut tile = Self { codes: [[0; LANES]; COARSE], slack: [0.0; LANES], length: [0.0; LANES] };
-        for (lane, row) in rows.iter().enumerate() {
-            for (codes, &code) in tile.codes.iter_mut().zip(&row.codes) {
-                codes[lane] = i16::from(code);
-            }
-            tile.slack[lane] = row.slack / basis.step();
-            tile.length[lane] = length_in_steps(row, basis);
-        }
-        tile
-    }
-}
-
-fn length_in_steps(lead: &Lead, basis: &Basis) -> f32 {
-    if lead.to_unit > 0.0 { 1.0 / (lead.to_unit * basis.step()) } else { f32::NAN }
-}
-
-/// Adds the numbers of the rows that the query may be within the limit of; beyond the last row there may be more.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-fn judge(query: &Coarse, tiles: &[Tile], passed: &mut Vec<usize>) {
-    for (number, tile) in tiles.iter().enumerate() {
-        // A code differs by 254 at most, whose square fits; a sum that does not fit is far beyond every limit that does.
-        let mut sums = [0u16; LANES];
-        for (code, codes) in query.codes.iter().zip(&tile.codes) {
-            for lane in 0..LANES {
-                let difference = (code - codes[lane]).unsigned_abs();
-                sums[lane] = sums[lane].saturating_add(difference.wrapping_mul(difference));
-            }
-        }
-        let mut passes = [0u8; LANES];
-        for lane in 0..LANES {
-            let length = tile.length[lane];
-            let squares = query.fixed + query.square * length * length;
-            let allowed = (squares - query.per_length * length).max(0.0) + squares * (ROUNDED_UP - 1.0);
-            let reach = (allowed.sqrt() + query.slack + tile.slack[lane]) * ROUNDED_UP;
-            let limit = reach * reach;
-            // Not a number passes.
-            let beyond = (f32::from(sums[lane]) > limit) & (limit < f32::from(u16::MAX));
-            passes[lane] = u8::from(!beyond);
-        }
-        if passes != [0; LANES] {
-            let first = number * LANES;
-            passed.extend((0..LANES).filter(|&lane| passes[lane] != 0).map(|lane| first + lane));
         }
     }
 }

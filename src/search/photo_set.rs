@@ -40,12 +40,16 @@ impl PhotoSet {
     /// Adds a photo. Returns whether it is new.
     pub fn insert(&mut self, id: PhotoId) -> bool {
         let number = id.0 / PAGE;
-        let place = match self.pages.binary_search_by_key(&number, |(found, _)| *found) {
-            Ok(place) => place,
-            Err(place) => {
-                self.pages.insert(place, (number, Box::new([0; WORDS])));
-                place
-            }
+        // Nearly every set is made in the order of ids.
+        let place = match self.pages.last() {
+            Some((last, _)) if *last == number => self.pages.len() - 1,
+            _ => match self.pages.binary_search_by_key(&number, |(found, _)| *found) {
+                Ok(place) => place,
+                Err(place) => {
+                    self.pages.insert(place, (number, Box::new([0; WORDS])));
+                    place
+                }
+            },
         };
         let word = &mut self.pages[place].1[(id.0 % PAGE / 64) as usize];
         let bit = 1u64 << (id.0 % 64);

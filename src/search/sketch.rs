@@ -1,15 +1,22 @@
-//! Sketches: 148 bytes that stand for a vector until the best candidates are known.
+//! Sketches: 184 bytes that stand for a vector until the best candidates are known.
 //!
-//! A sketch holds a vector's position along the 128 principal components of a [`Basis`](super::Basis), in steps of one
-//! size for all, so that sums of squares are sums of integers; and the length of what lies outside of them. It is
-//! kept in two parts: every row is judged by its [`Lead`], the better ones by the [`Rest`].
+//! A sketch holds a vector's position along the 256 principal components of a [`Basis`](super::Basis), in steps of one
+//! size for the first and one for the others, so that sums of squares are sums of integers; and the length of what lies
+//! outside of them. It is kept in two parts: every row is judged by its [`Lead`], the better ones by the [`Rest`].
+//!
+//! The first 64 components have 8 bits each, the others 4. Among 10,000 MobileNetV2 embeddings of photos that leaves 32
+//! candidates for the ten nearest; 128 components of 8 bits, which are not much shorter, leave 114.
 
 /// Components that every row is judged by first.
 pub(super) const LEAD: usize = 64;
 /// Components that only the better rows are judged by.
-pub(super) const REST: usize = 64;
+pub(super) const REST: usize = 192;
 /// All components of a sketch.
 pub(super) const COMPONENTS: usize = LEAD + REST;
+/// The greatest code of a leading component.
+pub(super) const LEAD_REACH: f32 = 127.0;
+/// The greatest code of another component.
+pub(super) const REST_REACH: f32 = 7.0;
 
 /// The first part of a sketch: what is read of every photo.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,16 +28,48 @@ pub(super) struct Lead {
     pub outside: f32,
     /// Factor that brings the vector to length 1, or 0 where it has no direction.
     pub to_unit: f32,
-    /// Distance between the position and its steps, over all components.
+    /// Distance between the position and its steps, over the leading components.
     pub slack: f32,
 }
 
 /// The second part: what is read of promising photos.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rest {
-    pub codes: [i8; REST],
+    /// Two a byte: in the lower half those of the first half of the components, in the upper half the others.
+    pub codes: [u8; REST / 2],
     /// Length outside of all components.
     pub outside: f32,
+    /// Distance between the position and its steps, over all components.
+    pub slack: f32,
+}
+
+impl Rest {
+    /// Puts codes into halves of bytes; they must be from -8 to 7.
+    pub fn packed(codes: &[i8; REST]) -> [u8; REST / 2] {
+        std::array::from_fn(|place| {
+            codes[place].cast_unsigned() & 0xf | codes[REST / 2 + place].cast_unsigned() << 4
+        })
+    }
+
+    /// Returns the codes.
+    pub fn unpacked(&self) -> [i8; REST] {
+        std::array::from_fn(|place| match place.checked_sub(REST / 2) {
+            None => lower(self.codes[place]),
+            Some(place) => upper(self.codes[place]),
+        })
+    }
+}
+
+/// Returns the code in the lower half of a byte.
+#[inline(always)]
+pub(super) fn lower(byte: u8) -> i8 {
+    (byte << 4).cast_signed() >> 4
+}
+
+/// Returns the code in the upper half of a byte.
+#[inline(always)]
+pub(super) fn upper(byte: u8) -> i8 {
+    byte.cast_signed() >> 4
 }
 
 /// A vector's sketch in one basis. Of no use in another.
@@ -40,18 +79,24 @@ pub struct Sketch {
     pub(super) rest: Rest,
 }
 
+/// Bytes of all codes of a sketch.
+const CODES: usize = LEAD + REST / 2;
+
 impl Sketch {
     /// Length of [`Self::to_bytes`].
-    pub const BYTES: usize = COMPONENTS + 5 * size_of::<f32>();
+    pub const BYTES: usize = CODES + 6 * size_of::<f32>();
 
-    /// Returns the sketch as bytes: 128 signed codes, then five numbers as little-endian `f32`.
+    /// Returns the sketch as bytes: 64 signed codes of a byte, 192 of half a byte, then six numbers as little-endian
+    /// `f32`.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        let (codes, numbers) = bytes.split_at_mut(COMPONENTS);
-        for (byte, code) in codes.iter_mut().zip(self.lead.codes.iter().chain(&self.rest.codes)) {
-            *byte = code.cast_unsigned();
+        let (codes, numbers) = bytes.split_at_mut(CODES);
+        let lead = self.lead.codes.iter().map(|code| code.cast_unsigned());
+        for (byte, code) in codes.iter_mut().zip(lead.chain(self.rest.codes)) {
+            *byte = code;
         }
-        let all = [self.lead.bias, self.lead.outside, self.lead.to_unit, self.lead.slack, self.rest.outside];
+        let Lead { bias, outside, to_unit, slack, .. } = self.lead;
+        let all = [bias, outside, to_unit, slack, self.rest.outside, self.rest.slack];
         for (bytes, number) in numbers.chunks_exact_mut(4).zip(all) {
             bytes.copy_from_slice(&number.to_le_bytes());
         }
@@ -60,16 +105,26 @@ impl Sketch {
 
     /// Reads what [`Self::to_bytes`] wrote. `None` where the length is another or a number is not finite.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (codes, numbers) = bytes.split_at_checked(COMPONENTS)?;
-        let numbers: Vec<f32> = numbers
-            .chunks(4)
-            .map(|bytes| bytes.try_into().ok().map(f32::from_le_bytes).filter(|number| number.is_finite()))
-            .collect::<Option<_>>()?;
-        let &[bias, lead_outside, to_unit, slack, outside] = numbers.as_slice() else { return None };
-        let code = |place: usize| codes[place].cast_signed();
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let (codes, numbers) = bytes.split_at(CODES);
+        let (numbers, _) = numbers.as_chunks::<4>();
+        let number = |place: usize| f32::from_le_bytes(numbers[place]);
+        if !(0..numbers.len()).all(|place| number(place).is_finite()) {
+            return None;
+        }
         Some(Self {
-            lead: Lead { codes: std::array::from_fn(code), bias, outside: lead_outside, to_unit, slack },
-            rest: Rest { codes: std::array::from_fn(|place| code(LEAD + place)), outside },
+            lead: Lead {
+                codes: std::array::from_fn(|place| codes[place].cast_signed()),
+                bias: number(0),
+                outside: number(1),
+                to_unit: number(2),
+                slack: number(3),
+            },
+            rest: Rest {
+                codes: std::array::from_fn(|place| codes[LEAD + place]),
+                outside: number(4),
+                slack: number(5),
+            },
         })
     }
 }
@@ -82,13 +137,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_sketch_is_read_back_from_its_bytes(codes in prop::collection::vec(any::<i8>(), 128), numbers in any::<[i32; 5]>()) {
-            let [bias, outside, to_unit, slack, outside_all] = numbers.map(|n| n as f32);
+        fn a_sketch_is_read_back_from_its_bytes(codes in prop::collection::vec(any::<i8>(), CODES), numbers in any::<[i32; 6]>()) {
+            let [bias, outside, to_unit, slack, outside_all, slack_all] = numbers.map(|n| n as f32);
             let sketch = Sketch {
                 lead: Lead { codes: std::array::from_fn(|i| codes[i]), bias, outside, to_unit, slack },
-                rest: Rest { codes: std::array::from_fn(|i| codes[LEAD + i]), outside: outside_all },
+                rest: Rest {
+                    codes: std::array::from_fn(|i| codes[LEAD + i].cast_unsigned()),
+                    outside: outside_all,
+                    slack: slack_all,
+                },
             };
             prop_assert_eq!(Sketch::from_bytes(&sketch.to_bytes()), Some(sketch));
+        }
+
+        #[test]
+        fn codes_are_read_back_from_halves_of_bytes(codes in prop::collection::vec(-8i8..=7, REST)) {
+            let codes: [i8; REST] = std::array::from_fn(|place| codes[place]);
+            let rest = Rest { codes: Rest::packed(&codes), outside: 0.0, slack: 0.0 };
+            prop_assert_eq!(rest.unpacked(), codes);
         }
     }
 

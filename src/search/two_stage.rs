@@ -40,9 +40,10 @@ fn candidates(k: usize, len: usize) -> usize {
     k.saturating_mul(2).saturating_add(180 + (len / 5000).min(300))
 }
 
-/// Rows that are judged by their whole sketch, out of those judged by its lead.
+/// Rows that are judged by their whole sketch, out of those judged by its lead. Of 15,000 neighbours among 10,000 photos, five
+/// are beyond the first 1000 by their leads, and none beyond the first 2000.
 fn shortlisted(candidates: usize, len: usize) -> usize {
-    candidates.saturating_mul(4).max(1000).max(len / 100)
+    candidates.saturating_mul(4).max(2000).max(len / 100)
 }
 
 /// Returns the nearest rows. What is returned has its true distance; a row may be missing.
@@ -72,13 +73,17 @@ pub(super) fn nearest(
     let pieces: Vec<&[Row]> = shortlist.chunks(REFINED_AT_ONCE).collect();
     let parts = in_parallel(pieces.len(), shortlist.len() * BYTES_A_REFINEMENT, |next| {
         let mut best = Shortlist::new(wanted);
+        let mut sketches = Vec::with_capacity(REFINED_AT_ONCE);
         while let Some(piece) = next() {
-            for &row in pieces[piece] {
+            let piece = pieces[piece];
+            sketches.clear();
+            sketches.extend(piece.iter().map(|row| {
                 let chunk = &library.rows.chunks()[row.chunk as usize];
-                let place = row.place as usize;
-                let estimate = target.refine(&chunk.values()[place], &chunk.notes()[place]);
-                best.offer(Row { key: estimate.about, least: estimate.least, ..row });
-            }
+                (&chunk.values()[row.place as usize], &chunk.notes()[row.place as usize])
+            }));
+            target.refine(&sketches, &mut |place, estimate| {
+                best.offer(Row { key: estimate.about, least: estimate.least, ..piece[place] });
+            });
         }
         Ok(best)
     })?;

@@ -17,6 +17,7 @@ use crate::photo::Metric;
 use crate::proto;
 use crate::proto::search_service_server::SearchService;
 use crate::search::{Filter, Neighbor, Options, SearchError, Snapshot};
+use crate::store::StoreError;
 
 /// Matches where the request does not say how many.
 const DEFAULT_K: usize = 20;
@@ -75,25 +76,35 @@ impl Search {
         Self { api, gate: Gate::new(), pages: Pages::new() }
     }
 
-    /// Searches on a blocking thread; stops when the call is given up.
-    async fn find(&self, served: &Served, query: Query, ask: Ask) -> Result<Found, Status> {
+    /// Searches on a blocking thread, and looks the first `size` matches up there; stops when the call is given up.
+    async fn find(
+        &self,
+        served: &Served,
+        query: Query,
+        ask: Ask,
+        size: usize,
+    ) -> Result<(Found, Vec<proto::Match>), Status> {
         let api = Arc::clone(&self.api);
         let snapshot = served.index.snapshot();
         let bands = if query.is_one { served.manifest.bands.of(ask.metric) } else { None };
         let cancelled = Arc::new(AtomicBool::new(false));
         let _guard = CancelOnDrop(Arc::clone(&cancelled));
-        let found = tokio::task::spawn_blocking(move || {
-            find(&api, &snapshot, &query, &ask, bands, &|| cancelled.load(Ordering::Relaxed))
+        // One thread for both: handing a call from thread to thread takes about as long as searching ten thousand photos.
+        tokio::task::spawn_blocking(move || {
+            let found = find(&api, &snapshot, &query, &ask, bands, &|| cancelled.load(Ordering::Relaxed));
+            let found = found.map_err(|error| match error {
+                SearchError::WrongDimension { .. } | SearchError::QueryNotFinite => {
+                    refuse::field("embedding", error)
+                }
+                SearchError::Cancelled => Status::cancelled("the call was given up"),
+                error => refuse::internal("the search failed", &error),
+            })?;
+            let first = 0..found.neighbors.len().min(size);
+            let matches = matches(&api, &found, first).map_err(|error| unreadable(&error))?;
+            Ok((found, matches))
         })
         .await
-        .map_err(|error| refuse::internal("the search failed", &error))?;
-        found.map_err(|error| match error {
-            SearchError::WrongDimension { .. } | SearchError::QueryNotFinite => {
-                refuse::field("embedding", error)
-            }
-            SearchError::Cancelled => Status::cancelled("the call was given up"),
-            error => refuse::internal("the search failed", &error),
-        })
+        .map_err(|error| refuse::internal("the search failed", &error))?
     }
 }
 
@@ -149,21 +160,22 @@ impl SearchService for Search {
         request.page_size = 0;
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
-        let page = if token.is_empty() {
+        let (page, matches) = if token.is_empty() {
             let pass = self.gate.enter().await?;
             let query = query::embed(&self.api, &served, request.query, ask.metric).await?;
-            let found = self.find(&served, query, ask).await?;
+            let (found, matches) = self.find(&served, query, ask, size).await?;
             drop(pass);
             let rows = found.neighbors.len();
-            self.pages.first(fingerprint, found, rows, size)?
+            (self.pages.first(fingerprint, found, rows, size)?, matches)
         } else {
-            self.pages.next(fingerprint, &token, size)?
+            let page = self.pages.next(fingerprint, &token, size)?;
+            let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows.clone());
+            let matches = tokio::task::spawn_blocking(move || matches(&api, &found, rows))
+                .await
+                .map_err(|error| refuse::internal("the answer could not be put together", &error))?
+                .map_err(|error| unreadable(&error))?;
+            (page, matches)
         };
-        let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows);
-        let matches = tokio::task::spawn_blocking(move || matches(&api, &found, rows))
-            .await
-            .map_err(|error| refuse::internal("the answer could not be put together", &error))?
-            .map_err(|error| refuse::internal("the store could not be read", &error))?;
         Ok(Response::new(proto::SearchPhotosResponse {
             matches,
             metric: convert::metric(page.answer.metric).into(),
@@ -174,12 +186,12 @@ impl SearchService for Search {
     }
 }
 
+fn unreadable(error: &StoreError) -> Status {
+    refuse::internal("the store could not be read", error)
+}
+
 /// Looks the neighbours up in the store. One that has gone since the search is left out.
-fn matches(
-    api: &Api,
-    found: &Found,
-    rows: Range<usize>,
-) -> Result<Vec<proto::Match>, crate::store::StoreError> {
+fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Match>, StoreError> {
     let reader = api.store.read()?;
     let roots = Roots::of(api);
     let mut matches = Vec::with_capacity(rows.len());

@@ -55,5 +55,9 @@ async fn the_former_network_answers_until_the_new_index_is_full() {
 
     let daemon = world.start_with(&another).await;
     let status = daemon.wait_for_files(PHOTOS.into()).await;
-    assert_eq!((status.filling, status.photos_encoded), (None, 0), "it is full, and nothing is encoded again");
+    assert_eq!(
+        (status.filling, status.photos_encoded),
+        (None, 0),
+        "it is full, and nothing is encoded again"
+    );
 }

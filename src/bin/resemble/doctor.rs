@@ -74,7 +74,10 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
         model => well(format!("the network {model} answers")),
     });
     findings.push(if status.runtime.starts_with("tract") {
-        unwell(format!("networks run in {}: ONNX Runtime takes half the time (scripts/fetch-onnxruntime.sh)", status.runtime))
+        unwell(format!(
+            "networks run in {}: ONNX Runtime takes half the time (scripts/fetch-onnxruntime.sh)",
+            status.runtime
+        ))
     } else {
         well(format!("networks run in {}", status.runtime))
     });
@@ -102,7 +105,8 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
         && recall.share < ENOUGH_RECALL
     {
         let share = recall.share * 100.0;
-        findings.push(unwell(format!("a search finds {share:.1} % of the nearest photos; `--exact` finds all")));
+        findings
+            .push(unwell(format!("a search finds {share:.1} % of the nearest photos; `--exact` finds all")));
     }
 }
 

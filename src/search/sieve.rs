@@ -1,0 +1,208 @@
+//! Many photos against many rows at once: which of them may be near each other, as far as the leading components tell.
+//!
+//! On MobileNetV2's embeddings and its limit for near photos, one pair in seventy is left of all; sixteen components
+//! would leave one in three.
+//!
+//! Invariant: what is left out is farther. The codes are whole numbers so small that their sums of products are exact in
+//! `f32`, and all that is not exact is rounded up.
+
+use multiversion::multiversion;
+
+use super::basis::Basis;
+use super::sketch::{LEAD, Lead};
+use crate::photo::Metric;
+
+/// Rows judged side by side: a tile of them is 16 KB, which stays in the first cache while all photos pass by.
+const LANES: usize = 64;
+
+/// More than the rounding of an `f32` can cost a square root, a sum and a product.
+const ROUNDED_UP: f32 = 1.001;
+
+/// A photo that others are looked for. Lengths are in steps of the codes, here and below.
+pub(super) struct Sought {
+    codes: [f32; LEAD],
+    /// Sum of the squared codes.
+    squares: f32,
+    slack: f32,
+    /// The squared limit is `fixed + square * length² - per_length * length` for a row of that length.
+    fixed: f32,
+    square: f32,
+    per_length: f32,
+}
+
+/// Rows side by side.
+pub(super) struct Tile {
+    codes: [[f32; LANES]; LEAD],
+    squares: [f32; LANES],
+    slack: [f32; LANES],
+    /// Not a number where there is no direction: such a row always passes.
+    length: [f32; LANES],
+}
+
+impl Sought {
+    /// Prepares a photo, by its own sketch, to be compared within `limit`.
+    pub fn new(lead: &Lead, basis: &Basis, limit: f32, metric: Metric) -> Self {
+        let steps = 1.0 / basis.step();
+        let (fixed, square, per_length) = match metric {
+            Metric::L2 => (limit * limit * steps * steps, 0.0, 0.0),
+            // |a - b|² = |a|² + |b|² - 2 |a| |b| (1 - distance)
+            Metric::Cosine => {
+                let own = length_in_steps(lead, basis);
+                (own * own, 1.0, 2.0 * own * (1.0 - limit))
+            }
+        };
+        let codes = lead.codes.map(f32::from);
+        Self { codes, squares: squares(lead), slack: lead.slack * steps, fixed, square, per_length }
+    }
+}
+
+impl Tile {
+    /// Puts rows side by side.
+    pub fn all_of(rows: &[Lead], basis: &Basis) -> Vec<Self> {
+        rows.chunks(LANES).map(|rows| Self::new(rows, basis)).collect()
+    }
+
+    fn new(rows: &[Lead], basis: &Basis) -> Self {
+        let none = [0.0; LANES];
+        let mut tile = Self { codes: [none; LEAD], squares: none, slack: none, length: none };
+        for (lane, row) in rows.iter().enumerate() {
+            for (codes, &code) in tile.codes.iter_mut().zip(&row.codes) {
+                codes[lane] = f32::from(code);
+            }
+            tile.squares[lane] = squares(row);
+            tile.slack[lane] = row.slack / basis.step();
+            tile.length[lane] = length_in_steps(row, basis);
+        }
+        tile
+    }
+}
+
+fn squares(lead: &Lead) -> f32 {
+    lead.codes.iter().map(|&code| f32::from(code) * f32::from(code)).sum()
+}
+
+fn length_in_steps(lead: &Lead, basis: &Basis) -> f32 {
+    if lead.to_unit > 0.0 { 1.0 / (lead.to_unit * basis.step()) } else { f32::NAN }
+}
+
+/// Adds the pairs of a photo and a row, by their places, that may be within the limit; beyond the last row there may be
+/// more.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(super) fn sift(sought: &[Sought], tiles: &[Tile], passed: &mut Vec<(usize, usize)>) {
+    // Without such an instruction it would be a call. The result is the same: nothing is rounded.
+    let fused = multiversion::target::target_cfg_f!(any(
+        target_feature = "fma",
+        target_feature = "avx512f",
+        target_arch = "aarch64"
+    ));
+    for (number, tile) in tiles.iter().enumerate() {
+        for (place, two) in sought.chunks(2).enumerate() {
+            let (first, second) = (&two[0], two.last().unwrap_or(&two[0]));
+            let dots = dots(first, second, tile, fused);
+            for (other, (sought, dots)) in two.iter().zip(&dots).enumerate() {
+                let passes = judge(sought, tile, dots);
+                for (eight, passes) in passes.as_chunks().0.iter().enumerate() {
+                    let mut left = u64::from_le_bytes(*passes);
+                    while left != 0 {
+                        let lane = 8 * eight + left.trailing_zeros() as usize / 8;
+                        passed.push((2 * place + other, number * LANES + lane));
+                        left &= left - 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the dot products of two photos' codes with each row's. Two, since the sums of one would wait for each other.
+#[inline(always)]
+fn dots(first: &Sought, second: &Sought, tile: &Tile, fused: bool) -> [[f32; LANES]; 2] {
+    let add = |product: f32, code: f32, sum: f32| {
+        if fused { product.mul_add(code, sum) } else { product * code + sum }
+    };
+    let (mut of_first, mut of_second) = ([0f32; LANES], [0f32; LANES]);
+    for ((codes, &one), &other) in tile.codes.iter().zip(&first.codes).zip(&second.codes) {
+        for lane in 0..LANES {
+            of_first[lane] = add(one, codes[lane], of_first[lane]);
+        }
+        for lane in 0..LANES {
+            of_second[lane] = add(other, codes[lane], of_second[lane]);
+        }
+    }
+    [of_first, of_second]
+}
+
+/// Returns 1 for each row that may be within the limit.
+#[inline(always)]
+fn judge(sought: &Sought, tile: &Tile, dots: &[f32; LANES]) -> [u8; LANES] {
+    let mut passes = [0u8; LANES];
+    for lane in 0..LANES {
+        let length = tile.length[lane];
+        let squares = sought.fixed + sought.square * length * length;
+        let allowed = (squares - sought.per_length * length).max(0.0) + squares * (ROUNDED_UP - 1.0);
+        let reach = (allowed.sqrt() + sought.slack + tile.slack[lane]) * ROUNDED_UP;
+        let apart = sought.squares + tile.squares[lane] - 2.0 * dots[lane];
+        // Not a number passes.
+        passes[lane] = u8::from(!(apart > reach * reach));
+    }
+    passes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DIM: usize = 80;
+
+    fn vector() -> impl Strategy<Value = Vec<f32>> {
+        // Most of it in few numbers, so that distances differ; some without a direction.
+        let long = prop::collection::vec(-3f32..3.0, DIM).prop_map(|mut vector| {
+            vector.iter_mut().enumerate().for_each(|(place, x)| *x /= 1.0 + place as f32 / 8.0);
+            vector
+        });
+        prop_oneof![20 => long, 1 => Just(vec![0.0; DIM])]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_out_is_farther_and_much_is_left_out(
+            vectors in prop::collection::vec(vector(), 40..120),
+            asked in 1usize..11,
+            share in 0.0f32..0.5,
+            metric in prop::sample::select(vec![Metric::L2, Metric::Cosine]),
+        ) {
+            let basis = Basis::learn(&vectors.concat(), DIM, vectors.len() as u64);
+            let leads: Vec<Lead> = vectors.iter().map(|vector| basis.sketch(vector).lead).collect();
+            let distance = |one: usize, other: usize| {
+                let probe = super::super::probe::Probe::new(&vectors[one], DIM, metric).unwrap();
+                probe.distance(&vectors[other])
+            };
+            let mut all: Vec<f32> = (0..asked).flat_map(|one| (0..vectors.len()).map(move |other| (one, other)))
+                .map(|(one, other)| distance(one, other)).collect();
+            all.sort_by(f32::total_cmp);
+            let limit = all[(all.len() as f32 * share) as usize];
+
+            let sought: Vec<Sought> = leads[..asked].iter().map(|lead| Sought::new(lead, &basis, limit, metric)).collect();
+            let mut passed = Vec::new();
+            sift(&sought, &Tile::all_of(&leads, &basis), &mut passed);
+            passed.retain(|(_, row)| *row < leads.len());
+            passed.sort_unstable();
+            let pairs = passed.len();
+            passed.dedup();
+            prop_assert_eq!(passed.len(), pairs, "each pair comes once");
+            for one in 0..asked {
+                for other in 0..vectors.len() {
+                    let (distance, found) = (distance(one, other), passed.binary_search(&(one, other)).is_ok());
+                    prop_assert!(found || distance > limit, "{one} and {other} are {distance} apart, the limit is {limit}");
+                }
+            }
+            // Without a direction, a photo may be near anything.
+            let has_direction = |place: usize| vectors[place].iter().any(|x| *x != 0.0);
+            let needless = passed.iter().filter(|&&(one, other)| has_direction(one) && has_direction(other))
+                .filter(|&&(one, other)| distance(one, other) > limit * 1.5 + 0.1).count();
+            prop_assert!(needless * 10 <= all.len(), "{needless} of {} pass needlessly at {limit}", all.len());
+        }
+    }
+}
