@@ -61,7 +61,8 @@ pub(crate) fn grow(embeddings: &Path, out: &Path, size: usize, asked: usize) -> 
     let snapshot = index.snapshot();
     // Neighbors are looked up for some thousand real vectors, which then are the ones to grow from.
     let mut families = Vec::new();
-    for place in (0..real.len()).step_by(real.len().div_ceil(4000)) {
+    let founders = if size > real.len() { real.len() } else { 0 };
+    for place in (0..founders).step_by(real.len().div_ceil(4000)) {
         let near = snapshot.nearest(&real[place], &Options::new(11, Metric::L2))?;
         let near: Vec<usize> = near.iter().map(|n| n.id.0 as usize).filter(|&near| near != place).collect();
         families.push((place, near));
