@@ -1,6 +1,6 @@
 """Muon (Jordan et al. 2024): momentum whose every matrix is made orthogonal before it is applied.
 
-Its authors report that it learns more from a sample than AdamW does; here that is not measured yet. The step is
+Its authors report that it learns more from a sample than AdamW does; here the two were not compared. The step is
 scaled to the size that AdamW's would have (Liu et al. 2025, "Muon is scalable for LLM training"), so that one
 learning rate can serve both.
 """

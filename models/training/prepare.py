@@ -33,7 +33,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 import onnx
-import onnxruntime
+import openvino
 from PIL import Image, ImageFile
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -41,27 +41,31 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 class Teacher:
-    """The frozen encoder, with its last feature map as a second output."""
+    """The frozen encoder, with its last feature map as a second output.
+
+    In bfloat16 where the CPU has it: twice as fast, and cosine 0.998 to 0.9997 to the answer in float32."""
 
     def __init__(self, path, config, threads=1):
         model = onnx.load(path)
-        self.outputs = [config["teacher"]["embedding"], config["teacher"]["map"]]
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(self.outputs[1]))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                                    providers=["CPUExecutionProvider"])
-        self.input = self.session.get_inputs()[0].name
-        self.mean = np.array(config["preprocessing"]["mean"], np.float32) * 255
-        self.std = np.array(config["preprocessing"]["std"], np.float32) * 255
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(config["teacher"]["map"]))
+        core = openvino.Core()
+        settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+        if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            settings["INFERENCE_PRECISION_HINT"] = "bf16"
+        normalized = openvino.preprocess.PrePostProcessor(core.read_model(io.BytesIO(model.SerializeToString())))
+        pixels = normalized.input()
+        pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+        pixels.model().set_layout(openvino.Layout("NCHW"))
+        pixels.preprocess().convert_element_type(openvino.Type.f32)
+        pixels.preprocess().mean([255 * mean for mean in config["preprocessing"]["mean"]])
+        pixels.preprocess().scale([255 * std for std in config["preprocessing"]["std"]])
+        self.model = core.compile_model(normalized.build(), "CPU", settings)
         self.grid = config["teacher"]["grid"]
 
     def __call__(self, pixels):
         """uint8 [N, S, S, 3] -> unit embeddings [N, 1280] and maps [N, grid * grid, 1280]."""
-        x = (pixels.astype(np.float32) - self.mean) / self.std
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-        embedding, feature_map = self.session.run(self.outputs, {self.input: x})
-        embedding = embedding.reshape(len(x), -1)
+        answer = self.model({0: pixels})
+        embedding, feature_map = answer[0].reshape(len(pixels), -1), answer[1]
         embedding /= np.linalg.norm(embedding, axis=1, keepdims=True) + 1e-9
         return embedding, pool_to_grid(feature_map, self.grid)
 

@@ -338,6 +338,8 @@ def main():
         parser.error("give either --views, or --photos and --teacher")
     config = tomllib.loads(Path(arguments.config).read_text())
     Path(arguments.out).mkdir(parents=True, exist_ok=True)
+    if arguments.init:
+        config["train"] |= config["train"]["further"]
     deadline = arguments.until.timestamp() if arguments.until else time.time() + arguments.minutes * 60
     (train_on_cpu if arguments.views else train_on_gpu)(arguments, config, deadline)
 
