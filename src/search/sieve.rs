@@ -134,6 +134,7 @@ fn dots(first: &Sought, second: &Sought, tile: &Tile, fused: bool) -> [[f32; LAN
 
 /// Returns 1 for each row that may be within the limit.
 #[inline(always)]
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number passes")]
 fn judge(sought: &Sought, tile: &Tile, dots: &[f32; LANES]) -> [u8; LANES] {
     let mut passes = [0u8; LANES];
     for lane in 0..LANES {
@@ -142,7 +143,6 @@ fn judge(sought: &Sought, tile: &Tile, dots: &[f32; LANES]) -> [u8; LANES] {
         let allowed = (squares - sought.per_length * length).max(0.0) + squares * (ROUNDED_UP - 1.0);
         let reach = (allowed.sqrt() + sought.slack + tile.slack[lane]) * ROUNDED_UP;
         let apart = sought.squares + tile.squares[lane] - 2.0 * dots[lane];
-        // Not a number passes.
         passes[lane] = u8::from(!(apart > reach * reach));
     }
     passes
