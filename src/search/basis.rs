@@ -19,13 +19,16 @@ const DEVIATIONS: f32 = 4.0;
 /// beyond them is rare, and not lost but counted as slack.
 const REST_DEVIATIONS: f32 = 2.5;
 
-/// Share of near neighbors whose kinship is taken into account: candidates that only the rest would make near are not
-/// compared with full vectors.
+/// Share of the ten nearest neighbors that candidates are compared with full vectors for: a kinship is assumed with which
+/// so many would seem to be no farther than the tenth.
 const COVERED: f64 = 0.9995;
 
-/// Of a photo's neighbors, the farther half is learnt from: those decide where the answer ends. The nearest are often
-/// copies and shots of one scene, which have far more in common and are found in any case.
-pub(super) const NEIGHBORS: std::ops::Range<usize> = 5..10;
+/// Neighbors of a photo that are learnt from.
+pub(super) const NEIGHBORS: usize = 10;
+
+/// Of those, the farther half says what neighbors have in common as a rule. The nearest are often copies and shots of one
+/// scene, which have far more in common.
+const NEARER: usize = NEIGHBORS / 2;
 
 /// Vectors to learn from: more do not move the components noticeably.
 pub(super) const SAMPLE: usize = 4096;
@@ -36,8 +39,10 @@ pub struct Basis {
     dim: usize,
     learnt_from: u64,
     mean: Vec<f32>,
-    /// [`COMPONENTS`] rows of `dim` numbers, orthonormal; zeros where there are fewer components.
-    directions: Vec<f32>,
+    /// [`COMPONENTS`] rows of `dim` numbers, in units of `unit`; zeros where there are fewer components. Orthogonal and of
+    /// length 1 but for rounding, and all of them together make no vector longer: that is what bounds rely on.
+    directions: Vec<i16>,
+    unit: f32,
     /// Of the leading components.
     step: f32,
     /// Of the others.
@@ -52,8 +57,12 @@ pub struct Basis {
 /// than if they had nothing in common outside, and the product of their lengths there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kin {
+    /// How many neighbors are nearer.
+    nearer: usize,
     lead: (f32, f32),
     all: (f32, f32),
+    /// Kinship with which the squared distance would seem to be that of the farthest neighbor.
+    needed: f32,
 }
 
 impl Basis {
@@ -61,8 +70,8 @@ impl Basis {
     /// second or two for [`SAMPLE`] rows of 1280.
     pub(super) fn learn(sample: &[f32], dim: usize, learnt_from: u64) -> Self {
         let principal = principal::components(sample, dim, COMPONENTS);
-        let mut directions = principal.directions;
-        directions.resize(COMPONENTS * dim, 0.0);
+        let (mut directions, unit) = rounded(&principal.directions);
+        directions.resize(COMPONENTS * dim, 0);
         let rows = (sample.len() / dim.max(1)).max(1);
         let typical_length =
             sample.chunks_exact(dim.max(1)).filter_map(kernels::length).sum::<f32>() / rows as f32;
@@ -74,6 +83,7 @@ impl Basis {
             learnt_from,
             mean: principal.mean,
             directions,
+            unit,
             step: reach(DEVIATIONS * deviation(0)) / LEAD_REACH,
             rest_step: reach(REST_DEVIATIONS * deviation(LEAD)) / REST_REACH,
             typical_length,
@@ -96,22 +106,29 @@ impl Basis {
             kernels::squared_l2(row(probe), sample, &mut distances);
             let mut order: Vec<usize> = (0..rows).filter(|&other| distances[other] > 0.0).collect();
             order.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));
-            let others = order.iter().take(NEIGHBORS.end).skip(NEIGHBORS.start);
-            near.extend(others.map(|&other| self.kin(row(probe), row(other), distances[other])));
+            order.truncate(NEIGHBORS);
+            let neighbors: Vec<(&[f32], f32)> =
+                order.iter().map(|&other| (row(other), distances[other])).collect();
+            self.add_kin(row(probe), &neighbors, &mut near);
         }
         near
     }
 
-    /// Compares what two sketches say with the true squared distance.
-    pub(super) fn kin(&self, a: &[f32], b: &[f32], true_squared: f32) -> Kin {
-        let (a, b) = (self.sketch(a), self.sketch(b));
+    /// Compares what the sketches of a photo and of its neighbors, nearest first, say with the true squared distances.
+    pub(super) fn add_kin(&self, photo: &[f32], neighbors: &[(&[f32], f32)], near: &mut Vec<Kin>) {
+        let Some(&(_, farthest)) = neighbors.last() else { return };
         let (grain, rest_grain) = self.grains();
-        let by_lead =
-            a.lead.bias + b.lead.bias - grain * estimate::lead_dot(&a.lead, &b.lead) as f32 - true_squared;
-        let by_all = by_lead - rest_grain * estimate::rest_dot(&a.rest.unpacked(), &b.rest) as f32;
-        Kin {
-            lead: (by_lead, a.lead.outside * b.lead.outside),
-            all: (by_all, a.rest.outside * b.rest.outside),
+        let own = self.sketch(photo);
+        for (nearer, &(other, squared)) in neighbors.iter().enumerate() {
+            let other = self.sketch(other);
+            let unrelated =
+                own.lead.bias + other.lead.bias - grain * estimate::lead_dot(&own.lead, &other.lead) as f32;
+            let lead = (unrelated - squared, own.lead.outside * other.lead.outside);
+            let unrelated =
+                unrelated - rest_grain * estimate::rest_dot(&own.rest.unpacked(), &other.rest) as f32;
+            let lengths = own.rest.outside * other.rest.outside;
+            let needed = if lengths > 0.0 { (unrelated - farthest) / (2.0 * lengths) } else { 0.0 };
+            near.push(Kin { nearer, lead, all: (unrelated - squared, lengths), needed });
         }
     }
 
@@ -119,7 +136,7 @@ impl Basis {
     pub(super) fn calibrated(mut self, near: &[Kin]) -> Self {
         let cosine = |parts: &dyn Fn(&Kin) -> (f32, f32)| {
             let (mut excess, mut lengths) = (0f64, 0f64);
-            for (more, length) in near.iter().map(parts) {
+            for (more, length) in near.iter().filter(|kin| kin.nearer >= NEARER).map(parts) {
                 excess += f64::from(more);
                 lengths += 2.0 * f64::from(length);
             }
@@ -127,15 +144,10 @@ impl Basis {
         };
         self.lead_kinship = cosine(&|kin| kin.lead);
         self.kinship = cosine(&|kin| kin.all);
-        let mut each: Vec<f32> = near
-            .iter()
-            .map(|kin| kin.all)
-            .filter(|(_, lengths)| *lengths > 0.0)
-            .map(|(more, lengths)| more / (2.0 * lengths))
-            .collect();
-        each.sort_by(f32::total_cmp);
-        let place = ((each.len() as f64 * COVERED) as usize).min(each.len().saturating_sub(1));
-        self.closest_kinship = each.get(place).map_or(1.0, |cosine| cosine.clamp(self.kinship, 1.0));
+        let mut needed: Vec<f32> = near.iter().map(|kin| kin.needed).collect();
+        needed.sort_by(f32::total_cmp);
+        let place = ((needed.len() as f64 * COVERED) as usize).min(needed.len().saturating_sub(1));
+        self.closest_kinship = needed.get(place).map_or(1.0, |cosine| cosine.clamp(self.kinship, 1.0));
         self
     }
 
@@ -149,7 +161,8 @@ impl Basis {
         assert_eq!(vector.len(), self.dim, "the caller checks the dimension");
         let centred: Vec<f32> = vector.iter().zip(&self.mean).map(|(x, mean)| x - mean).collect();
         let mut position = [0f32; COMPONENTS];
-        kernels::dot(&centred, &self.directions, &mut position);
+        kernels::dot_whole(&centred, &self.directions, &mut position);
+        position.iter_mut().for_each(|along| *along *= self.unit);
         // A float that does not fit saturates.
         let code =
             |place: usize, step: f32, most: f32| (position[place] / step).round().clamp(-most, most) as i8;
@@ -196,7 +209,10 @@ impl Basis {
     /// Returns a number that tells this basis from others: sketches are kept with it. Kinships make no difference.
     pub fn version(&self) -> u64 {
         let mut hasher = blake3::Hasher::new();
-        for number in self.mean.iter().chain(&self.directions).chain([&self.step, &self.rest_step]) {
+        for number in self.mean.iter().chain([&self.unit, &self.step, &self.rest_step]) {
+            hasher.update(&number.to_le_bytes());
+        }
+        for number in &self.directions {
             hasher.update(&number.to_le_bytes());
         }
         let hash = hasher.finalize();
@@ -207,6 +223,7 @@ impl Basis {
     /// that was read from somewhere can be used.
     pub fn is_sound(&self) -> bool {
         let numbers = [
+            self.unit,
             self.step,
             self.rest_step,
             self.typical_length,
@@ -216,7 +233,7 @@ impl Basis {
         ];
         self.mean.len() == self.dim
             && Some(self.directions.len()) == self.dim.checked_mul(COMPONENTS)
-            && self.mean.iter().chain(&self.directions).chain(&numbers).all(|x| x.is_finite())
+            && self.mean.iter().chain(&numbers).all(|x| x.is_finite())
             && self.step > 0.0
             && self.rest_step > 0.0
     }
@@ -239,8 +256,47 @@ impl Basis {
         (self.lead_kinship, self.kinship)
     }
 
-    /// What [`COVERED`] of the near neighbors have at the most.
+    /// What [`COVERED`] of the near neighbors need at the most.
     pub(super) fn closest_kinship(&self) -> f32 {
         self.closest_kinship
+    }
+}
+
+/// Returns orthonormal directions as whole numbers, and the unit that they are in: a little less than would be nearest, so
+/// that rounding makes no vector longer.
+fn rounded(directions: &[f32]) -> (Vec<i16>, f32) {
+    let greatest = directions.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
+    let unit = greatest.max(f32::MIN_POSITIVE) / f32::from(i16::MAX);
+    // It fits: the greatest becomes the greatest.
+    let whole: Vec<i16> = directions.iter().map(|x| (x / unit).round() as i16).collect();
+    let off = |(x, &whole): (&f32, &i16)| f64::from(x - f32::from(whole) * unit).powi(2);
+    // The Frobenius norm of what was rounded: no vector becomes longer by more than this share.
+    let longer = directions.iter().zip(&whole).map(off).sum::<f64>().sqrt();
+    (whole, unit / (1.0 + longer as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rounded_directions_keep_lengths_and_make_none_longer(
+            angle in 0f32..7.0,
+            tilt in 0f32..7.0,
+            vector in prop::array::uniform3(-5f32..5.0),
+        ) {
+            let ((s, c), (t, d)) = (angle.sin_cos(), tilt.sin_cos());
+            // Two turns, one after the other: all directions there are, so that every length is kept.
+            let directions = [c, -s * d, s * t, s, c * d, -c * t, 0.0, t, d];
+            let (whole, unit) = rounded(&directions);
+            let mut along = [0f32; 3];
+            kernels::dot_whole(&vector, &whole, &mut along);
+            let length = |vector: &[f32; 3]| vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let (before, after) = (length(&vector), length(&along.map(|x| x * unit)));
+            prop_assert!(after <= before * (1.0 + 1e-6) && after >= before * 0.999, "{before} becomes {after}");
+        }
     }
 }

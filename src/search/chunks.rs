@@ -12,6 +12,8 @@ use crate::photo::PhotoId;
 /// Bytes in a full chunk: small enough to copy within some tens of microseconds, large enough that a
 /// million sketches are a few hundred pointers.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Rows in a chunk at the most.
+pub(super) const MOST_ROWS: usize = 4096;
 
 /// Some rows: for the i-th, its id, its `width` values and its note.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ impl<T: Copy, N: Copy> Chunks<T, N> {
     pub fn new(width: usize) -> Self {
         Self::with_capacity(
             width,
-            (CHUNK_BYTES / (width * size_of::<T>() + size_of::<N>()).max(1)).clamp(16, 4096),
+            (CHUNK_BYTES / (width * size_of::<T>() + size_of::<N>()).max(1)).clamp(16, MOST_ROWS),
         )
     }
 

@@ -84,10 +84,15 @@ impl Target {
         }
     }
 
-    /// Calls `visit` with the place and the key of each row's distance, judged by all components: what it is about, and
-    /// what it is at the least for all but the rarest neighbours.
-    pub fn refine(&self, rows: &[(&Lead, &Rest)], visit: &mut dyn FnMut(usize, Estimate)) {
-        refine(self, rows, visit);
+    /// Adds the key of each row's distance, judged by all components: what it is about, and what it is at the least for
+    /// all but the rarest neighbours.
+    pub fn refine(&self, rows: &[(&Lead, &Rest)], out: &mut Vec<Estimate>) {
+        // They lie apart, where no other row has been read. Asking for all of them at once before computing with the first
+        // takes half the time of waiting for each in turn.
+        std::hint::black_box(
+            rows.iter().map(|(lead, rest)| lead.first_bytes() + rest.first_bytes()).sum::<u32>(),
+        );
+        refine(self, rows, out);
     }
 
     #[inline(always)]
@@ -203,10 +208,8 @@ fn may_be_within(target: &Target, limit: f32, lead: &Lead, rest: &Rest) -> bool 
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-fn refine(target: &Target, rows: &[(&Lead, &Rest)], visit: &mut dyn FnMut(usize, Estimate)) {
-    for (place, (lead, rest)) in rows.iter().enumerate() {
-        visit(place, target.refine_one(lead, rest));
-    }
+fn refine(target: &Target, rows: &[(&Lead, &Rest)], out: &mut Vec<Estimate>) {
+    out.extend(rows.iter().map(|(lead, rest)| target.refine_one(lead, rest)));
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]

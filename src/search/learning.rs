@@ -3,6 +3,7 @@
 //! Runs on a thread that may take its time. Writers and readers go on meanwhile: what writers change is noted and done
 //! again on the new sketches just before they are published.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::basis::{Basis, Kin, NEIGHBORS, SAMPLE};
@@ -24,7 +25,7 @@ const SETTLED: u64 = 50_000;
 const SKETCHED_AT_ONCE: usize = 512;
 
 /// Photos whose neighbors show what near neighbors have in common.
-const PROBES: usize = 400;
+const PROBES: usize = 1000;
 
 impl Index {
     /// Returns whether [`Self::learn`] would pay off: the library has outgrown memory, or the basis it has.
@@ -149,7 +150,7 @@ impl Snapshot {
     /// Returns what the sketches of near neighbors say, for some photos spread over the library.
     fn near(&self, basis: &Basis, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Kin>, SearchError> {
         // One more: the photo itself is among them, and tells nothing.
-        let mut options = Options::new(NEIGHBORS.end + 1, Metric::L2);
+        let mut options = Options::new(NEIGHBORS + 1, Metric::L2);
         options.cancelled = Some(cancelled);
         let mut probes = Vec::new();
         let chosen: Vec<PhotoId> = evenly(&self.ids_after(None), PROBES).collect();
@@ -158,17 +159,17 @@ impl Snapshot {
         for probe in &probes {
             let mut neighbors = self.nearest(probe, &options)?;
             neighbors.retain(|neighbor| neighbor.distance > 0.0);
-            neighbors.truncate(NEIGHBORS.end);
-            neighbors.drain(..NEIGHBORS.start.min(neighbors.len()));
-            neighbors.sort_unstable_by_key(|neighbor| neighbor.id);
-            let ids: Vec<PhotoId> = neighbors.iter().map(|neighbor| neighbor.id).collect();
-            self.fetch(&ids, &mut |id, vector| {
-                let place = neighbors.binary_search_by_key(&id, |neighbor| neighbor.id);
-                near.extend(place.ok().map(|place| {
-                    let distance = neighbors[place].distance;
-                    basis.kin(probe, vector, distance * distance)
-                }));
-            })?;
+            neighbors.truncate(NEIGHBORS);
+            let mut ids: Vec<PhotoId> = neighbors.iter().map(|neighbor| neighbor.id).collect();
+            ids.sort_unstable();
+            let mut vectors: HashMap<PhotoId, Vec<f32>> = HashMap::new();
+            self.fetch(&ids, &mut |id, vector| _ = vectors.insert(id, vector.to_vec()))?;
+            // A photo without a vector was removed after the snapshot had been taken.
+            let neighbors: Vec<(&[f32], f32)> = neighbors
+                .iter()
+                .filter_map(|near| Some((vectors.get(&near.id)?.as_slice(), near.distance * near.distance)))
+                .collect();
+            basis.add_kin(probe, &neighbors, &mut near);
         }
         Ok(near)
     }

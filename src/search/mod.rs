@@ -13,7 +13,7 @@
 //! | `index`, `chunks` | the index and its snapshots; rows that they share |
 //! | `scan`, `probe`, `kernels`, `nearest` | a query against full vectors in memory; the loops; the best `k` |
 //! | `basis`, `principal`, `sketch`, `learning` | what sketches are, and learning them from a library |
-//! | `two_stage`, `estimate` | a query against sketches, then full vectors |
+//! | `two_stage`, `estimate`, `shortlist` | a query against sketches, then full vectors |
 //! | `exact`, `recall` | a query against every full vector in the store, and how much of that is found |
 //! | `facts`, `filter`, `photo_set` | what filters ask of photos, and the set of those that pass |
 //! | `examples` | several examples as one query |
@@ -46,6 +46,7 @@ mod principal;
 mod probe;
 mod recall;
 mod scan;
+mod shortlist;
 mod sieve;
 mod sketch;
 mod two_stage;

@@ -1,7 +1,7 @@
 //! Principal components: the directions in which a sample of vectors varies most.
 //!
-//! Orthogonal iteration on the covariance matrix, then one small eigenproblem by Jacobi's rotations (Golub and Van
-//! Loan, "Matrix Computations", 8.2 and 8.5). A second or two for 4,096 vectors of 1280 numbers. The same sample gives
+//! Orthogonal iteration on the covariance matrix, then one small eigenproblem by one-sided Jacobi rotations (Golub and Van
+//! Loan, "Matrix Computations", 8.2 and 8.6). About two seconds for 4,096 vectors of 1280 numbers. The same sample gives
 //! the same components on the same machine: the start is seeded.
 
 use std::num::NonZero;
@@ -53,20 +53,20 @@ pub(super) fn components(sample: &[f32], dim: usize, count: usize) -> Principal 
     // Within the space found, the covariance is small enough to be solved outright.
     let image = transposed(&products(&covariance, &basis, dim), width);
     let small: Vec<f64> = products(&basis, &image, dim).into_iter().map(f64::from).collect();
-    let (values, vectors) = jacobi(small, width);
+    let (values, vectors) = eigen(small, width);
     let mut order: Vec<usize> = (0..width).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     order.truncate(count.min(dim));
 
     let mut directions = vec![0f32; order.len() * dim];
-    for (direction, &column) in directions.chunks_exact_mut(dim).zip(&order) {
-        for (row, old) in basis.chunks_exact(dim).enumerate() {
-            let weight = vectors[row * width + column] as f32;
+    for (direction, &place) in directions.chunks_exact_mut(dim).zip(&order) {
+        for (&weight, old) in vectors[place * width..][..width].iter().zip(basis.chunks_exact(dim)) {
+            let weight = weight as f32;
             direction.iter_mut().zip(old).for_each(|(new, &old)| *new += weight * old);
         }
     }
     orthonormalise(&mut directions, dim);
-    let variances = order.iter().map(|&column| values[column].max(0.0) as f32).collect();
+    let variances = order.iter().map(|&place| values[place] as f32).collect();
     Principal { mean, directions, variances }
 }
 
@@ -130,40 +130,56 @@ fn seeded(count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Returns the eigenvalues of a symmetric matrix and its eigenvectors as columns.
-fn jacobi(mut a: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut vectors = vec![0f64; n * n];
-    (0..n).for_each(|i| vectors[i * n + i] = 1.0);
-    for _sweep in 0..30 {
-        let off: f64 =
-            (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i * n + j] * a[i * n + j]).sum();
-        let all: f64 = a.iter().map(|x| x * x).sum();
-        if off <= 1e-18 * all {
-            break;
-        }
+/// Returns the eigenvalues of a symmetric matrix that has no negative ones, and its eigenvectors as rows: rows are rotated
+/// against each other until all are at right angles; then each is an eigenvector, as long as its eigenvalue.
+fn eigen(mut rows: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
+    const SWEEPS: usize = 30;
+    const RIGHT_ANGLE: f64 = 1e-9;
+    for _ in 0..SWEEPS {
+        let mut is_done = true;
+        let mut squares: Vec<f64> = rows.chunks_exact(n).map(|row| dot(row, row)).collect();
         for p in 0..n {
-            for q in p + 1..n {
-                if a[p * n + q] == 0.0 {
+            let (before, after) = rows.split_at_mut((p + 1) * n);
+            let one = &mut before[p * n..];
+            for (q, other) in (p + 1..n).zip(after.chunks_exact_mut(n)) {
+                let product = dot(one, other);
+                if product.abs() <= RIGHT_ANGLE * (squares[p] * squares[q]).sqrt() {
                     continue;
                 }
-                let theta = (a[q * n + q] - a[p * n + p]) / (2.0 * a[p * n + q]);
-                let t = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
-                let c = 1.0 / (t * t + 1.0).sqrt();
-                let s = t * c;
-                for k in 0..n {
-                    let (x, y) = (a[p * n + k], a[q * n + k]);
-                    (a[p * n + k], a[q * n + k]) = (c * x - s * y, s * x + c * y);
+                is_done = false;
+                let zeta = (squares[q] - squares[p]) / (2.0 * product);
+                let tangent = zeta.signum() / (zeta.abs() + (zeta * zeta + 1.0).sqrt());
+                let cosine = 1.0 / (tangent * tangent + 1.0).sqrt();
+                let sine = tangent * cosine;
+                for (x, y) in one.iter_mut().zip(other) {
+                    (*x, *y) = (cosine * *x - sine * *y, sine * *x + cosine * *y);
                 }
-                for k in 0..n {
-                    let (x, y) = (a[k * n + p], a[k * n + q]);
-                    (a[k * n + p], a[k * n + q]) = (c * x - s * y, s * x + c * y);
-                    let (x, y) = (vectors[k * n + p], vectors[k * n + q]);
-                    (vectors[k * n + p], vectors[k * n + q]) = (c * x - s * y, s * x + c * y);
-                }
+                squares[p] -= tangent * product;
+                squares[q] += tangent * product;
             }
         }
+        if is_done {
+            break;
+        }
     }
-    ((0..n).map(|i| a[i * n + i]).collect(), vectors)
+    let values: Vec<f64> = rows.chunks_exact(n).map(|row| dot(row, row).sqrt()).collect();
+    for (row, &value) in rows.chunks_exact_mut(n).zip(&values) {
+        row.iter_mut().for_each(|x| *x *= if value > 0.0 { 1.0 / value } else { 0.0 });
+    }
+    (values, rows)
+}
+
+/// In `f64`, in independent lanes.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let (a_blocks, a_rest) = a.as_chunks::<8>();
+    let (b_blocks, b_rest) = b.as_chunks::<8>();
+    let mut sums = [0f64; 8];
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
 }
 
 #[cfg(test)]
@@ -212,6 +228,23 @@ mod tests {
                 let zero = kernels::length(a).unwrap() == 0.0;
                 let expected = if i == j && !zero { 1.0 } else { 0.0 };
                 assert!((product[0] - expected).abs() < 1e-4, "{i} {j} {product:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn eigenvectors_keep_their_direction_and_are_stretched_by_their_value() {
+        let n = 23;
+        let halves: Vec<f64> = seeded(n * n).into_iter().map(f64::from).collect();
+        let entry = |i: usize, j: usize| (0..n).map(|k| halves[i * n + k] * halves[j * n + k]).sum::<f64>();
+        let matrix: Vec<f64> = (0..n * n).map(|place| entry(place / n, place % n)).collect();
+        let (values, vectors) = eigen(matrix.clone(), n);
+        let trace: f64 = (0..n).map(|i| matrix[i * n + i]).sum();
+        assert!((values.iter().sum::<f64>() - trace).abs() < 1e-9 * trace);
+        for (value, vector) in values.iter().zip(vectors.chunks_exact(n)) {
+            assert!((dot(vector, vector) - 1.0).abs() < 1e-9);
+            for (row, x) in matrix.chunks_exact(n).zip(vector) {
+                assert!((dot(row, vector) - value * x).abs() < 1e-6 * trace, "{value} {x}");
             }
         }
     }

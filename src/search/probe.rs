@@ -48,7 +48,10 @@ impl Probe {
 
     /// Returns the distance to one vector.
     pub fn distance(&self, vector: &[f32]) -> f32 {
-        let to_unit = kernels::to_unit(kernels::length(vector).unwrap_or(0.0));
+        let to_unit = match self.metric {
+            Metric::L2 => 1.0,
+            Metric::Cosine => kernels::to_unit(kernels::length(vector).unwrap_or(0.0)),
+        };
         let mut distance = [f32::NAN];
         self.distances(vector, &[to_unit], &mut distance);
         distance[0]

@@ -166,6 +166,8 @@ mod tests {
     }
 
     proptest! {
+        // Learning a basis takes most of the time.
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn what_is_left_out_is_farther_and_much_is_left_out(
             vectors in prop::collection::vec(vector(), 40..120),

@@ -2,8 +2,6 @@
 //!
 //! Invariant: [`within`] misses nothing. Rows are left out only where their sketch proves them to be farther.
 
-use std::cmp::Ordering;
-
 use super::chunks::Chunks;
 use super::error::SearchError;
 use super::estimate::Target;
@@ -12,6 +10,7 @@ use super::photo_set::PhotoSet;
 use super::pool::in_parallel;
 use super::probe::Probe;
 use super::scan::Options;
+use super::shortlist::{Place, Ranked, Shortlist};
 use super::sketch::{Lead, Rest};
 use super::vectors::Vectors;
 use crate::photo::PhotoId;
@@ -28,12 +27,14 @@ pub(super) type SketchRows = Chunks<Lead, Rest>;
 
 /// Full vectors read at once by one thread.
 const FETCHED_AT_ONCE: usize = 16;
+/// Full vectors that are compared before it is asked anew whether the others can still be near.
+const DECIDED_AT_ONCE: usize = 128;
 /// Rows judged at once by one thread.
-const REFINED_AT_ONCE: usize = 1024;
+const REFINED_AT_ONCE: usize = 256;
 /// What judging one row by its whole sketch costs, in bytes of scanning: it lies where no other does.
 const BYTES_A_REFINEMENT: usize = 512;
 /// What reading one full vector costs, in bytes of scanning.
-const BYTES_A_FETCH: usize = 16 << 10;
+const BYTES_A_FETCH: usize = 48 << 10;
 
 /// Candidates that may be compared with full vectors, at the most: how many are is decided by their estimates.
 fn candidates(k: usize, len: usize) -> usize {
@@ -69,57 +70,73 @@ pub(super) fn nearest(
         decide(library.vectors, &ids, probe, options, &mut nearest)?;
         return Ok(nearest.into_sorted());
     }
-    let shortlist = shortlist(library.rows, target, shortlisted(wanted, len), options)?;
-    let pieces: Vec<&[Row]> = shortlist.chunks(REFINED_AT_ONCE).collect();
+    let mut shortlist = shortlist(library.rows, target, shortlisted(wanted, len), options)?;
+    // By place, so that what is read lies in one direction.
+    shortlist.sort_unstable();
+    let pieces: Vec<&[Place]> = shortlist.chunks(REFINED_AT_ONCE).collect();
     let parts = in_parallel(pieces.len(), shortlist.len() * BYTES_A_REFINEMENT, |next| {
-        let mut best = Shortlist::new(wanted);
-        let mut sketches = Vec::with_capacity(REFINED_AT_ONCE);
+        let (mut refined, mut sketches, mut estimates) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(piece) = next() {
-            let piece = pieces[piece];
             sketches.clear();
-            sketches.extend(piece.iter().map(|row| {
-                let chunk = &library.rows.chunks()[row.chunk as usize];
-                (&chunk.values()[row.place as usize], &chunk.notes()[row.place as usize])
+            sketches.extend(pieces[piece].iter().map(|place| {
+                let chunk = &library.rows.chunks()[place.chunk()];
+                (&chunk.values()[place.row()], &chunk.notes()[place.row()])
             }));
-            target.refine(&sketches, &mut |place, estimate| {
-                best.offer(Row { key: estimate.about, least: estimate.least, ..piece[place] });
-            });
+            estimates.clear();
+            target.refine(&sketches, &mut estimates);
+            let candidates = pieces[piece].iter().zip(&estimates);
+            refined.extend(candidates.map(|(&place, estimate)| Candidate {
+                about: Ranked::new(estimate.about, place),
+                least: estimate.least,
+            }));
         }
-        Ok(best)
+        Ok(refined)
     })?;
-    let mut best = Shortlist::merge(wanted, parts).into_rows();
-    best.sort_unstable_by(Row::order);
-    decide_the_best(library, &best, target, probe, options)
+    let mut candidates = parts.concat();
+    if candidates.len() > wanted {
+        candidates.select_nth_unstable_by_key(wanted - 1, |candidate| candidate.about);
+        candidates.truncate(wanted);
+    }
+    candidates.sort_unstable_by_key(|candidate| candidate.about);
+    decide_the_best(library, &candidates, target, probe, options)
 }
 
 /// Compares candidates, the most promising first, with full vectors, until all that are left are too far even if they
 /// are nearer than they seem.
 fn decide_the_best(
     library: Library<'_>,
-    best: &[Row],
+    best: &[Candidate],
     target: &Target,
     probe: &Probe,
     options: &Options<'_>,
 ) -> Result<Vec<Neighbor>, SearchError> {
     let mut nearest = Nearest::new(options.k, options.limit());
-    let mut rest = best.iter();
-    // First about as many as are wanted, which tells how near the others must be; then more at a time.
-    let mut many = options.k.saturating_add(options.k / 4 + 6);
-    loop {
-        let bound = target.key(nearest.bound());
-        let mut ids: Vec<PhotoId> = rest
-            .by_ref()
-            .filter(|row| row.least <= bound)
-            .take(many)
-            .map(|row| row.id(library.rows))
-            .collect();
-        if ids.is_empty() {
-            return Ok(nearest.into_sorted());
+    // About so far the last one will be; until as many have been read, nobody knows better.
+    let seems_last = best.get(options.k.saturating_sub(1)).map_or(f32::INFINITY, |last| last.about.key());
+    let surely = options.k.saturating_add(options.k / 4 + 6);
+    let (first, rest): (Vec<_>, Vec<_>) =
+        (0..).zip(best).partition(|(place, candidate)| *place < surely || candidate.least <= seems_last);
+    for candidates in [first, rest] {
+        let mut candidates = candidates.into_iter();
+        loop {
+            let bound = target.key(nearest.bound());
+            let mut ids: Vec<PhotoId> = candidates
+                .by_ref()
+                .filter(|(_, candidate)| candidate.least <= bound)
+                .take(DECIDED_AT_ONCE)
+                .map(|(_, candidate)| {
+                    let place = candidate.about.place();
+                    library.rows.chunks()[place.chunk()].ids()[place.row()]
+                })
+                .collect();
+            if ids.is_empty() {
+                break;
+            }
+            ids.sort_unstable();
+            decide(library.vectors, &ids, probe, options, &mut nearest)?;
         }
-        ids.sort_unstable();
-        decide(library.vectors, &ids, probe, options, &mut nearest)?;
-        many = many.saturating_mul(2).max(4 * FETCHED_AT_ONCE);
     }
+    Ok(nearest.into_sorted())
 }
 
 /// Returns the nearest `k` of all rows within `limit`.
@@ -186,13 +203,13 @@ fn decide(
     Ok(())
 }
 
-/// Returns the `wanted` rows that come first by their leads, in the order of their ids.
+/// Returns the places of the `wanted` rows that come first by their leads, in no order.
 fn shortlist(
     rows: &SketchRows,
     target: &Target,
     wanted: usize,
     options: &Options<'_>,
-) -> Result<Vec<Row>, SearchError> {
+) -> Result<Vec<Place>, SearchError> {
     let chunks = rows.chunks();
     let parts = in_parallel(chunks.len(), bytes(rows), |next| {
         let mut shortlist = Shortlist::new(wanted);
@@ -202,82 +219,23 @@ fn shortlist(
             let chunk = &chunks[place];
             keys.resize(chunk.ids().len(), 0.0);
             target.estimate(chunk.values(), &mut keys);
-            for (row, (&key, &id)) in (0u32..).zip(keys.iter().zip(chunk.ids())) {
-                if key <= shortlist.bound && options.accepts(id) {
-                    shortlist.offer(Row { key, least: key, chunk: place as u32, place: row });
-                }
-            }
+            let accepts = |row: usize| options.accepts(chunk.ids()[row]);
+            let accepts: Option<&dyn Fn(usize) -> bool> = options.filter.is_some().then_some(&accepts);
+            shortlist.offer(place, &keys, accepts);
         }
         Ok(shortlist)
     })?;
-    let mut rows = Shortlist::merge(wanted, parts).into_rows();
-    rows.sort_unstable_by_key(|row| (row.chunk, row.place));
-    Ok(rows)
+    Ok(Shortlist::merged(wanted, parts).into_iter().map(Ranked::place).collect())
 }
 
 fn bytes(rows: &SketchRows) -> usize {
     rows.len() * size_of::<Lead>()
 }
 
-/// A row and the number it is ordered by; of equals, the lower id comes first.
+/// A row of the shortlist, by what its whole sketch says.
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    key: f32,
+struct Candidate {
+    about: Ranked,
     /// Less than this it is not, as far as the basis knows.
     least: f32,
-    chunk: u32,
-    place: u32,
-}
-
-impl Row {
-    fn order(&self, other: &Self) -> Ordering {
-        self.key.total_cmp(&other.key).then((self.chunk, self.place).cmp(&(other.chunk, other.place)))
-    }
-
-    fn id(&self, rows: &SketchRows) -> PhotoId {
-        rows.chunks()[self.chunk as usize].ids()[self.place as usize]
-    }
-}
-
-/// The first `wanted` rows of those offered. Cheaper than a heap for thousands: it sorts out only once twice as many
-/// have come together.
-struct Shortlist {
-    wanted: usize,
-    /// Nothing beyond it is among the first `wanted`.
-    bound: f32,
-    rows: Vec<Row>,
-}
-
-impl Shortlist {
-    fn new(wanted: usize) -> Self {
-        Self { wanted: wanted.max(1), bound: f32::INFINITY, rows: Vec::new() }
-    }
-
-    fn merge(wanted: usize, parts: Vec<Self>) -> Self {
-        let mut all = Self::new(wanted);
-        parts.into_iter().flat_map(Self::into_rows).for_each(|row| all.offer(row));
-        all
-    }
-
-    fn offer(&mut self, row: Row) {
-        if row.key <= self.bound {
-            self.rows.push(row);
-            if self.rows.len() >= self.wanted.saturating_mul(2) {
-                self.sort_out();
-            }
-        }
-    }
-
-    fn sort_out(&mut self) {
-        if self.rows.len() > self.wanted {
-            let (_, last, _) = self.rows.select_nth_unstable_by(self.wanted - 1, Row::order);
-            self.bound = last.key;
-            self.rows.truncate(self.wanted);
-        }
-    }
-
-    fn into_rows(mut self) -> Vec<Row> {
-        self.sort_out();
-        self.rows
-    }
 }
