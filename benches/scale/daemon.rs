@@ -89,6 +89,13 @@ impl Daemon {
         Ok(())
     }
 
+    /// Keeps it from comparing photos for duplicates, which would take both cores while something else is measured.
+    fn pause(&self) -> anyhow::Result<()> {
+        let mut client = DaemonServiceClient::new(self.channel.clone());
+        self.runtime.block_on(client.pause_indexing(proto::PauseIndexingRequest {}))?;
+        Ok(())
+    }
+
     fn pending(&self) -> anyhow::Result<(u64, u64)> {
         let mut client = DuplicateServiceClient::new(self.channel.clone());
         let request = proto::ListDuplicateGroupsRequest {
@@ -214,6 +221,9 @@ pub(crate) fn measure(
     );
     ensure!(first.photos_searched == size as u64, "{} photos are searched", first.photos_searched);
 
+    if !arguments.duplicates {
+        daemon.pause()?;
+    }
     daemon.own_recall()?;
     ask(&daemon, queries, nearest)?;
     let before = daemon.processor_time()?;
@@ -310,6 +320,9 @@ fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyh
     let mut daemon = Daemon::start(home, &arguments.models)?;
     daemon.first_answer(query)?;
     time_row("first start, sketches made from embeddings", size, begun.elapsed(), [None; 3]);
+    if !arguments.duplicates {
+        daemon.pause()?;
+    }
     let begun = Instant::now();
     let waits = || begun.elapsed() < DEADLINE;
     if arguments.duplicates {

@@ -9,7 +9,7 @@
 //! A store is filled as indexing would fill it, and the real daemon is started on it (`daemon.rs`): its answers, their
 //! times, its memory. What one process does without a client between is measured on an index over the same store
 //! (`inside.rs`). `--peers` runs the same workload in usearch and NumPy, `--duplicates` waits until all photos are
-//! compared. A million photos take 14 GB in DIR, which are deleted afterwards unless `--keep` is given.
+//! compared; without it, comparing is paused. A million photos take 14 GB in DIR, which are deleted afterwards unless `--keep` is given.
 
 mod daemon;
 mod grow;

@@ -20,3 +20,14 @@ pub fn give_back_what_is_freed() {
         }
     }
 }
+
+/// Gives back what has been freed in between what is still used, once work is done that took much more than the rest
+/// needs. Takes some milliseconds.
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "the allocator can be told in no other way"))]
+pub(super) fn give_back_now() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, and locks what it looks at.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -185,7 +185,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         let handover = Handover { networks: Arc::clone(&networks), former, watch, queue };
         supervisor.start("changing the network", handover.when_full(stop.clone()));
     }
-    let watching = Arc::clone(&queue);
+    let (watching, held) = (Arc::clone(&queue), Arc::clone(&queue));
     let tended = tender::Parts {
         index: Arc::clone(&configured.index),
         store: Arc::clone(&api.store),
@@ -193,6 +193,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         near: configured.manifest.bands.of(configured.model.metric).map(|bands| bands.near),
         written,
         is_idle: Box::new(move || watching.pending() == 0),
+        is_held: Box::new(move || !held.holds().is_empty()),
         stop: stop.clone(),
     };
     supervisor.start("tending the index", Tender::start(tended, wake, ear)?.ended(stop.clone()));

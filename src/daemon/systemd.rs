@@ -75,6 +75,11 @@ pub(super) async fn reloading() {
 /// The watchdog is fed only after the store's writer has answered, so that a writer that hangs on a dead disk is
 /// noticed.
 pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Result<(), StoreError> {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        // Nobody to inform.
+        stop.cancelled().await;
+        return Ok(());
+    }
     let watchdog = sd_notify::watchdog_enabled();
     let mut ticks = interval(watchdog.map_or(STATUS_EVERY, |limit| (limit / 3).min(STATUS_EVERY)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -12,13 +12,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::index::Written;
+use super::memory;
 use super::priority;
 use super::run::DaemonError;
 use crate::photo::PhotoId;
 use crate::search::{Basis, Index, PhotoSet, SearchError, Snapshot};
 use crate::store::{Compared, ModelRecord, Store, StoreError};
 
-/// How often it is looked whether there is time to measure recall, while that is due.
+/// How often it is looked whether there is time, while something is due: to measure recall, or to compare photos.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long it sleeps where nothing is due. What a commit brings does not wait: it wakes the thread.
 const REST: Duration = Duration::from_secs(3600);
@@ -51,6 +52,8 @@ pub(super) struct Parts {
     pub(super) written: Written,
     /// Whether there is nothing else to do.
     pub(super) is_idle: Box<dyn Fn() -> bool + Send>,
+    /// Whether work waits, since the user or the configuration says so.
+    pub(super) is_held: Box<dyn Fn() -> bool + Send>,
     pub(super) stop: CancellationToken,
 }
 
@@ -146,11 +149,9 @@ impl Tending {
             if self.measuring_is_due() && (self.parts.is_idle)() {
                 self.measure()?;
             }
-            if let Some(near) = self.parts.near {
-                self.compare(near)?;
-            }
+            let waits = self.parts.near.map_or(Ok(false), |near| self.compare(near))?;
             // A timeout is a turn like any other; the writer may have ended before us.
-            let _ = ear.0.recv_timeout(if self.measuring_is_due() { LOOK_EVERY } else { REST });
+            let _ = ear.0.recv_timeout(if waits || self.measuring_is_due() { LOOK_EVERY } else { REST });
         }
         Ok(())
     }
@@ -184,10 +185,14 @@ impl Tending {
         Ok(())
     }
 
-    /// Compares photos that are new since the last time with all others.
-    fn compare(&mut self, near: f32) -> Result<(), DaemonError> {
-        let Parts { index, store, model, stop, .. } = &self.parts;
+    /// Compares photos that are new since the last time with all others. Returns whether some may wait.
+    fn compare(&mut self, near: f32) -> Result<bool, DaemonError> {
+        let Parts { index, store, model, is_idle, is_held, stop, .. } = &self.parts;
+        let mut worked = false;
         loop {
+            if is_held() {
+                return Ok(true);
+            }
             let snapshot = index.snapshot();
             let present: PhotoSet = snapshot.ids_after(None).into_iter().collect();
             // One that goes is compared again when it returns: others may have come meanwhile.
@@ -195,8 +200,12 @@ impl Tending {
             let new: PhotoSet =
                 uncompared(&snapshot, &self.compared).take(compared_at_once(snapshot.len())).collect();
             if new.is_empty() && gone == 0 {
-                return Ok(());
+                if worked && is_idle() {
+                    memory::give_back_now();
+                }
+                return Ok(false);
             }
+            worked = true;
             let cancelled = || stop.is_cancelled();
             let pairs = snapshot.pairs_of(&new, &self.compared, near, model.metric, &cancelled)?;
             new.iter().for_each(|id| _ = self.compared.insert(id));
@@ -231,6 +240,7 @@ impl Tending {
         let turn = self.measured.map_or(0, |at| at.elapsed().as_secs() as usize);
         let recall = index.measure_recall(RECALL_AT, model.metric, RECALL_QUERIES, turn, &cancelled)?;
         self.measured = Some(Instant::now());
+        memory::give_back_now();
         tracing::debug!(recall = recall.share, photos = recall.photos, "measured recall");
         if recall.share < RECALL_WANTED {
             tracing::warn!(recall = recall.share, "the sketches do not suit the library any more");
@@ -254,4 +264,41 @@ fn keep_basis(store: &Store, model: &ModelRecord, basis: &Basis) -> Result<(), S
 /// Returns the photos that are still to be compared.
 fn uncompared(snapshot: &Snapshot, compared: &PhotoSet) -> impl Iterator<Item = PhotoId> {
     snapshot.ids_after(None).into_iter().filter(|&id| !compared.contains(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::photo::{Metric, ModelDigest};
+
+    #[test]
+    fn photos_are_compared_once_nothing_holds_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&folder.path().join("store.redb")).unwrap());
+        let model = store.ensure_model(ModelDigest([7; 32]), "of the test", 2, Metric::L2).unwrap();
+        let index = Arc::new(Index::new(2));
+        index.apply([(PhotoId(1), &[0.0, 1.0][..]), (PhotoId(2), &[0.0, 1.5])], &[]).unwrap();
+        let held = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&held);
+        let parts = Parts {
+            index,
+            store: Arc::clone(&store),
+            model: model.clone(),
+            near: Some(1.0),
+            written: Written { version: None, newest: None },
+            is_idle: Box::new(|| true),
+            is_held: Box::new(move || asked.load(Ordering::Relaxed)),
+            stop: CancellationToken::new(),
+        };
+        let mut tending = Tending::new(parts).unwrap();
+
+        assert!(tending.compare(1.0).unwrap(), "they wait");
+        assert!(store.read().unwrap().compared(&model).unwrap().is_none());
+        held.store(false, Ordering::Relaxed);
+        assert!(!tending.compare(1.0).unwrap(), "none waits any more");
+        let compared = store.read().unwrap().compared(&model).unwrap().unwrap();
+        assert_eq!(compared.runs, [(PhotoId(1), PhotoId(2))]);
+    }
 }
