@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 /// How long a worker may take to end after it closed its socket.
 const END_TIME: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
-/// Bytes of pixels that are allocated before they come. A usual answer is no longer.
+/// Memory for a photo that is kept for the next one. Usual ones are no longer.
 const MANY_BYTES: u64 = 16 << 20;
 
 /// Read of what a worker said before it died.
@@ -187,6 +187,8 @@ impl Decoders {
 struct Worker {
     process: Child,
     socket: UnixStream,
+    /// Its standard output, in memory: where it finds the photo.
+    photo: File,
     /// Its standard error, in memory.
     last_words: File,
     protection: Protection,
@@ -203,6 +205,7 @@ impl Drop for Worker {
 impl Worker {
     fn start(program: &Program, limits: &Limits) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
+        let photo = File::from(memfd_create("resembled-photo", MemfdFlags::CLOEXEC)?);
         let last_words = File::from(memfd_create("resembled-worker", MemfdFlags::CLOEXEC)?);
         // So that it can be emptied after each photo.
         fcntl_setfl(&last_words, OFlags::APPEND)?;
@@ -211,10 +214,10 @@ impl Worker {
             .env_clear()
             .envs(program.environment.iter().map(|(name, value)| (name, value)))
             .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(photo.try_clone()?)
             .stderr(last_words.try_clone()?)
             .spawn()?;
-        let mut worker = Self { process, socket, last_words, protection: Protection::default() };
+        let mut worker = Self { process, socket, photo, last_words, protection: Protection::default() };
         let mut socket = Timed::new(&worker.socket, START_TIME);
         let greeted = send(&mut socket, &Start { limits: *limits }).and_then(|()| receive(&mut socket));
         match greeted {
@@ -237,8 +240,8 @@ impl Worker {
     /// The outer error means that the worker can answer no more.
     fn ask(&mut self, bytes: &[u8], need: Need, limits: &Limits) -> io::Result<Result<Decoded, DecodeError>> {
         let mut socket = Timed::new(&self.socket, limits.max_time.saturating_mul(PATIENCE));
+        self.photo.write_all_at(bytes, 0)?;
         send(&mut socket, &Request { need, len_bytes: bytes.len() as u64 })?;
-        socket.write_all(bytes)?;
         let answer = match receive(&mut socket)? {
             Response::Failed(error) => Err(error),
             Response::Decoded { width, height, info } => {
@@ -247,16 +250,16 @@ impl Worker {
                 if pixels == 0 || pixels > limits.max_pixels || pixels > u64::from(u32::MAX) {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
-                let len = pixels * 3;
-                let mut pixels = Vec::with_capacity(len.min(MANY_BYTES) as usize);
-                socket.take(len).read_to_end(&mut pixels)?;
-                if pixels.len() as u64 != len {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+                // Zeros take no memory before something else is written over them.
+                let mut pixels = vec![0; usize::try_from(pixels * 3).map_err(io::Error::other)?];
+                socket.read_exact(&mut pixels)?;
                 Ok(Decoded { image: Rgb { width, height, pixels }, info })
             }
         };
         self.last_words.set_len(0)?;
+        if bytes.len() as u64 > MANY_BYTES {
+            self.photo.set_len(0)?;
+        }
         Ok(answer)
     }
 
@@ -267,6 +270,10 @@ impl Worker {
         };
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return timed_out,
+            // No room for the photo beside the worker.
+            io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory => {
+                return DecodeError::OutOfMemory { limit_bytes: limits.max_memory_bytes };
+            }
             io::ErrorKind::InvalidData => {
                 return DecodeError::Crashed { reason: "the answer makes no sense".to_owned() };
             }

@@ -4,13 +4,8 @@
 //! Before libjpeg sees the file, its segments are walked for what libjpeg does not tell or tells too late: EXIF, the
 //! kinds of coding it refuses, and how much memory and how many passes a file of many scans takes.
 
+mod libjpeg;
 mod segments;
-
-use std::cell::Cell;
-use std::io::{self, BufRead, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
-use mozjpeg::{ColorSpace, CompInfo, Decompress};
 
 use super::colour::Colour;
 use super::info::Exif;
@@ -18,10 +13,14 @@ use super::orientation::Orientation;
 use super::pixels::Pixels;
 use super::{DecodeError, Decoded, Format, Limits, Need};
 use crate::photo::Rgb;
+use libjpeg::{ColorSpace, Fault, Header};
 use segments::Segments;
 
 /// More scans than any encoder writes; a hostile file could have thousands, each costing a pass over the picture.
 const MAX_SCANS: usize = 200;
+
+/// Columns beside a pixel that colour of fewer columns is interpolated from.
+const INTERPOLATED: u32 = 2;
 
 pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
     let (image, exif, (width, height)) = decode_turned(bytes, None, need, limits)?;
@@ -64,8 +63,7 @@ fn decode_turned(
     }
     let exif = segments.exif.map(Exif::read).unwrap_or_default();
     let colour = segments.icc_profile().map_or_else(|| exif.colour(), Colour::Icc);
-    let Stored { pixels, width, height, full_width, full_height } =
-        guarded(|| stored(bytes, &segments, need, limits))?;
+    let Stored { pixels, width, height, full_width, full_height } = stored(bytes, &segments, need, limits)?;
     let image = Rgb { width, height, pixels: pixels.into_srgb(&colour) };
     let orientation = orientation.unwrap_or(exif.orientation);
     Ok((orientation.apply(image), exif, orientation.upright_size(full_width, full_height)))
@@ -81,37 +79,42 @@ struct Stored {
 }
 
 fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) -> Result<Stored, DecodeError> {
-    let ran_dry = Cell::new(false);
-    let mut header =
-        Decompress::builder().from_reader(Source { rest: bytes, ran_dry: &ran_dry }).map_err(malformed)?;
-    let (full_width, full_height) = (header.width() as u32, header.height() as u32);
+    let header = Header::read(bytes)?;
+    let (full_width, full_height) = header.size();
     let eighths = eighths(full_width.min(full_height), need);
     let scaled_pixels =
         [full_width, full_height].map(|side| (u64::from(side) * u64::from(eighths)).div_ceil(8));
     // The decoder's pixels, and a copy of them as RGB or turned upright.
     let mut memory_bytes = scaled_pixels.iter().product::<u64>() * 7;
     if segments.has_several_scans() {
-        memory_bytes += header.components().iter().map(coefficient_bytes).sum::<u64>();
+        memory_bytes += header.blocks().map(coefficient_bytes).sum::<u64>();
     }
     limits.check_size(Format::Jpeg, full_width, full_height, memory_bytes)?;
 
-    header.scale(eighths);
     let stored = match header.color_space() {
         ColorSpace::JCS_GRAYSCALE => ColorSpace::JCS_GRAYSCALE,
         ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => ColorSpace::JCS_CMYK,
         _ => ColorSpace::JCS_RGB,
     };
-    let mut started = header.to_colorspace(stored).map_err(malformed)?;
-    let (width, height) = (started.width(), started.height());
-    let mut rows = vec![0; started.min_flat_buffer_size()];
-    let (row_bytes, mut whole_rows) = (rows.len() / height, 0);
-    let needed_rows = need.rows(width, height);
-    for row in rows.chunks_exact_mut(row_bytes).take(needed_rows) {
-        started.read_scanlines_into(row).map_err(malformed)?;
-        whole_rows += usize::from(!ran_dry.get());
+    let mut picture = header.start(eighths, stored)?;
+    let (width, height) = picture.size();
+    let (columns, needed_rows) = (need.within(width, height), need.within(height, width));
+    let pixel_bytes = picture.pixel_bytes();
+    let mut rows = vec![0; width as usize * height as usize * pixel_bytes];
+    // Where columns are left out, those beside them are interpolated from nothing.
+    let before = columns.start.saturating_sub(INTERPOLATED);
+    let after = (columns.end + INTERPOLATED).min(width);
+    let start = picture.crop(before, after - before)?;
+    picture.skip(needed_rows.start)?;
+    let mut whole_rows = if picture.ran_dry(bytes) { 0 } else { needed_rows.start };
+    let row_bytes = width as usize * pixel_bytes;
+    let needed = rows.chunks_exact_mut(row_bytes.max(1)).take(needed_rows.end as usize);
+    for row in needed.skip(needed_rows.start as usize) {
+        picture.read(&mut row[start as usize * pixel_bytes..])?;
+        whole_rows += u32::from(!picture.ran_dry(bytes));
     }
     // libjpeg paints what is missing grey. A quarter of grey is still the photo, more of it no longer.
-    if whole_rows < needed_rows.min(height - height / 4) {
+    if whole_rows < needed_rows.end.min(height - height / 4) {
         return Err(malformed("the file ends too early"));
     }
     let pixels = match stored {
@@ -123,7 +126,7 @@ fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) ->
         }
         _ => Pixels::Rgb(rows),
     };
-    Ok(Stored { pixels, width: width as u32, height: height as u32, full_width, full_height })
+    Ok(Stored { pixels, width, height, full_width, full_height })
 }
 
 /// Returns the smallest number of eighths that leaves the short side not below the need; all 8 if none does.
@@ -131,53 +134,21 @@ fn eighths(short_side: u32, need: Need) -> u8 {
     (1..8).find(|&eighths| (short_side * u32::from(eighths)).div_ceil(8) >= need.short_side).unwrap_or(8)
 }
 
-/// Memory for a component of which all coefficients are kept until the last scan.
-fn coefficient_bytes(component: &CompInfo) -> u64 {
+/// Memory for a component of so many blocks of which all coefficients are kept until the last scan.
+fn coefficient_bytes((width, height): (u32, u32)) -> u64 {
     // Blocks are padded to whole units of up to 4x4.
     let blocks = |count: u32| u64::from(count).next_multiple_of(4);
-    blocks(component.width_in_blocks) * blocks(component.height_in_blocks) * 64 * 2
+    blocks(width) * blocks(height) * 64 * 2
 }
 
-/// The bytes of the file, with a note of whether libjpeg asked for more than there are. It takes the end for the
-/// end of the picture then, and only counts a warning.
-struct Source<'a> {
-    rest: &'a [u8],
-    ran_dry: &'a Cell<bool>,
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.rest.read(buffer)
-    }
-}
-
-impl BufRead for Source<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.rest.is_empty() {
-            self.ran_dry.set(true);
+impl From<Fault> for DecodeError {
+    fn from(Fault(message): Fault) -> Self {
+        if message.starts_with("Unsupported") {
+            Self::Unsupported { what: format!("JPEG: {message}") }
+        } else {
+            malformed(message)
         }
-        Ok(self.rest)
     }
-
-    fn consume(&mut self, count: usize) {
-        self.rest.consume(count);
-    }
-}
-
-/// Turns the errors of libjpeg, which come as unwinding without a panic, into ours. Real panics go on.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| {
-        match payload
-            .downcast_ref::<String>()
-            .and_then(|message| message.strip_prefix("libjpeg fatal error: "))
-        {
-            Some(message) if message.starts_with("Unsupported") => {
-                Err(DecodeError::Unsupported { what: format!("JPEG: {message}") })
-            }
-            Some(message) => Err(malformed(message)),
-            None => resume_unwind(payload),
-        }
-    })
 }
 
 fn malformed(reason: impl ToString) -> DecodeError {

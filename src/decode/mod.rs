@@ -39,6 +39,7 @@ mod raw;
 mod tags;
 mod worker;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -87,11 +88,13 @@ impl Need {
         Self { short_side: self.short_side.max(other.short_side), middle }
     }
 
-    /// Returns how many rows of a picture of this size are needed, from the top. The square is in the middle
-    /// however the picture is turned.
-    fn rows(&self, width: usize, height: usize) -> usize {
-        let below_middle = |thousandths: u32| (width.min(height) * thousandths as usize).div_ceil(2000) + 1;
-        self.middle.map_or(height, |thousandths| height.min(height / 2 + below_middle(thousandths)))
+    /// Returns which rows of a picture of this height are needed, or which columns of one of this width; `other` is its
+    /// other side. The square is in the middle however the picture is turned.
+    fn within(&self, side: u32, other: u32) -> Range<u32> {
+        let Some(thousandths) = self.middle else { return 0..side };
+        let half = u64::from(side.min(other)) * u64::from(thousandths);
+        let half = u32::try_from(half.div_ceil(2000) + 1).unwrap_or(u32::MAX);
+        (side / 2).saturating_sub(half)..side.min((side / 2).saturating_add(half))
     }
 }
 

@@ -1,20 +1,22 @@
 //! The other side of [`Decoders`](super::Decoders): a process that only decodes.
 //!
-//! It takes requests from its standard input, which is a socket, and answers there. Before the first photo it gives
-//! away what it does not need ([`confine`](super::confine)): after that it can neither open a file nor a connection,
+//! It takes requests from its standard input, which is a socket, and answers there; the photo lies in its standard output,
+//! which is memory that it shares with the daemon. Before the first photo it gives away what it does not need
+//! ([`confine`](super::confine)): after that it can neither open a file nor a connection,
 //! start nothing, and allocate only so much. Whatever a photo makes of it, it is worth one photo.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use memmap2::MmapOptions;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::confine::{Protection, confine, limit_time};
 use super::{DecodeError, Limits, Need, PhotoInfo};
 
-/// Messages are small; pixels and files follow them without a frame.
+/// Messages are small; pixels follow them without a frame.
 const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 
 /// The first message to the worker.
@@ -29,7 +31,7 @@ pub(super) struct Hello {
     pub protection: Protection,
 }
 
-/// A photo to decode; its bytes follow.
+/// A photo to decode: so many bytes from the start of the shared memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub need: Need,
@@ -47,13 +49,14 @@ pub(super) enum Response {
 ///
 /// # Errors
 /// Returns what went wrong with the socket. A photo's failure is an answer, not an error.
+#[expect(unsafe_code, reason = "memory is shared with the daemon")]
 pub fn serve_worker() -> io::Result<()> {
-    let mut socket = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let file = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
+    let (mut socket, photo) = (file(io::stdin().as_fd())?, file(io::stdout().as_fd())?);
     // A panic is an answer as well, and its backtrace would want to open files.
     std::panic::set_hook(Box::new(|_| ()));
     let Start { limits } = receive(&mut socket)?;
     send(&mut socket, &Hello { protection: confine(&limits) })?;
-    let mut bytes = Vec::new();
     loop {
         let Request { need, len_bytes } = match receive(&mut socket) {
             // The daemon has no more photos, or is gone.
@@ -61,11 +64,9 @@ pub fn serve_worker() -> io::Result<()> {
             request => request?,
         };
         limit_time(&limits);
-        bytes.clear();
-        (&mut socket).take(len_bytes).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != len_bytes {
-            return Ok(());
-        }
+        let len = usize::try_from(len_bytes).map_err(io::Error::other)?;
+        // SAFETY: the daemon has written that much, and changes nothing before it has the answer.
+        let bytes = unsafe { MmapOptions::new().len(len).map(&photo)? };
         match super::decode(&bytes, need, &limits) {
             Ok(decoded) => {
                 let (width, height) = (decoded.image.width, decoded.image.height);
