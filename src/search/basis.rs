@@ -234,6 +234,7 @@ impl Basis {
         self.mean.len() == self.dim
             && Some(self.directions.len()) == self.dim.checked_mul(COMPONENTS)
             && self.mean.iter().chain(&numbers).all(|x| x.is_finite())
+            && self.unit > 0.0
             && self.step > 0.0
             && self.rest_step > 0.0
     }

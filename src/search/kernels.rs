@@ -53,36 +53,28 @@ pub(super) fn squared_l2_scaled(query: &[f32], rows: &[f32], scales: &[f32], out
 /// Writes the dot product of `query` with each row. `rows` holds `out.len()` rows of `query.len()` numbers.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
 pub(super) fn dot(query: &[f32], rows: &[f32], out: &mut [f32]) {
-    for (row, out) in rows.chunks_exact(query.len().max(1)).zip(out) {
-        let mut sums = [0f32; LANES];
-        let (query_blocks, query_rest) = query.as_chunks::<LANES>();
-        let (row_blocks, row_rest) = row.as_chunks::<LANES>();
-        for (a, b) in query_blocks.iter().zip(row_blocks) {
-            for lane in 0..LANES {
-                sums[lane] += a[lane] * b[lane];
-            }
-        }
-        for (lane, (a, b)) in query_rest.iter().zip(row_rest).enumerate() {
-            sums[lane] += a * b;
-        }
-        *out = total(sums);
-    }
+    dot_with(query, rows, out, |x| x);
 }
 
 /// Like [`dot`], for rows of whole numbers: half as much to read.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
 pub(super) fn dot_whole(query: &[f32], rows: &[i16], out: &mut [f32]) {
+    dot_with(query, rows, out, f32::from);
+}
+
+#[inline(always)]
+fn dot_with<T: Copy>(query: &[f32], rows: &[T], out: &mut [f32], number: impl Fn(T) -> f32) {
     for (row, out) in rows.chunks_exact(query.len().max(1)).zip(out) {
         let mut sums = [0f32; LANES];
         let (query_blocks, query_rest) = query.as_chunks::<LANES>();
         let (row_blocks, row_rest) = row.as_chunks::<LANES>();
         for (a, b) in query_blocks.iter().zip(row_blocks) {
             for lane in 0..LANES {
-                sums[lane] += a[lane] * f32::from(b[lane]);
+                sums[lane] += a[lane] * number(b[lane]);
             }
         }
-        for (lane, (&a, &b)) in query_rest.iter().zip(row_rest).enumerate() {
-            sums[lane] += a * f32::from(b);
+        for (lane, (a, &b)) in query_rest.iter().zip(row_rest).enumerate() {
+            sums[lane] += a * number(b);
         }
         *out = total(sums);
     }
