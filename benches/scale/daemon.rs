@@ -96,10 +96,12 @@ impl Daemon {
         Ok(())
     }
 
-    fn pending(&self) -> anyhow::Result<(u64, u64)> {
+    /// Returns how many photos are still to be compared, and how many groups of near ones there are.
+    fn pending(&self, max_distance: Option<f32>) -> anyhow::Result<(u64, u64)> {
         let mut client = DuplicateServiceClient::new(self.channel.clone());
         let request = proto::ListDuplicateGroupsRequest {
             kind: proto::DuplicateKind::Near.into(),
+            max_distance,
             page_size: 1,
             ..Default::default()
         };
@@ -327,14 +329,14 @@ fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyh
     let waits = || begun.elapsed() < DEADLINE;
     if arguments.duplicates {
         let before = daemon.processor_time()?;
-        let mut last = daemon.pending()?;
-        while last.0 > 0 && waits() {
-            // The answer has all groups so far, which takes the daemon longer the more there are.
+        // Groups of photos at no distance, since more of them take the daemon longer to make.
+        let mut pending = daemon.pending(Some(0.0))?.0;
+        while pending > 0 && waits() {
             let asked = Instant::now();
-            last = daemon.pending()?;
+            pending = daemon.pending(Some(0.0))?.0;
             std::thread::sleep((20 * asked.elapsed()).clamp(POLL, Duration::from_secs(20)));
         }
-        ensure!(last.0 == 0, "{} photos are not compared yet", last.0);
+        ensure!(pending == 0, "{pending} photos are not compared yet");
         time_row(
             "all photos compared for duplicates",
             size,
@@ -343,7 +345,7 @@ fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyh
         );
         let spent = daemon.processor_time()? - before;
         time_row("the same, processor time, asking included", size, spent, [None; 3]);
-        println!("{:52} {:>10}", "groups of near photos", last.1);
+        println!("{:52} {:>10}", "groups of near photos", daemon.pending(None)?.1);
     }
     let recall = daemon.own_recall()?;
     row("recall@10 by the daemon's own sampling", size, recall, "", [None; 3], true);

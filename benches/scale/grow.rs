@@ -1,11 +1,18 @@
 //! A library grown out of real embeddings, an `.npy` file of `f32` rows in C order.
 //!
-//! A new vector is a real one, moved up to half the way to one of its ten nearest, plus up to 0.8 times the difference of
-//! two others that are neighbors of each other; what falls below the least number of the file is set to it. Of several
-//! ways tried, this is the one whose result looks like reality: 2,200 MobileNetV2 embeddings of photos grown to 22,238,
-//! against 22,238 real ones, have the nearest, tenth, hundredth and thousandth neighbor of a query at 15.9, 16.8,
-//! 18.6 and 21.7 (real: 16.2, 17.4, 19.2, 22.3), and 128 principal components find 0.967 of the ten nearest among 20
-//! candidates (real: 0.971). The seed is fixed; the same file gives the same library.
+//! A new vector is a real one, moved some of the way to one of its ten nearest, plus 0.6 to 0.9 times the difference of
+//! two others that are neighbors of each other; what falls below the least number of the file is set to it. The seed is
+//! fixed; the same file gives the same library.
+//!
+//! Of sixteen ways tried, this is the one whose result looks most like reality, near-duplicates included. MobileNetV2
+//! embeddings, 2,200 real ones grown to 22,477 and as many real ones:
+//!
+//! | | grown | real |
+//! | --- | --- | --- |
+//! | L2 to the nearest, 10th, 100th, 1000th neighbor of a query, median | 16.5, 17.9, 19.8, 22.5 | 15.3, 17.1, 19.2, 22.3 |
+//! | cosine distance to the same | 0.206, 0.242, 0.299, 0.383 | 0.175, 0.221, 0.283, 0.387 |
+//! | others within `near` of a photo, and within `same`, mean | 1.4, 0.014 | 0.8, 0.015 |
+//! | share of the variance in 32, 64, 128 principal components | 0.47, 0.61, 0.76 | 0.48, 0.62, 0.78 |
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -59,10 +66,9 @@ pub(crate) fn grow(embeddings: &Path, out: &Path, size: usize, asked: usize) -> 
     let index = Index::new(dim);
     index.apply((0..).map(PhotoId).zip(real.iter().map(Vec::as_slice)), &[])?;
     let snapshot = index.snapshot();
-    // Neighbors are looked up for some thousand real vectors, which then are the ones to grow from.
     let mut families = Vec::new();
     let founders = if size > real.len() { real.len() } else { 0 };
-    for place in (0..founders).step_by(real.len().div_ceil(4000)) {
+    for place in 0..founders {
         let near = snapshot.nearest(&real[place], &Options::new(11, Metric::L2))?;
         let near: Vec<usize> = near.iter().map(|n| n.id.0 as usize).filter(|&near| near != place).collect();
         families.push((place, near));
@@ -79,7 +85,7 @@ pub(crate) fn grow(embeddings: &Path, out: &Path, size: usize, asked: usize) -> 
             let (from, others) = &families[random.below(families.len())];
             let toward = &real[near[random.below(near.len())]];
             let to = &real[others[random.below(others.len().min(5))]];
-            let (share, scale) = (0.5 * random.unit(), 0.8 * random.unit());
+            let (share, scale) = (random.unit(), 0.6 + 0.3 * random.unit());
             let along = real[*start].iter().zip(toward).map(|(x, toward)| x + share * (toward - x));
             let across = real[*from].iter().zip(to).map(|(from, to)| scale * (to - from));
             grown = along.zip(across).map(|(along, across)| (along + across).max(least)).collect();
