@@ -30,9 +30,9 @@ pub use self::record::{
 };
 use self::record::{from_bytes, to_bytes};
 use self::schema::{
-    BASES, COMPARED, CONTENTS, COUNTS, DISTINCT, EMBEDDINGS, FAILURES, FILES, INODES, META, META_NEXT_MODEL,
-    META_NEXT_ROOT, META_SCHEMA, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, SCHEMA_VERSION,
-    SKETCHES,
+    BASES, COMPARED, CONTENTS, COUNTS, DISTINCT, EMBEDDINGS, FAILURES, FILES, FORMER_PAIRS, INODES, META,
+    META_NEXT_MODEL, META_NEXT_ROOT, META_SCHEMA, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS,
+    SCHEMA_VERSION, SKETCHES,
 };
 pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
@@ -78,7 +78,7 @@ impl Store {
         };
         let version = meta.get(META_SCHEMA)?.map(|version| version.value());
         // The youngest of the tables, which are all made at once.
-        let is_complete = !matches!(transaction.open_table(DISTINCT), Err(TableError::TableDoesNotExist(_)));
+        let is_complete = !matches!(transaction.open_table(PAIRS), Err(TableError::TableDoesNotExist(_)));
         Ok(version == Some(SCHEMA_VERSION) && is_complete)
     }
 
@@ -111,6 +111,9 @@ impl Store {
             transaction.open_table(BASES)?;
             transaction.open_table(SKETCHES)?;
             transaction.open_table(PAIRS)?;
+            if transaction.delete_table(FORMER_PAIRS)? {
+                transaction.delete_table(COMPARED)?;
+            }
             transaction.open_table(COMPARED)?;
             transaction.open_table(DISTINCT)?;
             transaction.open_multimap_table(PHOTO_FILES)?;

@@ -25,7 +25,7 @@ impl Store {
         {
             let mut table = transaction.open_table(PAIRS)?;
             for (first, second, distance) in pairs {
-                table.insert((model.id, first.0, second.0), distance)?;
+                table.insert((model.id, second.0, first.0), distance)?;
             }
             transaction.open_table(COMPARED)?.insert(model.id, to_bytes(compared)?.as_slice())?;
         }
@@ -73,7 +73,7 @@ impl Reader {
         row.map(|row| from_bytes(row.value(), "the list of compared photos")).transpose()
     }
 
-    /// Visits the near pairs by their numbers.
+    /// Visits the near pairs, lower number first, in the order of the higher.
     pub fn each_pair(
         &self,
         model: &ModelRecord,
@@ -82,7 +82,7 @@ impl Reader {
         let of_model = (model.id, 0, 0)..=(model.id, u64::MAX, u64::MAX);
         for row in self.transaction().open_table(PAIRS)?.range(of_model)? {
             let (key, distance) = row?;
-            let (_, first, second) = key.value();
+            let (_, second, first) = key.value();
             visit(PhotoId(first), PhotoId(second), distance.value());
         }
         Ok(())
@@ -104,6 +104,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::FORMER_PAIRS;
     use super::*;
     use crate::photo::{Metric, ModelDigest};
 
@@ -134,5 +135,28 @@ mod tests {
         assert_eq!(pairs(&one), []);
         assert_eq!(store.read().unwrap().compared(&one).unwrap(), None);
         assert_eq!(pairs(&other), [(1, 2, 0.5)]);
+    }
+
+    #[test]
+    fn of_a_file_that_has_pairs_in_their_former_order_all_photos_are_compared_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        let store = Store::open(&path).unwrap();
+        let model = store.ensure_model(ModelDigest([1; 32]), "net", 2, Metric::L2).unwrap();
+        let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(3))] };
+        store.keep_pairs(&model, [], &compared).unwrap();
+        let transaction = store.begin().unwrap();
+        transaction.delete_table(PAIRS).unwrap();
+        transaction.open_table(FORMER_PAIRS).unwrap().insert((model.id, 1, 3), 0.25).unwrap();
+        transaction.commit().unwrap();
+        drop(store);
+
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.read().unwrap().compared(&model).unwrap(), None);
+        store.read().unwrap().each_pair(&model, |_, _, _| panic!("they have gone")).unwrap();
+        store.keep_pairs(&model, [(PhotoId(1), PhotoId(3), 0.25)], &compared).unwrap();
+        drop(store);
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.read().unwrap().compared(&model).unwrap(), Some(compared));
     }
 }

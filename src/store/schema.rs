@@ -12,7 +12,7 @@
 //! EMBEDDINGS  (model, photo) -> f32 ...         little endian, as the network gave them
 //! BASES       model -> (version, basis of its sketches, as the search writes it)
 //! SKETCHES    (model, version of the basis, photo) -> sketch; made again from the embeddings where missing
-//! PAIRS       (model, photo, photo with a higher number) -> distance, of those that are near
+//! PAIRS       (model, photo, photo with a lower number) -> distance, of those that are near
 //! COMPARED    model -> which photos have been compared with which limit
 //! DISTINCT    (content hash, greater content hash) told apart by the user, whatever the network says
 //! MODELS      model digest -> ModelRecord
@@ -48,7 +48,10 @@ pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition:
 pub(super) const BASES: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("bases");
 pub(super) const SKETCHES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("sketches");
 
-pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("pairs");
+/// By the higher number, which is that of the newer photo: what is new comes at the end.
+pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("near_pairs");
+/// The same by the lower number, as earlier versions had it; dropped, since pairs can be found again.
+pub(super) const FORMER_PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("pairs");
 pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared");
 pub(super) const DISTINCT: TableDefinition<'_, ([u8; 32], [u8; 32]), ()> = TableDefinition::new("distinct");
 
