@@ -17,7 +17,7 @@
 //! | `exact`, `recall` | a query against every full vector in the store, and how much of that is found |
 //! | `facts`, `filter`, `photo_set` | what filters ask of photos, and the set of those that pass |
 //! | `examples` | several examples as one query |
-//! | `pairs`, `sieve`, `duplicates` | all near pairs of a library, and groups of them |
+//! | `pairs`, `sieve`, `products`, `duplicates` | all near pairs of a library, and groups of them |
 //! | `pool`, `vectors`, `error` | the threads, the seam to the store, what goes wrong |
 //!
 //! Invariant: the answer is the first `k` photos in the order of (distance, [`PhotoId`](crate::photo::PhotoId)),
@@ -44,6 +44,7 @@ mod photo_set;
 mod pool;
 mod principal;
 mod probe;
+mod products;
 mod recall;
 mod scan;
 mod shortlist;

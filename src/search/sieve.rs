@@ -3,24 +3,23 @@
 //! On MobileNetV2's embeddings and its limit for near photos, one pair in seventy is left of all; sixteen components
 //! would leave one in three.
 //!
-//! Invariant: what is left out is farther. The codes are whole numbers so small that their sums of products are exact in
-//! `f32`, and all that is not exact is rounded up.
+//! Invariant: what is left out is farther. Sums of products of codes are whole numbers, exact in `f32` too, and all that is
+//! not exact is rounded up.
 
 use multiversion::multiversion;
+use multiversion::target::match_target;
 
 use super::basis::Basis;
-use super::sketch::{LEAD, Lead};
+use super::products::{self, Codes, LANES, TWOS, TileCodes};
+use super::sketch::Lead;
 use crate::photo::Metric;
-
-/// Rows judged side by side: a tile of them is 16 KB, which stays in the first cache while all photos pass by.
-const LANES: usize = 64;
 
 /// More than the rounding of an `f32` can cost a square root, a sum and a product.
 const ROUNDED_UP: f32 = 1.001;
 
 /// A photo that others are looked for. Lengths are in steps of the codes, here and below.
 pub(super) struct Sought {
-    codes: [f32; LEAD],
+    codes: Codes,
     /// Sum of the squared codes.
     squares: f32,
     slack: f32,
@@ -28,11 +27,14 @@ pub(super) struct Sought {
     fixed: f32,
     square: f32,
     per_length: f32,
+    /// The limit for a row of the photo's own length, and half of its inverse.
+    typical: f32,
+    half_of_inverse: f32,
 }
 
 /// Rows side by side.
 pub(super) struct Tile {
-    codes: [[f32; LANES]; LEAD],
+    codes: TileCodes,
     squares: [f32; LANES],
     slack: [f32; LANES],
     /// Not a number where there is no direction: such a row always passes.
@@ -43,16 +45,25 @@ impl Sought {
     /// Prepares a photo, by its own sketch, to be compared within `limit`.
     pub fn new(lead: &Lead, basis: &Basis, limit: f32, metric: Metric) -> Self {
         let steps = 1.0 / basis.step();
-        let (fixed, square, per_length) = match metric {
-            Metric::L2 => (limit * limit * steps * steps, 0.0, 0.0),
+        let own = length_in_steps(lead, basis);
+        let (fixed, square, per_length, typical) = match metric {
+            Metric::L2 => (limit * limit * steps * steps, 0.0, 0.0, limit * steps),
             // |a - b|² = |a|² + |b|² - 2 |a| |b| (1 - distance)
-            Metric::Cosine => {
-                let own = length_in_steps(lead, basis);
-                (own * own, 1.0, 2.0 * own * (1.0 - limit))
-            }
+            Metric::Cosine => (own * own, 1.0, 2.0 * own * (1.0 - limit), own * (2.0 * limit).sqrt()),
         };
-        let codes = lead.codes.map(f32::from);
-        Self { codes, squares: squares(lead), slack: lead.slack * steps, fixed, square, per_length }
+        // Not nothing, which nothing could be divided by; a number too where there is no direction.
+        let typical = typical.max(1e-3 * own);
+        let codes = std::array::from_fn(|two| [2 * two, 2 * two + 1].map(|place| lead.codes[place].into()));
+        Self {
+            codes,
+            squares: squares(lead),
+            slack: lead.slack * steps,
+            fixed,
+            square,
+            per_length,
+            typical,
+            half_of_inverse: 0.5 / typical,
+        }
     }
 }
 
@@ -64,10 +75,10 @@ impl Tile {
 
     fn new(rows: &[Lead], basis: &Basis) -> Self {
         let none = [0.0; LANES];
-        let mut tile = Self { codes: [none; LEAD], squares: none, slack: none, length: none };
+        let mut tile = Self { codes: [[[0; 2]; LANES]; TWOS], squares: none, slack: none, length: none };
         for (lane, row) in rows.iter().enumerate() {
-            for (codes, &code) in tile.codes.iter_mut().zip(&row.codes) {
-                codes[lane] = f32::from(code);
+            for (codes, two) in tile.codes.iter_mut().zip(row.codes.as_chunks().0) {
+                codes[lane] = two.map(i8::into);
             }
             tile.squares[lane] = squares(row);
             tile.slack[lane] = row.slack / basis.step();
@@ -89,16 +100,14 @@ fn length_in_steps(lead: &Lead, basis: &Basis) -> f32 {
 /// more.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
 pub(super) fn sift(sought: &[Sought], tiles: &[Tile], passed: &mut Vec<(usize, usize)>) {
-    // Without such an instruction it would be a call. The result is the same: nothing is rounded.
-    let fused = multiversion::target::target_cfg_f!(any(
-        target_feature = "fma",
-        target_feature = "avx512f",
-        target_arch = "aarch64"
-    ));
     for (number, tile) in tiles.iter().enumerate() {
         for (place, two) in sought.chunks(2).enumerate() {
-            let (first, second) = (&two[0], two.last().unwrap_or(&two[0]));
-            let dots = dots(first, second, tile, fused);
+            let photos = [&two[0].codes, &two.last().unwrap_or(&two[0]).codes];
+            let dots = match_target! {
+                "x86_64+avx512f+avx512bw" => products::avx512(photos, &tile.codes),
+                "x86_64+avx2" => products::avx2(photos, &tile.codes),
+                _ => products::plain(photos, &tile.codes),
+            };
             for (other, (sought, dots)) in two.iter().zip(&dots).enumerate() {
                 let passes = judge(sought, tile, dots);
                 for (eight, passes) in passes.as_chunks().0.iter().enumerate() {
@@ -114,35 +123,19 @@ pub(super) fn sift(sought: &[Sought], tiles: &[Tile], passed: &mut Vec<(usize, u
     }
 }
 
-/// Returns the dot products of two photos' codes with each row's. Two, since the sums of one would wait for each other.
-#[inline(always)]
-fn dots(first: &Sought, second: &Sought, tile: &Tile, fused: bool) -> [[f32; LANES]; 2] {
-    let add = |product: f32, code: f32, sum: f32| {
-        if fused { product.mul_add(code, sum) } else { product * code + sum }
-    };
-    let (mut of_first, mut of_second) = ([0f32; LANES], [0f32; LANES]);
-    for ((codes, &one), &other) in tile.codes.iter().zip(&first.codes).zip(&second.codes) {
-        for lane in 0..LANES {
-            of_first[lane] = add(one, codes[lane], of_first[lane]);
-        }
-        for lane in 0..LANES {
-            of_second[lane] = add(other, codes[lane], of_second[lane]);
-        }
-    }
-    [of_first, of_second]
-}
-
 /// Returns 1 for each row that may be within the limit.
 #[inline(always)]
 #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number passes")]
-fn judge(sought: &Sought, tile: &Tile, dots: &[f32; LANES]) -> [u8; LANES] {
+fn judge(sought: &Sought, tile: &Tile, dots: &[i32; LANES]) -> [u8; LANES] {
     let mut passes = [0u8; LANES];
     for lane in 0..LANES {
         let length = tile.length[lane];
         let squares = sought.fixed + sought.square * length * length;
         let allowed = (squares - sought.per_length * length).max(0.0) + squares * (ROUNDED_UP - 1.0);
-        let reach = (allowed.sqrt() + sought.slack + tile.slack[lane]) * ROUNDED_UP;
-        let apart = sought.squares + tile.squares[lane] - 2.0 * dots[lane];
+        // The root of a product is no more than the mean of its factors: no root to take, and nearly as close.
+        let limit = allowed * sought.half_of_inverse + 0.5 * sought.typical;
+        let reach = (limit + sought.slack + tile.slack[lane]) * ROUNDED_UP;
+        let apart = sought.squares + tile.squares[lane] - 2.0 * dots[lane] as f32;
         passes[lane] = u8::from(!(apart > reach * reach));
     }
     passes
