@@ -232,10 +232,11 @@ impl Follow {
     fn commit(&self, writes: &[Write], committed: &Committed) -> Result<(), StoreError> {
         if !committed.changed.is_empty() {
             let reader = self.store.read()?;
+            let photos = reader.photos()?;
             let mut changed = Vec::with_capacity(committed.changed.len());
             for &photo in &committed.changed {
-                if let Some(record) = reader.photo(photo)? {
-                    changed.push((photo, record.info, reader.files_of(photo)?));
+                if let Some(record) = photos.get(photo)? {
+                    changed.push((photo, record.info, photos.files_of(photo)?));
                 }
             }
             self.facts.change(|facts| {

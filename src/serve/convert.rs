@@ -15,7 +15,7 @@ use crate::models::Bands;
 use crate::photo::{ContentHash, FileId, Metric, PhotoId, RootId};
 use crate::proto;
 use crate::search::Recall;
-use crate::store::{FailureKind, FailureRecord, PhotoRecord, Reader, StoreError};
+use crate::store::{FailureKind, FailureRecord, PhotoRecord, Photos, Reader, StoreError};
 use crate::watch::{RootState, RootStatus, Watching};
 
 /// Prefix of a photo's resource name.
@@ -122,9 +122,9 @@ impl Roots {
 }
 
 /// Puts a photo together. `None` where it is gone since the index was asked.
-pub(super) fn photo(reader: &Reader, roots: &Roots, id: PhotoId) -> Result<Option<proto::Photo>, StoreError> {
-    let Some(PhotoRecord { content, size_bytes, info }) = reader.photo(id)? else { return Ok(None) };
-    let mut files: Vec<_> = reader.files_of(id)?.iter().filter_map(|file| roots.file(file)).collect();
+pub(super) fn photo(photos: &Photos, roots: &Roots, id: PhotoId) -> Result<Option<proto::Photo>, StoreError> {
+    let Some(PhotoRecord { content, size_bytes, info }) = photos.get(id)? else { return Ok(None) };
+    let mut files: Vec<_> = photos.files_of(id)?.iter().filter_map(|file| roots.file(file)).collect();
     if files.is_empty() {
         return Ok(None);
     }

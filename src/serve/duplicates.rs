@@ -131,13 +131,13 @@ fn find(api: &Api, served: &Served, ask: Ask) -> Result<Found, StoreError> {
 
 /// Looks the photos of some groups up. What has gone meanwhile is left out, and so is a group that is none any more.
 fn groups(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::DuplicateGroup>, StoreError> {
-    let reader = api.store.read()?;
+    let known = api.store.read()?.photos()?;
     let roots = Roots::of(api);
     let mut groups = Vec::with_capacity(rows.len());
     for group in &found.groups[rows] {
         let mut photos = Vec::with_capacity(group.len());
         for &photo in group {
-            photos.extend(convert::photo(&reader, &roots, photo)?);
+            photos.extend(convert::photo(&known, &roots, photo)?);
         }
         if photos.iter().map(|photo| photo.files.len()).sum::<usize>() > 1 {
             groups.push(proto::DuplicateGroup { photos });

@@ -87,7 +87,7 @@ impl LibraryService for Library {
             .blocking(move |api| {
                 let reader = api.store.read()?;
                 match reader.photo_with(content)? {
-                    Some(photo) => convert::photo(&reader, &Roots::of(api), photo),
+                    Some(photo) => convert::photo(&reader.photos()?, &Roots::of(api), photo),
                     None => Ok(None),
                 }
             })
@@ -118,10 +118,11 @@ impl LibraryService for Library {
                 } else {
                     None
                 };
+                let known = reader.photos()?;
                 let mut photos = Vec::with_capacity(listed.len());
                 for (id, _) in listed {
                     if index.contains(id) {
-                        photos.extend(convert::photo(&reader, &roots, id)?);
+                        photos.extend(convert::photo(&known, &roots, id)?);
                     }
                 }
                 Ok(proto::ListPhotosResponse { photos, next_page_token: next.unwrap_or_default() })

@@ -192,11 +192,11 @@ fn unreadable(error: &StoreError) -> Status {
 
 /// Looks the neighbours up in the store. One that has gone since the search is left out.
 fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Match>, StoreError> {
-    let reader = api.store.read()?;
+    let photos = api.store.read()?.photos()?;
     let roots = Roots::of(api);
     let mut matches = Vec::with_capacity(rows.len());
     for &Neighbor { id, distance } in &found.neighbors[rows] {
-        if let Some(photo) = convert::photo(&reader, &roots, id)? {
+        if let Some(photo) = convert::photo(&photos, &roots, id)? {
             matches.push(proto::Match {
                 photo: Some(photo),
                 distance,

@@ -11,6 +11,7 @@
 mod batch;
 mod error;
 mod pairs;
+mod photos;
 mod reader;
 mod record;
 mod schema;
@@ -24,6 +25,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableError,
 
 pub use self::batch::{Committed, Write};
 pub use self::error::StoreError;
+pub use self::photos::Photos;
 pub use self::reader::{Children, Counts, Reader};
 pub use self::record::{
     Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord,

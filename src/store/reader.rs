@@ -154,28 +154,10 @@ impl Reader {
         Ok(total)
     }
 
-    /// Returns a photo.
-    pub fn photo(&self, photo: PhotoId) -> Result<Option<PhotoRecord>, StoreError> {
-        let photos = self.transaction.open_table(PHOTOS)?;
-        let row = photos.get(photo.0)?;
-        row.map(|row| from_bytes(row.value(), "a photo")).transpose()
-    }
-
     /// Returns the photo with this content, orphans included.
     pub fn photo_with(&self, content: ContentHash) -> Result<Option<PhotoId>, StoreError> {
         let contents = self.transaction.open_table(CONTENTS)?;
         Ok(contents.get(content.0)?.map(|row| PhotoId(row.value())))
-    }
-
-    /// Returns the files that hold a photo, by root and path.
-    pub fn files_of(&self, photo: PhotoId) -> Result<Vec<FileId>, StoreError> {
-        let mut files = Vec::new();
-        for row in self.transaction.open_multimap_table(PHOTO_FILES)?.get(photo.0)? {
-            let row = row?;
-            let (root, path) = row.value();
-            files.push(FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) });
-        }
-        Ok(files)
     }
 
     /// Returns whether the model has encoded the photo.

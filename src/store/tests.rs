@@ -52,9 +52,10 @@ impl World {
     /// Returns what is searchable: content by file, from the tables that a list reads.
     fn searchable(&self) -> BTreeMap<String, ContentHash> {
         let reader = self.store.read().unwrap();
+        let photos = reader.photos().unwrap();
         let mut found = BTreeMap::new();
         for (photo, content) in reader.list_photos(None, usize::MAX).unwrap() {
-            for file in reader.files_of(photo).unwrap() {
+            for file in photos.files_of(photo).unwrap() {
                 found.insert(String::from_utf8(file.path.as_bytes().to_vec()).unwrap(), content);
             }
         }
