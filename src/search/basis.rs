@@ -21,7 +21,7 @@ const REST_DEVIATIONS: f32 = 2.5;
 
 /// Share of the ten nearest neighbors that candidates are compared with full vectors for: a kinship is assumed with which
 /// so many would seem to be no farther than the tenth.
-const COVERED: f64 = 0.9999;
+const COVERED: f64 = 0.9995;
 
 /// Neighbors of a photo that are learnt from.
 pub(super) const NEIGHBORS: usize = 10;

@@ -1,6 +1,6 @@
 //! All pairs of photos within a distance: what duplicates are found from.
 //!
-//! New photos are compared with those that were compared before and with each other, a few thousand against a chunk of
+//! New photos are compared with those that were compared before and with each other, a few hundred against a chunk of
 //! sketches at a time, so that all of it stays in the processor's cache. Three steps leave out only what is proved to
 //! be farther: the leading components, the whole sketch, the full vectors.
 
@@ -28,6 +28,9 @@ use crate::photo::{Metric, PhotoId};
 /// Pairs that a photo keeps with those compared before it: the nearest. A day of a camera that takes a picture every
 /// second would otherwise have more pairs than the library has photos.
 pub const MOST_A_PHOTO: usize = 256;
+
+/// New photos that a chunk is compared with at a time: what is known of both stays in a cache of a megabyte or two.
+const SOUGHT_AT_ONCE: usize = 512;
 
 /// Two photos and their distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,14 +145,17 @@ impl Snapshot {
                 options.check_cancelled()?;
                 let chunk = &chunks[place];
                 candidates.clear();
-                passed.clear();
-                sift(&sought, &Tile::all_of(chunk.values(), basis), &mut passed);
-                for &(one, row) in passed.iter().filter(|(_, row)| *row < chunk.ids().len()) {
-                    let (query, target) = &targets[one];
-                    let (id, other) = (queries[*query].id, chunk.ids()[row]);
-                    let (lead, rest) = (&chunk.values()[row], &chunk.notes()[row]);
-                    if meant.as_pair(id, other) && target.may_be_within(limit, lead, rest) {
-                        candidates.push((other, *query));
+                let tiles = Tile::all_of(chunk.values(), basis);
+                for (sought, targets) in sought.chunks(SOUGHT_AT_ONCE).zip(targets.chunks(SOUGHT_AT_ONCE)) {
+                    passed.clear();
+                    sift(sought, &tiles, &mut passed);
+                    for &(one, row) in passed.iter().filter(|(_, row)| *row < chunk.ids().len()) {
+                        let (query, target) = &targets[one];
+                        let (id, other) = (queries[*query].id, chunk.ids()[row]);
+                        let (lead, rest) = (&chunk.values()[row], &chunk.notes()[row]);
+                        if meant.as_pair(id, other) && target.may_be_within(limit, lead, rest) {
+                            candidates.push((other, *query));
+                        }
                     }
                 }
                 // Each full vector is read once, however many photos it may be near.
@@ -206,11 +212,9 @@ fn offer(
 ) {
     let to_unit = kernels::to_unit(kernels::length(vector).unwrap_or(0.0));
     for query in of_other {
-        let mut distance = [f32::NAN];
-        queries[query].probe.distances(vector, &[to_unit], &mut distance);
-        if distance[0] <= options.limit() {
+        if let Some(distance) = queries[query].probe.distance_within(vector, to_unit, options.limit()) {
             let nearest = near.entry(query).or_insert_with(|| Nearest::new(options.k, options.limit()));
-            nearest.offer(Neighbor { id: other, distance: distance[0] });
+            nearest.offer(Neighbor { id: other, distance });
         }
     }
 }

@@ -4,6 +4,12 @@ use super::error::SearchError;
 use super::kernels;
 use crate::photo::Metric;
 
+/// Numbers of a vector that are read before it is asked whether the others still matter.
+const READ_AT_ONCE: usize = 256;
+
+/// More than the order in which a sum is made can change it.
+const ROUNDED_UP: f32 = 1.001;
+
 /// What a full vector is measured against.
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
@@ -46,6 +52,34 @@ impl Probe {
         }
     }
 
+    /// Returns the distance to a vector that `to_unit` brings to length 1, unless it is beyond `limit`: most that are show
+    /// it before all of them has been read.
+    pub fn distance_within(&self, vector: &[f32], to_unit: f32, limit: f32) -> Option<f32> {
+        let bound = ROUNDED_UP
+            * match self.metric {
+                Metric::L2 => limit * limit,
+                Metric::Cosine => 2.0 * limit,
+            };
+        let mut squared = 0.0;
+        if self.metric == Metric::L2 || (self.has_direction && to_unit > 0.0) {
+            for (query, vector) in self.vector.chunks(READ_AT_ONCE).zip(vector.chunks(READ_AT_ONCE)) {
+                let mut more = [0.0];
+                match self.metric {
+                    Metric::L2 => kernels::squared_l2(query, vector, &mut more),
+                    Metric::Cosine => kernels::squared_l2_scaled(query, vector, &[to_unit], &mut more),
+                }
+                squared += more[0];
+                if squared > bound {
+                    return None;
+                }
+            }
+        }
+        // Summed up as it is everywhere else, so that the distance is the same to the last bit.
+        let mut distance = [f32::NAN];
+        self.distances(vector, &[to_unit], &mut distance);
+        Some(distance[0]).filter(|distance| *distance <= limit)
+    }
+
     /// Returns the distance to one vector.
     pub fn distance(&self, vector: &[f32]) -> f32 {
         let to_unit = match self.metric {
@@ -55,5 +89,35 @@ impl Probe {
         let mut distance = [f32::NAN];
         self.distances(vector, &[to_unit], &mut distance);
         distance[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_distance_within_a_limit_is_the_distance(
+            query in prop::collection::vec(-1f32..1.0, 3 * READ_AT_ONCE - 50),
+            mut vector in prop::collection::vec(-1f32..1.0, 3 * READ_AT_ONCE - 50),
+            likeness in 0f32..1.0,
+            share in 0.5f32..1.5,
+            metric in prop::sample::select(vec![Metric::L2, Metric::Cosine]),
+            is_nothing in prop::bool::weighted(0.1),
+        ) {
+            for (x, of_query) in vector.iter_mut().zip(&query) {
+                *x = if is_nothing { 0.0 } else { likeness * of_query + (1.0 - likeness) * *x };
+            }
+            let probe = Probe::new(&query, query.len(), metric).unwrap();
+            let to_unit = kernels::to_unit(kernels::length(&vector).unwrap());
+            let distance = probe.distance(&vector);
+            for limit in [share * distance, distance, distance.next_down()] {
+                let expected = Some(distance).filter(|distance| *distance <= limit);
+                prop_assert_eq!(probe.distance_within(&vector, to_unit, limit), expected);
+            }
+        }
     }
 }

@@ -19,23 +19,22 @@ const ROUNDED_UP: f32 = 1.001;
 
 /// A photo that others are looked for. Lengths are in steps of the codes, here and below.
 pub(super) struct Sought {
-    codes: Codes,
+    /// Twice the codes: that much of a product is what lies between two squares.
+    doubled: Codes,
     /// Sum of the squared codes.
     squares: f32,
-    slack: f32,
-    /// The squared limit is `fixed + square * length² - per_length * length` for a row of that length.
+    /// Steps may be `fixed + per_length * length + per_square * length²` apart, and the row's slack, for a row of that
+    /// length.
     fixed: f32,
-    square: f32,
     per_length: f32,
-    /// The limit for a row of the photo's own length, and half of its inverse.
-    typical: f32,
-    half_of_inverse: f32,
+    per_square: f32,
 }
 
 /// Rows side by side.
 pub(super) struct Tile {
     codes: TileCodes,
     squares: [f32; LANES],
+    /// Rounded up.
     slack: [f32; LANES],
     /// Not a number where there is no direction: such a row always passes.
     length: [f32; LANES],
@@ -46,23 +45,25 @@ impl Sought {
     pub fn new(lead: &Lead, basis: &Basis, limit: f32, metric: Metric) -> Self {
         let steps = 1.0 / basis.step();
         let own = length_in_steps(lead, basis);
-        let (fixed, square, per_length, typical) = match metric {
+        // The squared limit is `fixed + per_square * length² - per_length * length`; `typical` is the limit for a row of
+        // the photo's own length.
+        let (fixed, per_square, per_length, typical) = match metric {
             Metric::L2 => (limit * limit * steps * steps, 0.0, 0.0, limit * steps),
             // |a - b|² = |a|² + |b|² - 2 |a| |b| (1 - distance)
             Metric::Cosine => (own * own, 1.0, 2.0 * own * (1.0 - limit), own * (2.0 * limit).sqrt()),
         };
         // Not nothing, which nothing could be divided by; a number too where there is no direction.
         let typical = typical.max(1e-3 * own);
-        let codes = std::array::from_fn(|two| [2 * two, 2 * two + 1].map(|place| lead.codes[place].into()));
+        // The root of a product is no more than the mean of its factors: no root to take, and nearly as close. What is
+        // added is rounded up by itself, since much of it is subtracted again.
+        let share = ROUNDED_UP * 0.5 / typical;
+        let doubled = |place: usize| 2 * i16::from(lead.codes[place]);
         Self {
-            codes,
+            doubled: std::array::from_fn(|two| [2 * two, 2 * two + 1].map(doubled)),
             squares: squares(lead),
-            slack: lead.slack * steps,
-            fixed,
-            square,
-            per_length,
-            typical,
-            half_of_inverse: 0.5 / typical,
+            fixed: share * ROUNDED_UP * fixed + ROUNDED_UP * (0.5 * typical + lead.slack * steps),
+            per_length: -share * per_length,
+            per_square: share * ROUNDED_UP * per_square,
         }
     }
 }
@@ -81,7 +82,7 @@ impl Tile {
                 codes[lane] = two.map(i8::into);
             }
             tile.squares[lane] = squares(row);
-            tile.slack[lane] = row.slack / basis.step();
+            tile.slack[lane] = ROUNDED_UP * row.slack / basis.step();
             tile.length[lane] = length_in_steps(row, basis);
         }
         tile
@@ -102,14 +103,14 @@ fn length_in_steps(lead: &Lead, basis: &Basis) -> f32 {
 pub(super) fn sift(sought: &[Sought], tiles: &[Tile], passed: &mut Vec<(usize, usize)>) {
     for (number, tile) in tiles.iter().enumerate() {
         for (place, two) in sought.chunks(2).enumerate() {
-            let photos = [&two[0].codes, &two.last().unwrap_or(&two[0]).codes];
-            let dots = match_target! {
+            let photos = [&two[0].doubled, &two.last().unwrap_or(&two[0]).doubled];
+            let shared = match_target! {
                 "x86_64+avx512f+avx512bw" => products::avx512(photos, &tile.codes),
                 "x86_64+avx2" => products::avx2(photos, &tile.codes),
                 _ => products::plain(photos, &tile.codes),
             };
-            for (other, (sought, dots)) in two.iter().zip(&dots).enumerate() {
-                let passes = judge(sought, tile, dots);
+            for (other, (sought, shared)) in two.iter().zip(&shared).enumerate() {
+                let passes = judge(sought, tile, shared);
                 for (eight, passes) in passes.as_chunks().0.iter().enumerate() {
                     let mut left = u64::from_le_bytes(*passes);
                     while left != 0 {
@@ -123,19 +124,16 @@ pub(super) fn sift(sought: &[Sought], tiles: &[Tile], passed: &mut Vec<(usize, u
     }
 }
 
-/// Returns 1 for each row that may be within the limit.
+/// Returns 1 for each row that may be within the limit, by twice the products of its codes with the photo's.
 #[inline(always)]
 #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number passes")]
-fn judge(sought: &Sought, tile: &Tile, dots: &[i32; LANES]) -> [u8; LANES] {
+fn judge(sought: &Sought, tile: &Tile, shared: &[i32; LANES]) -> [u8; LANES] {
     let mut passes = [0u8; LANES];
     for lane in 0..LANES {
         let length = tile.length[lane];
-        let squares = sought.fixed + sought.square * length * length;
-        let allowed = (squares - sought.per_length * length).max(0.0) + squares * (ROUNDED_UP - 1.0);
-        // The root of a product is no more than the mean of its factors: no root to take, and nearly as close.
-        let limit = allowed * sought.half_of_inverse + 0.5 * sought.typical;
-        let reach = (limit + sought.slack + tile.slack[lane]) * ROUNDED_UP;
-        let apart = sought.squares + tile.squares[lane] - 2.0 * dots[lane] as f32;
+        let limit = (sought.per_square * length + sought.per_length) * length + sought.fixed;
+        let reach = limit + tile.slack[lane];
+        let apart = sought.squares + tile.squares[lane] - shared[lane] as f32;
         passes[lane] = u8::from(!(apart > reach * reach));
     }
     passes
