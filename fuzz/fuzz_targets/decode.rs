@@ -2,6 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resembled_fuzz::decode::Need;
+use resembled_fuzz::decode::Square;
 
-fuzz_target!(|bytes: &[u8]| resembled_fuzz::check(bytes, Need::short_side(64)));
+/// Of another side than the photo's own, so that most are scaled.
+const SQUARE: Square = Square { resize_short_side: 32, side: 28 };
+
+fuzz_target!(|bytes: &[u8]| resembled_fuzz::check(bytes, SQUARE));

@@ -8,7 +8,7 @@ pub mod decode;
 #[path = "../../src/photo.rs"]
 pub mod photo;
 
-use decode::{DecodeError, Limits, Need};
+use decode::{DecodeError, Limits, Square};
 
 /// Limits that keep a fuzzer quick and let it see what breaks them.
 pub fn limits() -> Limits {
@@ -20,8 +20,9 @@ pub fn limits() -> Limits {
     }
 }
 
-/// Decodes and checks what must hold of every answer. A caught panic is a finding.
-pub fn check(bytes: &[u8], need: Need) {
+/// Decodes as the daemon does, and checks what must hold of every answer. A caught panic is a finding.
+pub fn check(bytes: &[u8], square: Square) {
+    let need = square.need();
     match decode::decode(bytes, need, &limits()) {
         Ok(decoded) => {
             let image = &decoded.image;
@@ -29,6 +30,7 @@ pub fn check(bytes: &[u8], need: Need) {
             assert!(image.width > 0 && image.height > 0);
             let full_short = decoded.info.width.min(decoded.info.height);
             assert!(image.width.min(image.height) >= need.short_side.min(full_short) || decoded.info.format.is_raw());
+            square.cut_from(image).expect("what was decoded cannot be resized");
         }
         Err(DecodeError::Crashed { reason }) => panic!("a decoder panicked: {reason}"),
         Err(_) => {}
