@@ -3,14 +3,15 @@
 //!     decode_speed FILE TIMES SHORT_SIDE full|scaled|isolated
 //!
 //! `SHORT_SIDE` is what the network's resize makes of the short side. `full` reads every pixel, `scaled` as few as twice
-//! that side needs, `isolated` does the same in a worker process, as the daemon does. Prints the size that was decoded
-//! and the best wall time of decoding and of preprocessing in milliseconds.
+//! that side needs, `isolated` does the same in a worker process, as the daemon does. Prints the size that is decoded
+//! and the best wall time in milliseconds.
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use resembled::decode::{self, Decoders, Limits, Need, Program};
-use resembled::encode::preprocess::{Preprocessing, Preprocessor};
+use resembled::encode::Preprocessing;
+use resembled::encode::preprocess::preprocess;
 
 fn main() -> anyhow::Result<()> {
     let given: Vec<String> = std::env::args().skip(1).collect();
@@ -28,30 +29,28 @@ fn main() -> anyhow::Result<()> {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
-    let need = match mode.as_str() {
-        "full" => Need::full(),
-        "scaled" | "isolated" => {
-            Need::short_side(preprocessing.needed_short_side()).middle(preprocessing.needed_middle())
-        }
-        other => bail!("{other}: full, scaled or isolated"),
-    };
-    let mut preprocessor = Preprocessor::new(preprocessing)?;
-    let decoders = Decoders::new(Program::this(), Limits::default());
+    let (square, limits) = (preprocessing.square(), Limits::default());
+    let need = if mode == "full" { Need::full() } else { square.need() };
+    let decoders = Decoders::new(Program::this(), limits);
     let bytes = std::fs::read(file)?;
-    let (mut decode_best, mut preprocess_best, mut size) = (Duration::MAX, Duration::MAX, (0, 0));
+    let size = decode::decode(&bytes, need, &limits)?.image;
+    let mut best = Duration::MAX;
     for _ in 0..times.parse()? {
         let begin = Instant::now();
-        let decoded = match mode.as_str() {
-            "isolated" => decoders.decode(&bytes, need)?,
-            _ => decode::decode(&bytes, need, &Limits::default())?,
+        let input = match mode.as_str() {
+            "full" => preprocess(&decode::decode(&bytes, need, &limits)?.image, &preprocessing)?,
+            "scaled" | "isolated" => {
+                let squares = match mode.as_str() {
+                    "scaled" => decode::decode_squares(&bytes, &[square], &limits)?,
+                    _ => decoders.decode_squares(&bytes, &[square])?,
+                };
+                preprocessing.input(squares.images.first().context("no square")?)
+            }
+            other => bail!("{other}: full, scaled or isolated"),
         };
-        decode_best = decode_best.min(begin.elapsed());
-        let begin = Instant::now();
-        std::hint::black_box(preprocessor.run(&decoded.image)?);
-        preprocess_best = preprocess_best.min(begin.elapsed());
-        size = (decoded.image.width, decoded.image.height);
+        std::hint::black_box(input);
+        best = best.min(begin.elapsed());
     }
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    println!("{}x{} {:.2} {:.2}", size.0, size.1, ms(decode_best), ms(preprocess_best));
+    println!("{}x{} {:.2}", size.width, size.height, best.as_secs_f64() * 1e3);
     Ok(())
 }

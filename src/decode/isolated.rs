@@ -24,8 +24,8 @@ use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::confine::Protection;
-use super::worker::{Hello, Request, Response, Start, receive, send};
-use super::{DecodeError, Decoded, Limits, Need};
+use super::worker::{Hello, Request, Response, Start, Wanted, receive, send};
+use super::{DecodeError, Decoded, Limits, Need, Square, Squares};
 use crate::photo::Rgb;
 
 /// How much longer than computing may take a photo may be in the works by the clock. Background work waits for everything
@@ -141,6 +141,20 @@ impl Decoders {
     /// # Errors
     /// [`IsolatedError::Photo`] condemns this photo, [`IsolatedError::Start`] none.
     pub fn decode(&self, bytes: &[u8], need: Need) -> Result<Decoded, IsolatedError> {
+        let Squares { mut images, info } = self.ask(bytes, Wanted::Picture(need))?;
+        let image = images.pop().expect("one was asked for");
+        Ok(Decoded { image, info })
+    }
+
+    /// Decodes the bytes of one file for networks, like [`decode_squares`](super::decode_squares).
+    ///
+    /// # Errors
+    /// As those of [`decode`](Self::decode).
+    pub fn decode_squares(&self, bytes: &[u8], squares: &[Square]) -> Result<Squares, IsolatedError> {
+        self.ask(bytes, Wanted::Squares(squares.to_vec()))
+    }
+
+    fn ask(&self, bytes: &[u8], wanted: Wanted) -> Result<Squares, IsolatedError> {
         // Refused here, since it need not travel for that.
         self.0.limits.check_len(bytes.len())?;
         let mut reason = DecodeError::Crashed { reason: String::new() };
@@ -148,7 +162,7 @@ impl Decoders {
         // gets a second one. What kills two is at fault.
         for _ in 0..2 {
             let mut worker = self.take()?;
-            let lost = match worker.ask(bytes, need, &self.0.limits) {
+            let lost = match worker.ask(bytes, &wanted, &self.0.limits) {
                 Ok(answer) => {
                     self.give_back(worker);
                     return Ok(answer?);
@@ -238,22 +252,31 @@ impl Worker {
     }
 
     /// The outer error means that the worker can answer no more.
-    fn ask(&mut self, bytes: &[u8], need: Need, limits: &Limits) -> io::Result<Result<Decoded, DecodeError>> {
+    fn ask(
+        &mut self,
+        bytes: &[u8],
+        wanted: &Wanted,
+        limits: &Limits,
+    ) -> io::Result<Result<Squares, DecodeError>> {
         let mut socket = Timed::new(&self.socket, limits.max_time.saturating_mul(PATIENCE));
         self.photo.write_all_at(bytes, 0)?;
-        send(&mut socket, &Request { need, len_bytes: bytes.len() as u64 })?;
+        send(&mut socket, &Request { wanted: wanted.clone(), len_bytes: bytes.len() as u64 })?;
         let answer = match receive(&mut socket)? {
             Response::Failed(error) => Err(error),
-            Response::Decoded { width, height, info } => {
+            Response::Decoded { sizes, info } => {
                 // The worker is not believed more than the photo that it reads.
-                let pixels = u64::from(width) * u64::from(height);
-                if pixels == 0 || pixels > limits.max_pixels || pixels > u64::from(u32::MAX) {
+                if !wanted.allows(&sizes, limits) {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
-                // Zeros take no memory before something else is written over them.
-                let mut pixels = vec![0; usize::try_from(pixels * 3).map_err(io::Error::other)?];
-                socket.read_exact(&mut pixels)?;
-                Ok(Decoded { image: Rgb { width, height, pixels }, info })
+                let mut images = Vec::with_capacity(sizes.len());
+                for (width, height) in sizes {
+                    let len = u64::from(width) * u64::from(height) * 3;
+                    // Zeros take no memory before something else is written over them.
+                    let mut pixels = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+                    socket.read_exact(&mut pixels)?;
+                    images.push(Rgb { width, height, pixels });
+                }
+                Ok(Squares { images, info })
             }
         };
         self.last_words.set_len(0)?;

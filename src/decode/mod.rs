@@ -15,6 +15,7 @@
 //! | EXIF and the directories of TIFF | `info`, `tags` |
 //! | standing upright, once | `orientation` |
 //! | sRGB, 8 bits, no larger than needed | `colour`, `pixels` |
+//! | the square that a network looks at | `square` |
 //! | processes that may be lost | `isolated` (this side), `worker` (that side), `confine` (its walls) |
 //!
 //! Invariant: no bytes make a decoder allocate beyond [`Limits`]; sizes are checked on the header before pixels are
@@ -36,6 +37,7 @@ mod pixels;
 mod planes;
 mod raster;
 mod raw;
+mod square;
 mod tags;
 mod worker;
 
@@ -50,6 +52,7 @@ pub use error::{DecodeError, FailureKind};
 pub use format::{Format, SNIFFED_BYTES, is_photo_name, sniff};
 pub use info::{PhotoInfo, Position, Taken};
 pub use isolated::{Decoders, IsolatedError, Program};
+pub use square::Square;
 pub use worker::serve_worker;
 
 use crate::photo::Rgb;
@@ -175,6 +178,15 @@ pub struct Decoded {
     pub info: PhotoInfo,
 }
 
+/// A photo as networks look at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Squares {
+    /// The squares, in the order in which they were asked for.
+    pub images: Vec<Rgb>,
+    /// What the photo tells about itself.
+    pub info: PhotoInfo,
+}
+
 /// Decodes the bytes of one file.
 ///
 /// # Errors
@@ -185,8 +197,23 @@ pub fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, Deco
     }
     limits.check_len(bytes.len())?;
     let format = sniff(bytes).ok_or(DecodeError::NotAPhoto)?;
-    // The decoders share nothing with us but the bytes, so a panic leaves nothing half done behind.
-    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, need, limits)))
+    caught(|| decode_as(format, bytes, need, limits))
+}
+
+/// Decodes the bytes of one file for networks that look at these squares; it is decoded once for all of them.
+///
+/// # Errors
+/// As those of [`decode`].
+pub fn decode_squares(bytes: &[u8], squares: &[Square], limits: &Limits) -> Result<Squares, DecodeError> {
+    let need = squares.iter().map(Square::need).reduce(Need::and).unwrap_or(Need::short_side(1));
+    let Decoded { image, info } = decode(bytes, need, limits)?;
+    let images = caught(|| squares.iter().map(|square| square.cut_from(&image)).collect())?;
+    Ok(Squares { images, info })
+}
+
+/// Makes an error of a panic. The decoders share nothing with us but the bytes, so it leaves nothing half done behind.
+fn caught<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|panic| Err(DecodeError::Crashed { reason: panic_message(&*panic) }))
 }
 

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::confine::{Protection, confine, limit_time};
-use super::{DecodeError, Limits, Need, PhotoInfo};
+use super::{DecodeError, Decoded, Limits, Need, PhotoInfo, Square, Squares};
+use crate::photo::Rgb;
 
 /// Messages are small; pixels follow them without a frame.
 const MAX_MESSAGE_BYTES: u32 = 1 << 20;
@@ -34,14 +35,47 @@ pub(super) struct Hello {
 /// A photo to decode: so many bytes from the start of the shared memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    pub need: Need,
+    pub wanted: Wanted,
     pub len_bytes: u64,
 }
 
-/// What became of it; on success `width * height * 3` bytes of pixels follow.
+/// What to make of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Wanted {
+    Picture(Need),
+    Squares(Vec<Square>),
+}
+
+impl Wanted {
+    /// Returns whether an answer may have pictures of these sizes.
+    pub(super) fn allows(&self, sizes: &[(u32, u32)], limits: &Limits) -> bool {
+        match self {
+            Self::Picture(_) => {
+                let pixels = |&(width, height): &(u32, u32)| u64::from(width) * u64::from(height);
+                let most = limits.max_pixels.min(u64::from(u32::MAX));
+                sizes.len() == 1 && sizes.iter().all(|size| (1..=most).contains(&pixels(size)))
+            }
+            Self::Squares(squares) => {
+                squares.iter().map(|square| (square.side, square.side)).eq(sizes.iter().copied())
+            }
+        }
+    }
+
+    fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<Squares, DecodeError> {
+        match self {
+            Self::Picture(need) => {
+                let Decoded { image, info } = super::decode(bytes, *need, limits)?;
+                Ok(Squares { images: vec![image], info })
+            }
+            Self::Squares(squares) => super::decode_squares(bytes, squares, limits),
+        }
+    }
+}
+
+/// What became of it; on success `width * height * 3` bytes of pixels follow for each picture.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Response {
-    Decoded { width: u32, height: u32, info: PhotoInfo },
+    Decoded { sizes: Vec<(u32, u32)>, info: PhotoInfo },
     Failed(DecodeError),
 }
 
@@ -58,7 +92,7 @@ pub fn serve_worker() -> io::Result<()> {
     let Start { limits } = receive(&mut socket)?;
     send(&mut socket, &Hello { protection: confine(&limits) })?;
     loop {
-        let Request { need, len_bytes } = match receive(&mut socket) {
+        let Request { wanted, len_bytes } = match receive(&mut socket) {
             // The daemon has no more photos, or is gone.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             request => request?,
@@ -67,11 +101,11 @@ pub fn serve_worker() -> io::Result<()> {
         let len = usize::try_from(len_bytes).map_err(io::Error::other)?;
         // SAFETY: the daemon has written that much, and changes nothing before it has the answer.
         let bytes = unsafe { MmapOptions::new().len(len).map(&photo)? };
-        match super::decode(&bytes, need, &limits) {
-            Ok(decoded) => {
-                let (width, height) = (decoded.image.width, decoded.image.height);
-                send(&mut socket, &Response::Decoded { width, height, info: decoded.info })?;
-                socket.write_all(&decoded.image.pixels)?;
+        match wanted.decode(&bytes, &limits) {
+            Ok(Squares { images, info }) => {
+                let sizes = images.iter().map(|image| (image.width, image.height)).collect();
+                send(&mut socket, &Response::Decoded { sizes, info })?;
+                images.iter().try_for_each(|Rgb { pixels, .. }| socket.write_all(pixels))?;
             }
             Err(error) => send(&mut socket, &Response::Failed(error))?,
         }

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::contract::{self, noise};
-use super::preprocess::Preprocessor;
+use super::preprocess::preprocess;
 use super::test_networks::{Batch, Builder, int, model};
 use super::{Candidate, Encoder, Input, Network, OnnxEncoder, Runtime, RuntimeChoice, cut};
 use crate::models::Catalogue;
@@ -166,10 +166,11 @@ fn change(photo: &Rgb) -> Rgb {
 fn the_built_in_encoder_finds_the_original_of_a_changed_photo() {
     let model = Catalogue::new(&[], Vec::new()).unwrap().default_model().unwrap().model;
     let network = Network::of(&model).unwrap();
-    let mut preprocessor = Preprocessor::new(model.manifest.preprocessing.clone()).unwrap();
+    let preprocessing = &model.manifest.preprocessing;
     let photos: Vec<Rgb> = (0..12).map(|kind| scene(kind, 320, 240)).collect();
-    let mut embed_all = |photos: Vec<Rgb>| {
-        let inputs: Vec<Input> = photos.iter().map(|photo| preprocessor.run(photo).unwrap()).collect();
+    let embed_all = |photos: Vec<Rgb>| {
+        let inputs: Vec<Input> =
+            photos.iter().map(|photo| preprocess(photo, preprocessing).unwrap()).collect();
         embed(&tract(), &network, &inputs)
     };
     let changed = embed_all(photos.iter().map(change).collect());

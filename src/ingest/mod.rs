@@ -22,10 +22,8 @@ pub use self::progress::{Progress, Step};
 pub use self::queue::{Hold, Queue};
 pub use self::read::{Contents, read};
 use self::worker::Worker;
-use crate::decode::{Decoders, IsolatedError, Need};
-use crate::encode::preprocess::{self, Input, PreprocessError, Preprocessing};
-use crate::encode::{EncodeError, EncoderHandle};
-use crate::photo::Rgb;
+use crate::decode::{Decoders, IsolatedError};
+use crate::encode::{EncodeError, EncoderHandle, Preprocessing};
 use crate::store::{ModelRecord, Store, StoreError, Write, WriterHandle};
 
 /// How bytes become an embedding: the same for indexing and for queries.
@@ -39,20 +37,6 @@ pub struct Encoding {
     pub decoders: Decoders,
     /// Decoders for queries, which do not wait for those.
     pub query_decoders: Decoders,
-}
-
-impl Encoding {
-    /// Returns how large a decoded photo must be at least: twice the network's short side, so that the resize
-    /// still averages over four pixels and more and a scaled decode does not show. Only its middle is looked at.
-    pub fn need(&self) -> Need {
-        let preprocessing = &self.preprocessing;
-        Need::short_side(preprocessing.needed_short_side()).middle(preprocessing.needed_middle())
-    }
-
-    /// Makes the network's input of an upright photo.
-    pub fn input(&self, image: &Rgb) -> Result<Input, PreprocessError> {
-        preprocess::preprocess(image, &self.preprocessing)
-    }
 }
 
 /// The network that still answers while the index of the one in use fills. New photos are encoded with both, so that

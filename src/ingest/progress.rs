@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Progress {
     files_indexed: AtomicU64,
     photos_encoded: AtomicU64,
-    step_ns: [AtomicU64; 5],
+    step_ns: [AtomicU64; 4],
 }
 
 /// Steps of indexing whose time is taken.
@@ -16,10 +16,8 @@ pub struct Progress {
 pub enum Step {
     /// Disk to bytes, and their hash.
     Read,
-    /// Bytes to upright pixels.
+    /// Bytes to the pixels that the network looks at.
     Decode,
-    /// Pixels to the network's input.
-    Resize,
     /// The network, waiting for its turn included.
     Encode,
     /// Transactions.

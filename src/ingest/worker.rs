@@ -11,7 +11,7 @@ use super::progress::{Progress, Step};
 use super::queue::{Claim, Queue, files};
 use super::read::{self, Contents};
 use super::{Encoding, Former, IngestError};
-use crate::decode::{self, DecodeError, IsolatedError};
+use crate::decode::{self, DecodeError, IsolatedError, Squares};
 use crate::encode::EncodeError;
 use crate::photo::{ContentHash, FileId, Fingerprint};
 use crate::store::{FailureKind, FailureRecord, ModelRecord, PhotoRecord, Store, Write, WriterHandle};
@@ -177,43 +177,32 @@ impl Worker {
     ) -> Result<Outcome, IngestError> {
         let begun = Instant::now();
         let former = self.former_without(content)?;
-        let need = self.encoding.need();
-        let need = former.as_ref().map_or(need, |(_, encoding)| need.and(encoding.need()));
-        let decoded = match self.encoding.decoders.decode(bytes, need) {
-            Ok(decoded) => decoded,
+        let networks = [&self.encoding].into_iter().chain(former.as_ref().map(|(_, encoding)| encoding));
+        let squares: Vec<_> = networks.map(|encoding| encoding.preprocessing.square()).collect();
+        let Squares { images, info } = match self.encoding.decoders.decode_squares(bytes, &squares) {
+            Ok(squares) => squares,
             Err(IsolatedError::Photo(error)) => return Ok(refused(file, fingerprint, &error)),
             Err(error) => return Err(IngestError::Decode(error)),
         };
         self.progress.spent(Step::Decode, begun.elapsed());
 
         let begun = Instant::now();
-        let input = match self.encoding.input(&decoded.image) {
-            Ok(input) => input,
-            Err(error) => {
-                return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
-            }
-        };
-        let former = former.and_then(|(model, encoding)| {
-            let input = encoding.input(&decoded.image).ok()?;
-            Some((model, encoding, input))
-        });
-        drop(decoded.image);
-        self.progress.spent(Step::Resize, begun.elapsed());
-
-        let begun = Instant::now();
-        let embedding = match self.encoding.encoder.embed_blocking(input) {
-            Ok(embedding) => embedding,
-            Err(error @ (EncodeError::Stopped | EncodeError::Panicked(_))) => return Err(error.into()),
-            Err(error) => {
-                return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
-            }
-        };
+        let embedding =
+            match self.encoding.encoder.embed_blocking(self.encoding.preprocessing.input(&images[0])) {
+                Ok(embedding) => embedding,
+                Err(error @ (EncodeError::Stopped | EncodeError::Panicked(_))) => return Err(error.into()),
+                Err(error) => {
+                    return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
+                }
+            };
         // Where the former network fails on a photo, the photo is found once that one answers no more.
-        let former = former
-            .and_then(|(model, encoding, input)| Some((model, encoding.encoder.embed_blocking(input).ok()?)));
+        let former = former.and_then(|(model, encoding)| {
+            let input = encoding.preprocessing.input(&images[1]);
+            Some((model, encoding.encoder.embed_blocking(input).ok()?))
+        });
         self.progress.spent(Step::Encode, begun.elapsed());
         self.progress.add_encoded();
-        let photo = PhotoRecord { content, size_bytes: bytes.len() as u64, info: decoded.info };
+        let photo = PhotoRecord { content, size_bytes: bytes.len() as u64, info };
         Ok(Outcome::write(Write::Encoded { file: file.clone(), fingerprint, photo, embedding, former }))
     }
 }

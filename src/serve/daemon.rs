@@ -88,7 +88,6 @@ impl Api {
             step_times: Some(proto::StepTimes {
                 read_seconds: seconds(Step::Read),
                 decode_seconds: seconds(Step::Decode),
-                resize_seconds: seconds(Step::Resize),
                 encode_seconds: seconds(Step::Encode),
                 store_seconds: seconds(Step::Store),
             }),

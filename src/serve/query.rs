@@ -192,8 +192,8 @@ async fn encode(
     let encoding = served.encoding.clone();
     let prepared = tokio::task::spawn_blocking(move || -> Result<Input, Status> {
         let bytes = read(encoding.query_decoders.limits().max_bytes)?;
-        let decoded = encoding.query_decoders.decode(&bytes, encoding.need());
-        let decoded = decoded.map_err(|error| match error {
+        let decoded = encoding.query_decoders.decode_squares(&bytes, &[encoding.preprocessing.square()]);
+        let squares = decoded.map_err(|error| match error {
             IsolatedError::Photo(error) if error.kind() == FailureKind::TooLarge => {
                 Status::resource_exhausted(format!("{field}: {error}"))
             }
@@ -202,7 +202,7 @@ async fn encode(
             }
             error => refuse::internal("no decoder could be started", &error),
         })?;
-        encoding.input(&decoded.image).map_err(|error| refuse::field(field, error))
+        Ok(encoding.preprocessing.input(&squares.images[0]))
     });
     let input = prepared.await.map_err(|error| refuse::internal("decoding failed", &error))??;
     let encoded = served.encoding.encoder.embed_query(input).await;

@@ -172,7 +172,6 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
         "seconds": {
             "read": times.read_seconds,
             "decode": times.decode_seconds,
-            "resize": times.resize_seconds,
             "encode": times.encode_seconds,
             "store": times.store_seconds,
         },

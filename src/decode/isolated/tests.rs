@@ -52,7 +52,7 @@ fn being_the_worker() {
         "run out of memory" => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; 1000]>()),
         "lie" => {
             let info = super::super::decode(&png(1), Need::full(), &limits).unwrap().info;
-            let lie = Response::Decoded { width: u32::MAX, height: u32::MAX, info };
+            let lie = Response::Decoded { sizes: vec![(u32::MAX, u32::MAX)], info };
             send(&mut socket, &lie).unwrap();
         }
         "babble" => socket.write_all(&[0xff; 100]).unwrap(),
@@ -124,6 +124,40 @@ fn the_worker_answers_what_decoding_here_gives() {
     }
     assert_eq!(decoders.lost(), 0);
     assert_eq!(decoders.idle().len(), 1, "one thread, one process");
+}
+
+#[test]
+fn squares_cut_by_the_worker_are_those_cut_here_from_the_decoded_photo() {
+    let decoders = decoders("decode", Limits::default());
+    let squares =
+        [(64, 56), (40, 40), (64, 56)].map(|(resize_short_side, side)| Square { resize_short_side, side });
+    for photo in [png(40), png(300)] {
+        let answer = decoders.decode_squares(&photo, &squares).unwrap();
+        let here = super::super::decode(&photo, Need::full(), &Limits::default()).unwrap();
+        let cut = squares.map(|square| square.cut_from(&here.image).unwrap());
+        assert_eq!(answer, Squares { images: cut.to_vec(), info: here.info });
+    }
+    let error = decoders.decode_squares(b"no photo", &squares).unwrap_err();
+    assert!(matches!(error, IsolatedError::Photo(DecodeError::NotAPhoto)), "{error}");
+}
+
+#[test]
+fn an_answer_of_other_sizes_than_were_asked_for_is_not_believed() {
+    let limits = Limits { max_pixels: 100, ..Limits::default() };
+    let picture = Wanted::Picture(Need::full());
+    for (sizes, is_allowed) in [
+        (&[(10, 10)][..], true),
+        (&[(10, 11)], false),
+        (&[(0, 10)], false),
+        (&[(u32::MAX, u32::MAX)], false),
+        (&[(5, 5), (5, 5)], false),
+        (&[], false),
+    ] {
+        assert_eq!(picture.allows(sizes, &limits), is_allowed, "{sizes:?}");
+    }
+    let squares = Wanted::Squares(vec![Square { resize_short_side: 9, side: 8 }; 2]);
+    assert!(squares.allows(&[(8, 8), (8, 8)], &limits));
+    assert!(!squares.allows(&[(8, 8)], &limits) && !squares.allows(&[(8, 8), (8, 9)], &limits));
 }
 
 #[test]

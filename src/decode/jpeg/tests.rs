@@ -6,8 +6,7 @@ use serde::Deserialize;
 use super::super::tags::tag;
 use super::super::tags::tests::little_endian;
 use super::*;
-use crate::decode::{FailureKind, decode};
-use crate::encode::preprocess::{Preprocessing, preprocess};
+use crate::decode::{FailureKind, Square, decode};
 
 /// Draws slow waves of colour, which survive compression.
 fn waves(width: usize, height: usize) -> Vec<u8> {
@@ -45,7 +44,6 @@ fn difference(a: &[u8], b: &[u8]) -> f64 {
 /// What is not looked at is not decoded; the network must not see that.
 #[test]
 fn without_what_lies_around_the_middle_the_network_sees_the_same() {
-    let mean = [0.5; 3];
     let kinds: [fn(&mut Compress); 5] = [
         |_| (),
         |compress| compress.set_chroma_sampling_pixel_sizes((1, 1), (1, 1)),
@@ -53,9 +51,9 @@ fn without_what_lies_around_the_middle_the_network_sees_the_same() {
         |compress| compress.set_progressive_mode(),
         |compress| compress.set_color_space(ColorSpace::JCS_GRAYSCALE),
     ];
-    for (resize_short_side, crop) in [(64, 56), (60, 60), (64, 9)] {
-        let preprocessing = Preprocessing { resize_short_side, crop, mean, std: [0.25; 3] };
-        let need = Need::short_side(preprocessing.needed_short_side());
+    for (resize_short_side, side) in [(64, 56), (60, 60), (64, 9)] {
+        let square = Square { resize_short_side, side };
+        let need = square.need();
         let sizes = [(150, 901), (301, 400), (400, 301), (700, 131), (40, 200)];
         for ((width, height), kind) in sizes.into_iter().flat_map(|size| kinds.map(|kind| (size, kind))) {
             // Noise, so that a wrong row shows.
@@ -66,12 +64,11 @@ fn without_what_lies_around_the_middle_the_network_sees_the_same() {
             });
             let pixels: Vec<u8> = noise.take(width * height * 3).collect();
             let file = compressed(width, height, &pixels, kind);
-            let whole = decode(&file, need, &Limits::default()).unwrap();
-            let middle =
-                decode(&file, need.middle(preprocessing.needed_middle()), &Limits::default()).unwrap();
-            let input = |decoded: &Decoded| preprocess(&decoded.image, &preprocessing).unwrap();
+            let whole = decode(&file, Need::short_side(need.short_side), &Limits::default()).unwrap();
+            let middle = decode(&file, need, &Limits::default()).unwrap();
+            let cut = |decoded: &Decoded| square.cut_from(&decoded.image).unwrap();
             assert_eq!(middle.info, whole.info);
-            assert!(input(&middle) == input(&whole), "{width}x{height}, {crop} of {resize_short_side}");
+            assert!(cut(&middle) == cut(&whole), "{width}x{height}, {side} of {resize_short_side}");
             assert!(middle.image.pixels != whole.image.pixels, "something is left out");
         }
     }
