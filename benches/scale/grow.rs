@@ -68,8 +68,8 @@ pub(crate) fn grow(embeddings: &Path, out: &Path, size: usize, asked: usize) -> 
     let snapshot = index.snapshot();
     let mut families = Vec::new();
     let founders = if size > real.len() { real.len() } else { 0 };
-    for place in 0..founders {
-        let near = snapshot.nearest(&real[place], &Options::new(11, Metric::L2))?;
+    for (place, founder) in real.iter().take(founders).enumerate() {
+        let near = snapshot.nearest(founder, &Options::new(11, Metric::L2))?;
         let near: Vec<usize> = near.iter().map(|n| n.id.0 as usize).filter(|&near| near != place).collect();
         families.push((place, near));
     }
