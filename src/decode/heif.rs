@@ -15,7 +15,7 @@ use super::colour::Colour;
 use super::info::Exif;
 use super::orientation::Orientation;
 use super::pixels::{self, Shrinker};
-use super::{DecodeError, Decoded, Format, Limits, Need};
+use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels};
 use crate::photo::Rgb;
 
 /// Derived pictures (grids of tiles, identities) may refer to derived pictures. No real file goes deeper.
@@ -209,7 +209,7 @@ impl<'a> Container<'a> {
         let max_pixels = self.limits.max_pixels.min(self.limits.max_memory_bytes / BYTES_A_PIXEL).max(1);
         let size = self.file.image_size(id).map_err(|error| self.malformed(error))?;
         if let Some((width, height)) = size {
-            let memory_bytes = u64::from(width) * u64::from(height) * BYTES_A_PIXEL;
+            let memory_bytes = bytes_of_pixels(width, height, BYTES_A_PIXEL);
             self.limits.check_size(self.format, width, height, memory_bytes)?;
         }
         let mut frame = if self.file.item(id).is_ok_and(|item| item.item_type.0 == *b"av01") {

@@ -5,7 +5,7 @@ use jxl_oxide::{AllocTracker, EnumColourEncoding, JxlImage, JxlThreadPool, Pixel
 use super::colour::Colour;
 use super::info::Exif;
 use super::pixels::{self, Pixels};
-use super::{DecodeError, Decoded, Format, Limits, Need};
+use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels};
 
 pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
     let malformed = |error| DecodeError::malformed(Format::Jxl, error);
@@ -17,7 +17,7 @@ pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decode
         .map_err(malformed)?;
     let (width, height) = (image.width(), image.height());
     // Three channels of floats, and the bytes made of them.
-    limits.check_size(Format::Jxl, width, height, u64::from(width) * u64::from(height) * 16)?;
+    limits.check_size(Format::Jxl, width, height, bytes_of_pixels(width, height, 16))?;
     if image.num_loaded_keyframes() == 0 {
         return Err(DecodeError::malformed(Format::Jxl, "the file ends too early"));
     }

@@ -169,6 +169,11 @@ impl Limits {
     }
 }
 
+/// Returns what so many bytes for each pixel come to; a header may claim more than can be counted.
+fn bytes_of_pixels(width: u32, height: u32, bytes_a_pixel: u64) -> u64 {
+    (u64::from(width) * u64::from(height)).saturating_mul(bytes_a_pixel)
+}
+
 /// A decoded photo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {

@@ -10,7 +10,7 @@ use super::info::Exif;
 use super::pixels::Pixels;
 use super::planes::Planes;
 use super::tags::Tiff;
-use super::{DecodeError, Decoded, Format, Limits, Need, pixels};
+use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels, pixels};
 
 /// Memory for the chunks of a PNG besides the picture. Profiles of presses have a few MB.
 const PNG_EXTRA_BYTES: u64 = 16 << 20;
@@ -48,7 +48,7 @@ pub(super) fn decode(
 
     let (width, height) = decoder.dimensions();
     // The decoded pixels and their 8-bit copy are alive together.
-    let memory_bytes = decoder.total_bytes().saturating_add(u64::from(width) * u64::from(height) * 3);
+    let memory_bytes = decoder.total_bytes().saturating_add(bytes_of_pixels(width, height, 3));
     limits.check_size(format, width, height, memory_bytes)?;
 
     let exif = match format {
@@ -91,8 +91,9 @@ fn decode_planes(
             .map_err(|error| translate(format, error, (0, 0), limits))?;
         size = decoder.dimensions();
         // The file once more, this plane at full depth and in 8 bits, and the picture.
-        let area = u64::from(size.0) * u64::from(size.1);
-        let memory_bytes = file.len() as u64 + decoder.total_bytes() + area * (1 + planes.count as u64);
+        let memory_bytes = (file.len() as u64)
+            .saturating_add(decoder.total_bytes())
+            .saturating_add(bytes_of_pixels(size.0, size.1, 1 + planes.count as u64));
         limits.check_size(format, size.0, size.1, memory_bytes)?;
         profile = profile.or(decoder.icc_profile().unwrap_or(None));
         let grey =

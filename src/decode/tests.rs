@@ -363,6 +363,35 @@ fn bombs_are_refused_by_their_header() {
     check(&jpeg_start(30_000, 30_000), "too large: 30000x30000 pixels, the limit is 300000000 pixels");
 }
 
+/// What the pixels would take cannot be counted in 64 bits.
+#[test]
+fn sizes_whose_bytes_cannot_be_counted_are_too_large() {
+    let mut tiles =
+        heifer::encode_rgb8(1300, 900, &quarters(1300, 900), &heifer::EncodeOptions::default()).unwrap();
+    let of_a_tile = [&b"ispe\0\0\0\0"[..], &[0, 0, 2, 0], &[0, 0, 2, 0]].concat();
+    let place = memchr::memmem::find(&tiles, &of_a_tile).unwrap();
+    tiles[place + 8..place + 16].fill(0xff);
+    let wide = |tag| (tag, 4u16, 1u32, [0xff; 4]);
+    let short = |tag, value| (tag, 3u16, 1u32, [value, 0, 0, 0]);
+    let tiff = little_endian(
+        &[
+            wide(tag::IMAGE_WIDTH),
+            wide(tag::IMAGE_LENGTH),
+            short(tag::BITS_PER_SAMPLE, 8),
+            short(tag::PHOTOMETRIC, 1),
+            short(tag::STRIP_OFFSETS, 8),
+            wide(tag::STRIP_BYTE_COUNTS),
+        ],
+        &[],
+    );
+    // Both sides are written in 30 bits of ones, plus one.
+    let jxl = b"\xff\x0a\xfe\xff\xff\xff\xf1\xff\xff\xff\x3f";
+    for bomb in [&tiles[..], &tiff, jxl] {
+        let error = decode_full(bomb).unwrap_err();
+        assert_eq!(error.kind(), FailureKind::TooLarge, "{error}");
+    }
+}
+
 #[test]
 fn limits_hold() {
     let png = encoded(quarters(100, 100), ImageFormat::Png);
