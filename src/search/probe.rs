@@ -52,8 +52,8 @@ impl Probe {
         }
     }
 
-    /// Returns the distance to a vector that `to_unit` brings to length 1, unless it is beyond `limit`: most that are show
-    /// it before all of them has been read.
+    /// Returns the distance to a vector that `to_unit` brings to length 1, unless it is beyond `limit`: most vectors that
+    /// are show it before all of their numbers have been read.
     pub fn distance_within(&self, vector: &[f32], to_unit: f32, limit: f32) -> Option<f32> {
         let bound = ROUNDED_UP
             * match self.metric {
