@@ -18,7 +18,8 @@ async fn a_second_daemon_on_the_same_data_ends_with_a_clear_word() {
     let (status, text) = run_to_end(world.resembled().arg(world.photos()));
     assert!(!status.success());
     assert!(text.contains("another resembled runs on this data directory"), "{text}");
-    assert_eq!(daemon.status().await.state(), proto::State::Idle, "the first one does not mind");
+    // The first one does not mind.
+    daemon.wait_for("rest", |status| status.state() == proto::State::Idle).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
