@@ -19,7 +19,7 @@
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
 //!
 //! Around them: [`cli`] is what the user typed, [`config`] what it means, [`photo`] the words all rooms share,
-//! [`daemon`] the wiring, [`log`] where the log goes.
+//! [`deadline`] how to ask a disk that may never answer, [`daemon`] the wiring, [`log`] where the log goes.
 //!
 //! What must stay true, and is attacked by tests:
 //!
@@ -33,6 +33,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod deadline;
 pub mod decode;
 pub mod encode;
 pub mod ingest;
