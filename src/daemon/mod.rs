@@ -6,6 +6,7 @@
 mod adapters;
 mod handover;
 mod index;
+mod maintenance;
 mod memory;
 mod networks;
 mod power;
@@ -15,7 +16,6 @@ mod run;
 mod signals;
 mod supervisor;
 mod systemd;
-mod tender;
 
 pub use self::memory::give_back_what_is_freed;
 pub use self::run::{DaemonError, Reload, run};
