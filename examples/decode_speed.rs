@@ -9,9 +9,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use resembled::decode::{self, Decoders, Limits, Need, Program};
+use resembled::decode::{self, Cancel, Decoders, Limits, Need, Program};
+use resembled::encode::Preprocessing;
 use resembled::encode::preprocess::preprocess;
-use resembled::models::Preprocessing;
 
 fn main() -> anyhow::Result<()> {
     let given: Vec<String> = std::env::args().skip(1).collect();
@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
             "scaled" | "isolated" => {
                 let squares = match mode.as_str() {
                     "scaled" => decode::decode_squares(&bytes, &[square], &limits)?,
-                    _ => decoders.decode_squares(&bytes, &[square])?,
+                    _ => decoders.decode_squares(&bytes, &[square], &Cancel::default())?,
                 };
                 preprocessing.input(squares.images.first().context("no square")?)
             }

@@ -107,6 +107,9 @@ fn look_at(path: &Path, decoders: &Decoders, need: Need) -> anyhow::Result<(Verd
         Err(IsolatedError::Photo(error)) => {
             Ok((Verdict::Failed(Some(error.kind()), error.to_string()), None))
         }
+        Err(error @ IsolatedError::Interrupted { .. }) => {
+            Ok((Verdict::Failed(None, error.to_string()), None))
+        }
         Err(error) => Err(error.into()),
     }
 }

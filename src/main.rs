@@ -40,6 +40,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = load()?;
             log::start(&config.log)?;
             daemon::give_back_what_is_freed();
+            daemon::raise_descriptor_limit();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()

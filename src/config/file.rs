@@ -64,7 +64,13 @@ pub struct DecodeSection {
 
 impl Default for DecodeSection {
     fn default() -> Self {
-        Self { max_megapixels: 250, max_file_mib: 256, max_memory_mib: 768, max_seconds: 20 }
+        let Limits { max_bytes, max_pixels, max_memory_bytes, max_time } = Limits::default();
+        Self {
+            max_megapixels: max_pixels / 1_000_000,
+            max_file_mib: max_bytes >> 20,
+            max_memory_mib: max_memory_bytes >> 20,
+            max_seconds: max_time.as_secs(),
+        }
     }
 }
 

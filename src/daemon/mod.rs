@@ -4,9 +4,10 @@
 //! stop order: refuse calls, stop watching, finish and commit what is in hand, close the store.
 
 mod adapters;
+mod decoders;
+mod descriptors;
 mod handover;
 mod index;
-mod maintenance;
 mod memory;
 mod networks;
 mod power;
@@ -16,6 +17,8 @@ mod run;
 mod signals;
 mod supervisor;
 mod systemd;
+mod tender;
 
+pub use self::descriptors::raise_descriptor_limit;
 pub use self::memory::give_back_what_is_freed;
 pub use self::run::{DaemonError, Reload, run};

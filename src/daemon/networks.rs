@@ -32,7 +32,7 @@ pub(super) struct Loaded {
     pub(super) runtime: String,
     /// What filters ask of photos.
     pub(super) facts: FactTable,
-    /// Which codes of the configured network the store has.
+    /// Which sketches of the configured network the store has.
     pub(super) written: Written,
 }
 
@@ -52,7 +52,8 @@ pub(super) fn load(
     let record = store.ensure_model(model.digest, &manifest.name, manifest.dim, manifest.metric)?;
     let index::Loaded { index, facts, written } = index::load(store, &record)?;
 
-    let decoders = [0; 2].map(|_| Decoders::new(Program::this(), config.decode.limits()));
+    let decoders =
+        Decoders::for_indexing_and_queries(&Program::this(), config.decode.limits(), priority::lower);
     let threads = match config.encoder.threads {
         0 => threads_or_cores(0).min(MAX_ENCODERS),
         threads => threads,
@@ -127,7 +128,7 @@ fn serve(
     record: ModelRecord,
     index: Index,
     encoder: EncoderHandle,
-    [decoders, query_decoders]: &[Decoders; 2],
+    (decoders, query_decoders): &(Decoders, Decoders),
 ) -> Served {
     let encoding = Encoding {
         encoder,

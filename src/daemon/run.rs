@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
 use super::handover::{self, Handover};
-use super::maintenance::{self, MaintenanceThread, Waker};
 use super::roots::{self, Roots};
 use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{networks, power, priority, systemd};
+use super::tender::{self, Tender, Wake};
+use super::{decoders, networks, power, priority, systemd};
 use crate::config::{Config, ConfigError};
-use crate::decode::{self, IsolatedError};
+use crate::decode;
 use crate::encode::{CutError, EncodeError, RuntimeError};
 use crate::ingest::{self, IngestError, Parts, Progress, Queue, Step, Workers};
 use crate::models::ModelError;
@@ -54,9 +54,6 @@ pub enum DaemonError {
     /// The network cannot be run.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// Nothing can be decoded.
-    #[error(transparent)]
-    Decode(#[from] IsolatedError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,9 +72,9 @@ pub enum DaemonError {
     /// Serving.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The thread that maintains the index.
-    #[error("cannot start the thread that maintains the index")]
-    StartMaintenance(#[source] io::Error),
+    /// The thread that tends the index.
+    #[error("cannot start the thread that tends the index")]
+    StartTender(#[source] io::Error),
     /// Signals.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -106,19 +103,20 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let configured = Arc::clone(networks.configured());
     let queue = Arc::new(Queue::default());
     let progress = Arc::new(Progress::default());
-    let (waker, wake_receiver) = maintenance::waker();
+    let (wake, ear) = tender::wake();
     let follow = Follow {
         store: Arc::clone(&store),
         networks: Arc::clone(&networks),
         facts: Arc::clone(&facts),
         queue: Arc::clone(&queue),
         progress: Arc::clone(&progress),
-        waker: waker.clone(),
+        wake: wake.clone(),
     };
     let (writer_thread, writer) = start_writer(&configured.model, follow)?;
     supervisor.start("the store", writer_thread.ended());
-    let protection = configured.encoding.query_decoders.protection()?;
-    tracing::info!("photos are decoded in processes of their own, confined by: {protection}");
+    let query_decoders = configured.encoding.query_decoders.clone();
+    decoders::start_first(query_decoders.clone()).await;
+    supervisor.start("ending idle decoders", decoders::end_idle_ones(query_decoders, stop.clone()));
 
     let settled = roots::settle(&store, &config.roots)?;
     for dropped in &settled.dropped {
@@ -156,7 +154,6 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         networks: Arc::clone(&networks),
         runtime,
         facts,
-        protection,
         watch,
         queue: Arc::clone(&queue),
         progress,
@@ -186,7 +183,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         supervisor.start("changing the network", handover.when_full(stop.clone()));
     }
     let (watching, held) = (Arc::clone(&queue), Arc::clone(&queue));
-    let maintained = maintenance::Parts {
+    let tended = tender::Parts {
         index: Arc::clone(&configured.index),
         store: Arc::clone(&api.store),
         model: configured.model.clone(),
@@ -196,8 +193,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         is_held: Box::new(move || !held.holds().is_empty()),
         stop: stop.clone(),
     };
-    let maintenance = MaintenanceThread::start(maintained, waker, wake_receiver)?;
-    supervisor.start("maintaining the index", maintenance.ended(stop.clone()));
+    supervisor.start("tending the index", Tender::start(tended, wake, ear)?.ended(stop.clone()));
     if config.ingest.pause_on_battery {
         supervisor.start("watching the battery", power::pause_on_battery(Arc::clone(&queue), stop.clone()));
     }
@@ -212,6 +208,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     // The workers finish the photo in hand; what waits is found again at the next start. With the last handles of
     // the writer and the encoder, which the tasks hold, those two end.
     queue.close();
+    decoders::close(configured.encoding.decoders.clone()).await;
     drop((api, networks, configured));
     let joined = supervisor.join(GRACE).await;
     watched.and(joined).map_err(DaemonError::from)
@@ -224,7 +221,7 @@ struct Follow {
     facts: Arc<FactTable>,
     queue: Arc<Queue>,
     progress: Arc<Progress>,
-    waker: Waker,
+    wake: Wake,
 }
 
 impl Follow {
@@ -255,7 +252,7 @@ impl Follow {
             .apply(added, &committed.removed)
             .map_err(|error| StoreError::Follow(error.into()))?;
         if !committed.added.is_empty() || !committed.removed.is_empty() {
-            self.waker.wake();
+            self.wake.up();
         }
         ingest::committed(writes, &self.queue, &self.progress);
         Ok(())

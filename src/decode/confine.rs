@@ -4,10 +4,10 @@
 //! and connections, and a filter that lets only those system calls through that computing and answering take.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, fs, io};
 
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -22,6 +22,9 @@ const BASE_MEMORY_BYTES: u64 = 512 << 20;
 
 /// What a worker may write to its standard error, which is memory: its last words.
 const LAST_WORDS_BYTES: u64 = 1 << 20;
+
+/// How readily the kernel kills a worker for lack of memory, of 1000: its photo is tried again, the daemon is needed.
+const OOM_SCORE: &str = "500";
 
 /// What a worker process gave away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +56,23 @@ pub(super) fn confine(limits: &Limits) -> Protection {
     let files = refuse_files().unwrap_or(RulesetStatus::NotEnforced) != RulesetStatus::NotEnforced;
     let system_calls = system_call_filter().is_some_and(|filter| seccompiler::apply_filter(&filter).is_ok());
     Protection { system_calls, files, memory }
+}
+
+/// Has the kernel kill this process as soon as the daemon ends, even if it is stopped then. Where memory is short, it goes
+/// first.
+///
+/// # Errors
+/// Where the daemon has ended already, or the kernel refuses.
+pub(super) fn tie_to_parent(daemon: u32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended just before that.
+    let parent = getppid().map(|parent| parent.as_raw_nonzero().get().unsigned_abs());
+    if parent != Some(daemon) {
+        return Err(io::Error::other("the daemon has ended"));
+    }
+    // Where this is refused, the kernel chooses by size.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    Ok(())
 }
 
 /// Has the kernel end this process once it has computed for longer than a photo may take.

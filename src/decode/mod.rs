@@ -51,7 +51,7 @@ pub use confine::Protection;
 pub use error::{DecodeError, FailureKind};
 pub use format::{Format, SNIFFED_BYTES, is_photo_name, sniff};
 pub use info::{PhotoInfo, Position, Taken};
-pub use isolated::{Decoders, IsolatedError, Program};
+pub use isolated::{Cancel, Decoders, IsolatedError, Program};
 pub use square::Square;
 pub use worker::serve_worker;
 
@@ -108,23 +108,23 @@ const GENERATION: u64 = 2;
 /// What one photo may cost. Every limit is checked before the cost arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Length of the file. Default 1 GiB: RAWs and 16-bit scans have hundreds of MB.
+    /// Length of the file. Default 256 MiB: the longest RAWs have 200 MB.
     pub max_bytes: u64,
-    /// Pixels of the full picture. Default 300 million: the largest phone sensors have 200.
+    /// Pixels of the full picture. Default 250 million: the largest phone sensors have 200.
     pub max_pixels: u64,
     /// Memory that decoding takes on top of the file's bytes, as far as the header tells. Default 768 MiB: scans
     /// of 16 bits and 80 million pixels take that much.
     pub max_memory_bytes: u64,
-    /// Time that computing one photo may take. Default 20 s. [`decode`] cannot keep it; [`Decoders`] does, and gives up
-    /// after ten times as long by the clock, since in the background others go first.
+    /// Time that computing one photo may take. Default 20 s. [`decode`] cannot keep it; [`Decoders`] does. By the clock it
+    /// may take several times as long, since others go first.
     pub max_time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_bytes: 1 << 30,
-            max_pixels: 300_000_000,
+            max_bytes: 256 << 20,
+            max_pixels: 250_000_000,
             max_memory_bytes: 768 << 20,
             max_time: Duration::from_secs(20),
         }

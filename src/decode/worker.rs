@@ -13,7 +13,7 @@ use memmap2::MmapOptions;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::confine::{Protection, confine, limit_time};
+use super::confine::{Protection, confine, limit_time, tie_to_parent};
 use super::{DecodeError, Decoded, Limits, Need, PhotoInfo, Square, Squares};
 use crate::photo::Rgb;
 
@@ -24,6 +24,8 @@ const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Start {
     pub limits: Limits,
+    /// The process that sends this.
+    pub daemon: u32,
 }
 
 /// Its answer.
@@ -89,7 +91,8 @@ pub fn serve_worker() -> io::Result<()> {
     let (mut socket, photo) = (file(io::stdin().as_fd())?, file(io::stdout().as_fd())?);
     // A panic is an answer as well, and its backtrace would want to open files.
     std::panic::set_hook(Box::new(|_| ()));
-    let Start { limits } = receive(&mut socket)?;
+    let Start { limits, daemon } = receive(&mut socket)?;
+    tie_to_parent(daemon)?;
     send(&mut socket, &Hello { protection: confine(&limits) })?;
     loop {
         let Request { wanted, len_bytes } = match receive(&mut socket) {

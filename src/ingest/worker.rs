@@ -11,7 +11,7 @@ use super::progress::{Progress, Step};
 use super::queue::{Claim, Queue, files};
 use super::read::{self, Contents};
 use super::{Encoding, Former, IngestError};
-use crate::decode::{self, DecodeError, IsolatedError, Squares};
+use crate::decode::{self, Cancel, DecodeError, IsolatedError, Square, Squares};
 use crate::encode::EncodeError;
 use crate::photo::{ContentHash, FileId, Fingerprint};
 use crate::store::{FailureKind, FailureRecord, ModelRecord, PhotoRecord, Store, Write, WriterHandle};
@@ -168,6 +168,10 @@ impl Worker {
         Ok(Some(former).filter(|_| !is_known))
     }
 
+    fn decode(&self, bytes: &[u8], squares: &[Square]) -> Result<Squares, IsolatedError> {
+        self.encoding.decoders.decode_squares(bytes, squares, &Cancel::default())
+    }
+
     fn encode(
         &self,
         file: &FileId,
@@ -179,10 +183,14 @@ impl Worker {
         let former = self.former_without(content)?;
         let networks = [&self.encoding].into_iter().chain(former.as_ref().map(|(_, encoding)| encoding));
         let squares: Vec<_> = networks.map(|encoding| encoding.preprocessing.square()).collect();
-        let Squares { images, info } = match self.encoding.decoders.decode_squares(bytes, &squares) {
+        let Squares { images, info } = match self.decode(bytes, &squares) {
             Ok(squares) => squares,
             Err(IsolatedError::Photo(error)) => return Ok(refused(file, fingerprint, &error)),
-            Err(error) => return Err(IngestError::Decode(error)),
+            // The daemon stops, and the next start finds the photo again.
+            Err(IsolatedError::Cancelled) => return Ok(Outcome::Nothing),
+            Err(error) => {
+                return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
+            }
         };
         self.progress.spent(Step::Decode, begun.elapsed());
 

@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use resembled::proto;
-use rustix::process::Signal;
+use resembled::proto::search_photos_request::Query;
+use rustix::process::{Signal, kill_process, test_kill_process};
 
 use crate::pictures;
-use crate::world::{World, run_to_end};
+use crate::world::{DEADLINE, World, run_to_end};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_daemon_on_the_same_data_ends_with_a_clear_word() {
@@ -39,6 +41,39 @@ async fn sigterm_commits_what_is_in_hand_and_leaves_no_socket() {
     let daemon = world.start().await;
     assert!(daemon.status().await.photos >= status.photos);
     daemon.wait_for_files(30).await;
+}
+
+/// Decoding processes that stand still answer nothing, and whoever waits for their answer kept the daemon up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn decoding_processes_that_stand_still_keep_no_daemon_from_its_good_end() {
+    let world = World::new();
+    let mut daemon = world.start().await;
+    // The one for queries waits already.
+    for seed in 0..100 {
+        pictures::write(&world.photo(format!("{seed}.png")), seed);
+    }
+    let begun = Instant::now();
+    let mut stopped = Vec::new();
+    while stopped.len() < 2 || daemon.status().await.pending == 0 {
+        assert!(begun.elapsed() < DEADLINE, "no process decodes: {stopped:?}");
+        stopped = daemon.children();
+        // One that has ended meanwhile is replaced, and found in the next round.
+        stopped.retain(|child| kill_process(*child, Signal::STOP).is_ok());
+    }
+    let mut search = daemon.search();
+    let query = Some(Query::Image(pictures::png(1).into()));
+    let request = proto::SearchPhotosRequest { query, ..Default::default() };
+    let searching = async {
+        // Whether it is answered by another process or cut off does not matter here.
+        let _ = search.search_photos(request).await;
+    };
+    daemon.signal(Signal::TERM);
+    let begun = Instant::now();
+    tokio::join!(searching, daemon.end(&world));
+    println!("SIGTERM with {} stopped decoders: ended after {:.1?}", stopped.len(), begun.elapsed());
+    for child in stopped {
+        assert!(test_kill_process(child).is_err(), "{child:?} was left behind");
+    }
 }
 
 /// A client that is stopped itself (Ctrl-Z) answers nothing, and a graceful end of its connection waits for its answer.

@@ -241,12 +241,24 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Returns the processes that it started: its decoders.
+    pub fn children(&self) -> Vec<Pid> {
+        let processes =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let is_child = |process: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            // The name, in brackets, may hold anything; after it come the state and the parent.
+            let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            rest.split(' ').nth(1) == Some(&self.pid().to_string())
+        };
+        processes.filter(is_child).filter_map(Pid::from_raw).collect()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Kills without a warning, as the kernel does when memory runs out. What has been written stays written, as after no
-    /// power cut.
+    /// Kills without a warning, as a crash or a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -96,10 +96,12 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
             _ => unwell(format!("{path}: {}", root.detail)),
         });
     }
-    let decoder = status.decoder.unwrap_or_default();
-    findings.push(match decoder.seccomp && decoder.landlock && decoder.memory_limit {
-        true => well("photos are decoded in processes without rights"),
-        false => unwell("this kernel confines the decoding processes in part only (`resemble status`)"),
+    findings.push(match status.decoder {
+        Some(proto::Decoder { seccomp: true, landlock: true, memory_limit: true, .. }) => {
+            well("photos are decoded in processes without rights")
+        }
+        Some(_) => unwell("this kernel confines the decoding processes in part only (`resemble status`)"),
+        None => unwell("no decoding process could be started: the daemon's log says why"),
     });
     if let Some(recall) = status.search.and_then(|search| search.recall)
         && recall.share < ENOUGH_RECALL

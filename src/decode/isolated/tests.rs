@@ -1,10 +1,15 @@
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::super::confine::{confine, limit_time};
 use super::super::serve_worker;
+use super::super::worker::{Hello, Request, Response, Start, receive, send};
 use super::*;
 
 /// The environment variable that makes the test below be a worker.
@@ -19,11 +24,17 @@ fn being_the_worker() {
         return serve_worker().unwrap();
     }
     let daemon = rustix::process::getppid().unwrap();
-    let Start { limits } = receive(&mut socket).unwrap();
+    let Start { limits, .. } = receive(&mut socket).unwrap();
     let protection = if role == "break out" { confine(&limits) } else { Protection::default() };
     send(&mut socket, &Hello { protection }).unwrap();
     let Request { .. } = receive(&mut socket).unwrap();
+    let signal_itself = |signal| kill_process(rustix::process::getpid(), signal).unwrap();
     match role.as_str() {
+        "be killed" => signal_itself(Signal::KILL),
+        "be terminated" => signal_itself(Signal::TERM),
+        "be stopped" => signal_itself(Signal::STOP),
+        // The first only ends the handler that looks for an overflow of the stack.
+        "segfault" => (0..2).for_each(|_| signal_itself(Signal::SEGV)),
         "break out" => {
             let refused = [
                 File::open("/etc/passwd").is_err(),
@@ -82,6 +93,20 @@ fn decoders(role: &str, limits: Limits) -> Decoders {
     Decoders::new(Program::of_tests(role), limits)
 }
 
+/// The processes that wait for a photo.
+fn idle(decoders: &Decoders) -> Vec<Pid> {
+    decoders.0.places.each_idle(|process| Pid::from_child(&process.child))
+}
+
+/// Waits until a process has ended and was collected.
+fn wait_until_gone(process: Pid) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while test_kill_process(process).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "{process:?} stays");
+        thread::yield_now();
+    }
+}
+
 /// A picture of noise.
 fn png(side: u32) -> Vec<u8> {
     let mut seed = 1u32;
@@ -123,7 +148,7 @@ fn the_worker_answers_what_decoding_here_gives() {
         }
     }
     assert_eq!(decoders.lost(), 0);
-    assert_eq!(decoders.idle().len(), 1, "one thread, one process");
+    assert_eq!(idle(&decoders).len(), 1, "one thread, one process");
 }
 
 #[test]
@@ -133,12 +158,12 @@ fn squares_cut_by_the_worker_are_those_cut_here() {
         [(64, 56), (40, 40), (64, 56)].map(|(resize_short_side, side)| Square { resize_short_side, side });
     let need = squares[0].need().and(squares[1].need());
     for photo in [png(40), png(300)] {
-        let answer = decoders.decode_squares(&photo, &squares).unwrap();
+        let answer = decoders.decode_squares(&photo, &squares, &Cancel::default()).unwrap();
         let here = super::super::decode(&photo, need, &Limits::default()).unwrap();
         let cut = squares.map(|square| square.cut_from(&here.image).unwrap());
         assert_eq!(answer, Squares { images: cut.to_vec(), info: here.info });
     }
-    let error = decoders.decode_squares(b"no photo", &squares).unwrap_err();
+    let error = decoders.decode_squares(b"no photo", &squares, &Cancel::default()).unwrap_err();
     assert!(matches!(error, IsolatedError::Photo(DecodeError::NotAPhoto)), "{error}");
 }
 
@@ -166,17 +191,18 @@ fn a_worker_that_was_killed_while_it_waited_costs_no_photo() {
     let decoders = decoders("decode", Limits::default());
     let photo = png(8);
     decoders.decode(&photo, Need::full()).unwrap();
-    decoders.idle()[0].process.kill().unwrap();
+    kill_process(idle(&decoders)[0], Signal::KILL).unwrap();
     decoders.decode(&photo, Need::full()).unwrap();
     assert_eq!(decoders.lost(), 1);
 }
 
 #[test]
 fn a_photo_that_takes_too_long_is_given_up_once() {
-    for role in ["wait for ever", "compute for ever"] {
-        let limits = Limits { max_time: Duration::from_millis(500), ..Limits::default() };
+    // Of the first, ten times as long passes by the clock; the other needs some of a busy processor's time.
+    for (role, limit_ms) in [("wait for ever", 200), ("compute for ever", 3000)] {
+        let limits = Limits { max_time: Duration::from_millis(limit_ms), ..Limits::default() };
         let decoders = decoders(role, limits);
-        assert_eq!(failure(&decoders, b"x"), DecodeError::TimedOut { limit_ms: 500 });
+        assert_eq!(failure(&decoders, b"x"), DecodeError::TimedOut { limit_ms });
         assert_eq!(decoders.lost(), 1, "{role}");
     }
 }
@@ -185,6 +211,7 @@ fn a_photo_that_takes_too_long_is_given_up_once() {
 fn a_photo_that_kills_two_workers_is_at_fault() {
     for (role, expected) in [
         ("abort", "the decoder failed: it aborted"),
+        ("segfault", "the decoder failed: invalid memory access"),
         ("overflow the stack", "the decoder failed: it aborted: "),
         ("run out of memory", "too large: decoding took more than the limit of 805306368 bytes of memory"),
         ("lie", "the decoder failed: the answer makes no sense"),
@@ -202,4 +229,80 @@ fn a_program_that_is_not_there_condemns_no_photo() {
     let program = Program { path: "/nonexistent".into(), ..Program::this() };
     let error = Decoders::new(program, Limits::default()).decode(b"x", Need::full()).unwrap_err();
     assert!(matches!(error, IsolatedError::Start { .. }), "{error:?}");
+    assert!(error.is_passing());
+}
+
+#[test]
+fn a_worker_that_others_kill_or_stop_is_never_the_photos_fault() {
+    for (role, reason) in [
+        ("be killed", "killed, perhaps for lack of memory"),
+        ("be terminated", "ended by signal 15"),
+        ("be stopped", "was stopped"),
+    ] {
+        let decoders = decoders(role, Limits::default());
+        let error = decoders.decode(b"x", Need::full()).unwrap_err();
+        assert!(matches!(error, IsolatedError::Interrupted { .. }) && error.is_passing(), "{role}: {error}");
+        assert!(error.to_string().contains(reason), "{role}: {error}");
+        assert_eq!(decoders.lost(), u64::from(TRIES), "{role}");
+    }
+}
+
+/// The program cannot be killed before its first word by a test, but one that ends there is the same to us.
+#[test]
+fn a_worker_that_ends_before_its_first_word_condemns_no_photo() {
+    let program = Program { path: "/bin/false".into(), ..Program::this() };
+    let error = Decoders::new(program, Limits::default()).decode(b"x", Need::full()).unwrap_err();
+    assert!(matches!(error, IsolatedError::Start { .. }) && error.is_passing(), "{error:?}");
+}
+
+/// Decodes on a thread of its own, does something once the process is at it, and returns what became of both.
+fn interrupted(
+    decoders: &Decoders,
+    cancel: &Cancel,
+    interrupt: impl FnOnce(),
+) -> (Pid, Result<Squares, IsolatedError>) {
+    decoders.protection().unwrap();
+    let process = idle(decoders)[0];
+    thread::scope(|scope| {
+        let decoding = scope.spawn(|| decoders.decode_squares(b"x", &[], cancel));
+        while !idle(decoders).is_empty() {
+            thread::yield_now();
+        }
+        interrupt();
+        (process, decoding.join().unwrap())
+    })
+}
+
+#[test]
+fn a_decoding_that_is_given_up_ends_with_its_process() {
+    for role in ["wait for ever", "be stopped"] {
+        let (decoders, cancel) = (decoders(role, Limits::default()), Cancel::default());
+        let (process, decoded) = interrupted(&decoders, &cancel, || cancel.cancel());
+        assert!(matches!(decoded, Err(IsolatedError::Cancelled)), "{role}");
+        wait_until_gone(process);
+        let again = decoders.decode_squares(b"x", &[], &cancel);
+        assert!(matches!(again, Err(IsolatedError::Cancelled)), "given up before it begins");
+        assert_eq!((decoders.lost(), idle(&decoders).len()), (0, 0), "{role}");
+    }
+}
+
+#[test]
+fn closed_decoders_give_up_what_they_do_and_do_nothing_more() {
+    let decoders = decoders("be stopped", Limits::default());
+    let (process, decoded) = interrupted(&decoders, &Cancel::default(), || decoders.close());
+    assert!(matches!(decoded, Err(IsolatedError::Cancelled)));
+    wait_until_gone(process);
+    assert!(matches!(decoders.decode(b"x", Need::full()), Err(IsolatedError::Cancelled)));
+}
+
+#[test]
+fn processes_that_have_waited_for_long_are_ended() {
+    let decoders = decoders("decode", Limits::default());
+    decoders.decode(&png(8), Need::full()).unwrap();
+    let process = idle(&decoders)[0];
+    decoders.end_idle_for(Duration::from_secs(3600));
+    assert_eq!(idle(&decoders), [process]);
+    decoders.end_idle_for(Duration::ZERO);
+    assert_eq!(idle(&decoders), []);
+    wait_until_gone(process);
 }
