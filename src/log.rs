@@ -8,6 +8,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, fmt};
 
+/// What clients send that is no HTTP/2 is not worth a line each, unless somebody asks for it by these names.
+const QUIET: &str = "h2=error,hyper=error,tonic=error";
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -30,7 +33,7 @@ pub enum LogError {
 /// Starts the log.
 pub fn start(filter: &str) -> Result<(), LogError> {
     let filter = EnvFilter::builder()
-        .parse(filter)
+        .parse(format!("{QUIET},{filter}"))
         .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
     let registry = tracing_subscriber::registry().with(filter);
     if let Some(journal) = stderr_is_journal().then(tracing_journald::layer).and_then(Result::ok) {

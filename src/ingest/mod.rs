@@ -20,11 +20,10 @@ use tokio::sync::oneshot;
 
 pub use self::progress::{Progress, Step};
 pub use self::queue::{Hold, Queue};
-pub use self::read::{Contents, read};
+pub use self::read::{Contents, read, read_beating};
 use self::worker::Worker;
-use crate::decode::{Decoders, IsolatedError};
-use crate::encode::{EncodeError, EncoderHandle};
-use crate::models::Preprocessing;
+use crate::decode::Decoders;
+use crate::encode::{EncodeError, EncoderHandle, Preprocessing};
 use crate::store::{ModelRecord, Store, StoreError, Write, WriterHandle};
 
 /// How bytes become an embedding: the same for indexing and for queries.
@@ -71,10 +70,6 @@ pub enum IngestError {
     /// The network's thread has ended.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-
-    /// Nothing can be decoded.
-    #[error(transparent)]
-    Decode(IsolatedError),
 
     /// A thread could not be started.
     #[error("cannot start a worker")]

@@ -42,20 +42,43 @@ pub enum Contents {
     },
 }
 
+/// Bytes that are read in one call of the system.
+const MOST_AT_ONCE: usize = 4 << 20;
+
 /// Reads a regular file of at most `max_bytes`. Opening does not block on a FIFO, follow a link, or keep a
 /// device awake: whatever is not a regular file is let go unread. Of a file without an extension, more than the
 /// first bytes is read only if these are a photo's.
 pub fn read(path: &Path, max_bytes: u64) -> Contents {
+    read_beating(path, max_bytes, &|| ())
+}
+
+/// Does the same, and calls `beat` whenever something came from the disk.
+pub fn read_beating(path: &Path, max_bytes: u64, beat: &dyn Fn()) -> Contents {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).expect("open flags fit an int");
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => read_open(file, path.extension().is_some(), max_bytes),
+        Ok(file) => read_open(Beating { file, beat }, path.extension().is_some(), max_bytes),
         Err(error) => of_error(error),
     }
 }
 
-fn read_open(file: File, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
-    match file.metadata() {
+/// A file that shows when it was read from.
+struct Beating<'a> {
+    file: File,
+    beat: &'a dyn Fn(),
+}
+
+impl Read for Beating<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (self.beat)();
+        // Not all at once: each of these is a sign of life.
+        let most = buffer.len().min(MOST_AT_ONCE);
+        self.file.read(&mut buffer[..most])
+    }
+}
+
+fn read_open(file: Beating<'_>, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
+    match file.file.metadata() {
         Ok(metadata) if metadata.is_file() => {
             read_as_seen(file, Fingerprint::of(&metadata), claims_to_be_a_photo, max_bytes)
         }
@@ -65,7 +88,12 @@ fn read_open(file: File, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents
 }
 
 /// Reads a file that looked like `before` when it was opened.
-fn read_as_seen(mut file: File, before: Fingerprint, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
+fn read_as_seen(
+    mut file: Beating<'_>,
+    before: Fingerprint,
+    claims_to_be_a_photo: bool,
+    max_bytes: u64,
+) -> Contents {
     let mut bytes = Vec::new();
     if !claims_to_be_a_photo {
         if let Err(error) = (&mut file).take(SNIFFED_BYTES as u64).read_to_end(&mut bytes) {
@@ -84,7 +112,7 @@ fn read_as_seen(mut file: File, before: Fingerprint, claims_to_be_a_photo: bool,
     if let Err(error) = (&mut file).take(rest + 1).read_to_end(&mut bytes) {
         return of_error(error);
     }
-    match file.metadata() {
+    match file.file.metadata() {
         // A hard link made meanwhile changes the inode, not the bytes.
         Ok(metadata) if watch::is_unchanged(&before, &metadata) && bytes.len() as u64 == before.len => {
             Contents::Whole { bytes, fingerprint: before }
@@ -141,7 +169,7 @@ mod tests {
             // A clock too coarse to tell the two writes apart must not decide the test.
             let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
             File::options().append(true).open(&path).unwrap().set_modified(later).unwrap();
-            let contents = read_as_seen(file, before, true, 100);
+            let contents = read_as_seen(Beating { file, beat: &|| () }, before, true, 100);
             assert!(matches!(contents, Contents::Changing), "{meanwhile:?}: {contents:?}");
         }
     }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::{FileDigest, Preprocessing};
+use super::FileDigest;
+use crate::encode::Preprocessing;
 use crate::photo::Metric;
 
 /// What is known of one network.

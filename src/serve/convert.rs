@@ -1,4 +1,4 @@
-//! Proto types and ours: the only place where they meet.
+//! What the answers have in common, put together from our types; and names and paths of requests, read into them.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::{Api, Served, refuse};
 use crate::decode::Taken;
-use crate::ingest::Hold;
+use crate::ingest::{Encoding, Hold};
 use crate::models::Bands;
 use crate::photo::{ContentHash, FileId, Metric, PhotoId, RootId};
 use crate::proto;
@@ -182,6 +182,18 @@ pub(super) fn model(served: &Served) -> proto::Model {
         default_metric: metric(served.manifest.metric).into(),
         input_pixels: served.encoding.preprocessing.crop,
     }
+}
+
+/// Puts together what the decoding processes gave away. `None` while none could be started.
+pub(super) fn decoder(encoding: &Encoding) -> Option<proto::Decoder> {
+    let Encoding { decoders, query_decoders, .. } = encoding;
+    let protection = query_decoders.last_protection().or(decoders.last_protection())?;
+    Some(proto::Decoder {
+        seccomp: protection.system_calls,
+        landlock: protection.files,
+        memory_limit: protection.memory,
+        processes_lost: decoders.lost() + query_decoders.lost(),
+    })
 }
 
 pub(super) fn pause(hold: Hold) -> proto::Pause {

@@ -9,6 +9,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::blocking::blocking;
 use super::{Api, convert, refuse};
 use crate::ingest::{Hold, Step};
 use crate::proto;
@@ -31,10 +32,7 @@ impl Daemon {
 
 async fn status(api: &Arc<Api>) -> Result<proto::Status, Status> {
     let api = Arc::clone(api);
-    tokio::task::spawn_blocking(move || api.status())
-        .await
-        .map_err(|error| refuse::internal("the call failed", &error))?
-        .map_err(|error| refuse::internal("the store could not be read", &error))
+    blocking(move |_| api.status()).await
 }
 
 impl Api {
@@ -77,12 +75,7 @@ impl Api {
             }),
             runtime: self.runtime.clone(),
             roots,
-            decoder: Some(proto::Decoder {
-                seccomp: self.protection.system_calls,
-                landlock: self.protection.files,
-                memory_limit: self.protection.memory,
-                processes_lost: served.encoding.decoders.lost() + served.encoding.query_decoders.lost(),
-            }),
+            decoder: convert::decoder(&served.encoding),
             pauses: holds.into_iter().map(|hold| convert::pause(hold).into()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             step_times: Some(proto::StepTimes {
@@ -92,8 +85,8 @@ impl Api {
                 store_seconds: seconds(Step::Store),
             }),
             search: Some(proto::SearchStatus {
-                sketched: served.index.quantizer().is_some(),
-                learning: served.index.is_training(),
+                sketched: served.index.basis().is_some(),
+                learning: served.index.is_learning(),
                 recall: served.index.recall().map(convert::recall),
             }),
         })

@@ -8,6 +8,7 @@ use prost::Message;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
 use super::{Api, Served, refuse};
@@ -146,16 +147,6 @@ fn groups(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Dup
     Ok(groups)
 }
 
-/// Runs what reads or writes the store on a blocking thread.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| refuse::internal("the call failed", &error))?
-        .map_err(|error| refuse::internal("the store failed", &error))
-}
-
 #[tonic::async_trait]
 impl DuplicateService for Duplicates {
     async fn list_duplicate_groups(
@@ -173,7 +164,7 @@ impl DuplicateService for Duplicates {
 
         let page = if token.is_empty() {
             let api = Arc::clone(&self.api);
-            let found = blocking(move || find(&api, &served, ask)).await?;
+            let found = blocking(move |_| find(&api, &served, ask)).await?;
             let rows = found.groups.len();
             self.pages.first(fingerprint, found, rows, size)?
         } else {
@@ -181,7 +172,7 @@ impl DuplicateService for Duplicates {
         };
         let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows);
         Ok(Response::new(proto::ListDuplicateGroupsResponse {
-            groups: blocking(move || groups(&api, &found, rows)).await?,
+            groups: blocking(move |_| groups(&api, &found, rows)).await?,
             next_page_token: page.next_token,
             total_size: page.answer.groups.len() as u64,
             photos_pending: page.answer.pending,
@@ -199,7 +190,7 @@ impl DuplicateService for Duplicates {
         let contents = photos.iter().map(|name| convert::parse_photo_name("photos", name));
         let contents = contents.collect::<Result<Vec<_>, _>>()?;
         let api = Arc::clone(&self.api);
-        let unknown = blocking(move || {
+        let unknown = blocking(move |_| -> Result<_, StoreError> {
             let reader = api.store.read()?;
             for (place, &content) in contents.iter().enumerate() {
                 if reader.photo_with(content)?.is_none() {

@@ -1,14 +1,15 @@
 //! `LibraryService`: photos, failures and watched folders.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::{Request, Response, Status};
 
+use super::blocking::blocking;
 use super::convert::{self, Roots};
-use super::{Api, refuse};
+use super::{Api, disk, pages, refuse};
 use crate::photo::{FileId, RelativePath, RootId};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
@@ -16,45 +17,39 @@ use crate::store::{StoreError, Write};
 use crate::watch::Root;
 
 /// Rows of a page where the request does not say.
-const DEFAULT_PAGE: i32 = 1_000;
+const DEFAULT_PAGE: usize = 1_000;
 
 /// Rows of a page at the most.
-const MAX_PAGE: i32 = 10_000;
+const MAX_PAGE: usize = 10_000;
+
+/// How long a call waits for another that adds or removes a folder.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The service.
 pub(super) struct Library {
     api: Arc<Api>,
     /// Held while a folder is added or removed: one at a time.
-    changing_roots: Mutex<()>,
+    changing_roots: Arc<Mutex<()>>,
 }
 
 impl Library {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api, changing_roots: Mutex::new(()) }
+        Self { api, changing_roots: Arc::default() }
     }
 
-    /// Runs what reads the store on a blocking thread.
+    /// Waits until nobody else adds or removes a folder.
+    async fn change_roots(&self) -> Result<OwnedMutexGuard<()>, Status> {
+        let changing = tokio::time::timeout(PATIENCE, Arc::clone(&self.changing_roots).lock_owned());
+        changing.await.map_err(|_| refuse::busy("another folder is being added or removed"))
+    }
+
+    /// Asks the store on another thread.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Api) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
         let api = Arc::clone(&self.api);
-        tokio::task::spawn_blocking(move || work(&api))
-            .await
-            .map_err(|error| refuse::internal("the call failed", &error))?
-            .map_err(|error| refuse::internal("the store could not be read", &error))
-    }
-}
-
-/// Reads the size of a page.
-fn page_size(asked: i32) -> Result<usize, Status> {
-    match asked {
-        0 => Ok(DEFAULT_PAGE as usize),
-        1..=MAX_PAGE => Ok(asked as usize),
-        _ => Err(refuse::field(
-            "page_size",
-            format_args!("must be from 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}"),
-        )),
+        blocking(move |_| work(&api)).await
     }
 }
 
@@ -100,7 +95,7 @@ impl LibraryService for Library {
         request: Request<proto::ListPhotosRequest>,
     ) -> Result<Response<proto::ListPhotosResponse>, Status> {
         let request = request.into_inner();
-        let size = page_size(request.page_size)?;
+        let size = pages::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => {
@@ -136,7 +131,7 @@ impl LibraryService for Library {
         request: Request<proto::ListFailuresRequest>,
     ) -> Result<Response<proto::ListFailuresResponse>, Status> {
         let request = request.into_inner();
-        let size = page_size(request.page_size)?;
+        let size = pages::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(
@@ -181,21 +176,16 @@ impl LibraryService for Library {
         request: Request<proto::AddRootRequest>,
     ) -> Result<Response<proto::Root>, Status> {
         let path = convert::parse_path("path", &request.into_inner().path)?;
-        let path = fs::canonicalize(&path)
-            .map_err(|error| refuse::field("path", format_args!("{}: {error}", path.display())))?;
-        if !path.is_dir() {
-            return Err(refuse::field("path", format_args!("{} is not a folder", path.display())));
-        }
-        if let Err(error) = fs::read_dir(&path) {
-            return Err(refuse::field("path", format_args!("{} cannot be read: {error}", path.display())));
-        }
-        let _changing = self.changing_roots.lock().await;
+        let path = disk::folder(&path).await?;
+        let changing = self.change_roots().await?;
         let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
         if let Some(other) = self.api.watch.roots().into_iter().find(|root| overlaps(&root.path)) {
             return Err(Status::already_exists(format!("{} is watched already", other.path.display())));
         }
         let root = self
             .blocking(move |api| {
+                // Also where the call is given up meanwhile.
+                let _changing = changing;
                 let id = api.store.add_root(&path, true)?;
                 if let Err(error) = api.watch.add_root(Root { id, path, volume: None }) {
                     api.writer.write(Write::RemoveRoot { root: id })?;
@@ -218,7 +208,7 @@ impl LibraryService for Library {
     ) -> Result<Response<proto::RemoveRootResponse>, Status> {
         let name = request.into_inner().name;
         let root = convert::parse_root_name("name", &name)?;
-        let _changing = self.changing_roots.lock().await;
+        let changing = self.change_roots().await?;
         if self.api.is_configured(root) {
             return Err(Status::failed_precondition(
                 "the configuration or the command line names this folder: remove it there, and restart or reload",
@@ -227,7 +217,11 @@ impl LibraryService for Library {
         if !self.api.watch.remove_root(root) {
             return Err(refuse::not_found("root", &name));
         }
-        self.blocking(move |api| api.writer.write(Write::RemoveRoot { root })).await?;
+        self.blocking(move |api| {
+            let _changing = changing;
+            api.writer.write(Write::RemoveRoot { root })
+        })
+        .await?;
         self.api
             .writer
             .flush()

@@ -1,46 +1,57 @@
 //! Serving: gRPC calls in, answers out, on a Unix socket and, only on request, on TCP with a token.
 //!
-//! [`Api`] is what every call may use; `search`, `duplicates`, `library` and `daemon` are the services, each a thin
-//! translation; `convert` is the only place where proto types and ours meet. Work that takes the processor or
-//! the disk runs on blocking threads, never on those that serve.
+//! [`Api`] is what every call may use; `search`, `duplicates`, `library` and `daemon` are the services. A request is read by
+//! its service and by `query` and `filter`; what the answers have in common is put together by `convert`. Around them:
 //!
-//! Invariant: whatever a client sends is refused or answered; it never ends the daemon. Invariant: a call that
-//! was cancelled stops working at its next step.
+//! | what | where |
+//! | --- | --- |
+//! | which connections there are, and which one goes where there are too many | `connections`, `incoming` |
+//! | whose turn it is to take the processor | `limiter` |
+//! | threads for what takes the processor or the disk | `blocking` |
+//! | disks that a client names, and that may never answer | `disk` |
+//! | answers of more than one page | `pages` |
+//! | what is said to whom is refused | `refuse` |
+//!
+//! Invariant: whatever a client sends is refused or answered; it never ends the daemon. Invariant: a call that was given up
+//! stops at its next step, and its place is free when it has really ended. Invariant: nothing that takes the processor,
+//! the disk or the store runs on a thread that serves.
 
+mod blocking;
+mod calls;
+mod connections;
 mod convert;
 mod daemon;
+mod disk;
 mod duplicates;
 mod filter;
+mod incoming;
 mod library;
-mod limit;
+mod limiter;
 mod networks;
 mod pages;
 mod query;
 mod refuse;
 mod search;
-mod severable;
 mod socket;
 mod token;
 
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptorLayer;
 use tonic::transport::Server;
 
+use self::calls::CountCalls;
+use self::connections::{Connections, Limits};
+use self::incoming::Incoming;
 pub use self::networks::{Networks, Served};
-use self::severable::Severable;
 pub use self::socket::{Socket, SocketError};
 pub use self::token::{Token, TokenError};
-use crate::decode::Protection;
 use crate::ingest::{Progress, Queue};
 use crate::photo::RootId;
 use crate::proto;
@@ -61,6 +72,15 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Calls of one connection at a time; further ones wait.
 const CALLS_PER_CONNECTION: usize = 64;
 
+/// How long a call may take until its answer begins, its way here included.
+const MAX_CALL: Duration = Duration::from_secs(600);
+
+/// Bytes of the names and values before a request. Ours have some hundred; a token has 64.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// How long a connection may be silent before it is asked whether it is still there, and how long it may take to say so.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
 /// What every call may use.
 pub struct Api {
     /// The truth.
@@ -71,8 +91,6 @@ pub struct Api {
     pub runtime: String,
     /// What filters ask of photos.
     pub facts: Arc<FactTable>,
-    /// What the decoding processes gave away.
-    pub protection: Protection,
     /// The watched folders.
     pub watch: WatchHandle,
     /// Changes that wait.
@@ -125,40 +143,36 @@ pub enum ServeError {
 
 /// Answers calls on the socket until `stop`, then lets the calls in hand finish.
 pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError> {
-    let (stop, sever) = (api.stop.clone(), CancellationToken::new());
+    let (stop, connections) = (api.stop.clone(), Connections::new(Limits::of_socket()));
     let routes = routes(&api).await?;
     let (listener, _file) = socket.into_parts();
-    let incoming = severable(UnixListenerStream::new(listener), sever.clone());
-    let serving =
-        server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    drained(serving, stop, sever).await
+    let incoming = Incoming::new(listener, Arc::clone(&connections));
+    let serving = server()
+        .layer(CountCalls)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    drained(serving, stop, &connections).await
 }
 
 /// Answers calls that carry the token on TCP until `stop`.
 pub async fn run_tcp(api: Arc<Api>, listener: TcpListener, token: Token) -> Result<(), ServeError> {
-    let (stop, sever) = (api.stop.clone(), CancellationToken::new());
+    let (stop, connections) = (api.stop.clone(), Connections::new(Limits::of_tcp()));
     let routes = routes(&api).await?;
-    let incoming = severable(TcpListenerStream::new(listener), sever.clone());
+    let incoming = Incoming::new(listener, Arc::clone(&connections));
     let serving = server()
         .layer(InterceptorLayer::new(move |request| token.check(request)))
+        // Only calls that were let through count for their connection.
+        .layer(CountCalls)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    drained(serving, stop, sever).await
+    drained(serving, stop, &connections).await
 }
 
-/// Makes every connection one that `sever` cuts off.
-fn severable<S>(
-    incoming: impl Stream<Item = io::Result<S>>,
-    sever: CancellationToken,
-) -> impl Stream<Item = io::Result<Severable<S>>> {
-    incoming.map(move |stream| Ok(Severable::new(stream?, sever.clone())))
-}
-
-/// Serves, and cuts off the connections that are still there some time after the stop.
+/// Serves, and cuts off the connections that ask nothing, and those that are still there some time after the stop.
 async fn drained(
     serving: impl Future<Output = Result<(), tonic::transport::Error>>,
     stop: CancellationToken,
-    sever: CancellationToken,
+    connections: &Connections,
 ) -> Result<(), ServeError> {
     let mut serving = pin!(serving);
     let too_long = async {
@@ -167,14 +181,22 @@ async fn drained(
     };
     tokio::select! {
         served = &mut serving => return Ok(served?),
+        never = connections.sweep() => match never {},
         () = too_long => tracing::info!("some connections were cut off: they took longer than {DRAIN:?}"),
     }
-    sever.cancel();
+    connections.close_all();
     Ok(serving.await?)
 }
 
 fn server() -> Server {
-    Server::builder().concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+    Server::builder()
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .max_concurrent_streams(u32::try_from(2 * CALLS_PER_CONNECTION).ok())
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        // Also while the request itself is still on its way.
+        .timeout(MAX_CALL)
 }
 
 /// Puts the services together, health and both versions of reflection included.

@@ -1,13 +1,16 @@
 //! A query in any of its forms becomes an embedding.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tonic::Status;
 
-use super::{Api, Served, convert, refuse};
+use super::blocking::blocking;
+use super::limiter::Permit;
+use super::{Api, Served, convert, disk, refuse};
 use crate::decode::{FailureKind, IsolatedError};
+use crate::encode::EncodeError;
 use crate::encode::preprocess::Input;
-use crate::ingest::{self, Contents};
 use crate::photo::{ContentHash, Embedding, FileId, Metric, PhotoId, RelativePath};
 use crate::proto;
 use crate::proto::{example, search_photos_request};
@@ -17,25 +20,21 @@ use crate::store::{FileState, StoreError};
 /// Examples in a query at the most.
 const MAX_EXAMPLES: usize = 100;
 
+/// What a request searches with, checked, and with all paths on disks that answer.
+pub(super) struct Asked {
+    /// With their weights.
+    pictures: Vec<(Picture, f32)>,
+    /// Whether it is one picture, so that the distance to it means what the bands say.
+    is_one: bool,
+}
+
 /// One picture, however it is given.
 enum Picture {
     Image(prost::bytes::Bytes),
-    Path(Vec<u8>),
-    Photo(String),
+    File(PathBuf),
+    Photo { name: String, content: ContentHash },
     Embedding(Vec<f32>),
-    IndexedPath(Vec<u8>),
-}
-
-impl From<example::Query> for Picture {
-    fn from(query: example::Query) -> Self {
-        match query {
-            example::Query::Image(bytes) => Self::Image(bytes),
-            example::Query::Path(path) => Self::Path(path),
-            example::Query::Photo(name) => Self::Photo(name),
-            example::Query::Embedding(embedding) => Self::Embedding(embedding.values),
-            example::Query::IndexedPath(path) => Self::IndexedPath(path),
-        }
-    }
+    Indexed { names: Vec<PathBuf> },
 }
 
 /// What is searched for.
@@ -43,96 +42,126 @@ pub(super) struct Query {
     pub(super) embedding: Embedding,
     /// Photos of the index that are the query: nobody asks for those.
     pub(super) photos: Vec<PhotoId>,
-    /// Whether it is one picture, so that the distance to it means what the bands say.
+    /// As [`Asked::is_one`].
     pub(super) is_one: bool,
 }
 
-/// Turns the query of a request into an embedding.
-pub(super) async fn embed(
-    api: &Api,
-    served: &Served,
-    query: Option<search_photos_request::Query>,
-    metric: Metric,
-) -> Result<Query, Status> {
-    use search_photos_request::Query as Asked;
+impl Asked {
+    /// Reads the query of a request. Takes as long as the disks of its paths take to answer; so it is done before anything
+    /// that others wait for is taken.
+    pub(super) async fn of(query: Option<search_photos_request::Query>) -> Result<Self, Status> {
+        use search_photos_request::Query as Given;
 
-    let picture = match query {
-        None => {
-            let kinds = "one of image, path, photo, embedding, indexed_path or examples must be set";
-            return Err(refuse::field("query", kinds));
+        let query = match query {
+            None => {
+                let kinds = "one of image, path, photo, embedding, indexed_path or examples must be set";
+                return Err(refuse::field("query", kinds));
+            }
+            Some(Given::Examples(examples)) => return Self::of_examples(examples.examples).await,
+            Some(Given::Image(bytes)) => example::Query::Image(bytes),
+            Some(Given::Path(path)) => example::Query::Path(path),
+            Some(Given::Photo(name)) => example::Query::Photo(name),
+            Some(Given::Embedding(embedding)) => example::Query::Embedding(embedding),
+            Some(Given::IndexedPath(path)) => example::Query::IndexedPath(path),
+        };
+        Ok(Self { pictures: vec![(Picture::of(query).await?, 1.0)], is_one: true })
+    }
+
+    async fn of_examples(examples: Vec<proto::Example>) -> Result<Self, Status> {
+        if examples.is_empty() || examples.len() > MAX_EXAMPLES {
+            return Err(refuse::field("examples", format_args!("must be 1 to {MAX_EXAMPLES}")));
         }
-        Some(Asked::Examples(examples)) => return embed_all(api, served, examples, metric).await,
-        Some(Asked::Image(bytes)) => Picture::Image(bytes),
-        Some(Asked::Path(path)) => Picture::Path(path),
-        Some(Asked::Photo(name)) => Picture::Photo(name),
-        Some(Asked::Embedding(embedding)) => Picture::Embedding(embedding.values),
-        Some(Asked::IndexedPath(path)) => Picture::IndexedPath(path),
-    };
-    let (embedding, photo) = embed_one(api, served, picture).await?;
-    Ok(Query { embedding, photos: photo.into_iter().collect(), is_one: true })
+        let mut pictures = Vec::with_capacity(examples.len());
+        for example in examples {
+            let Some(query) = example.query else {
+                let kinds = "each needs one of image, path, photo, embedding or indexed_path";
+                return Err(refuse::field("examples", kinds));
+            };
+            pictures.push((Picture::of(query).await?, example.weight.unwrap_or(1.0)));
+        }
+        Ok(Self { pictures, is_one: false })
+    }
 }
 
-/// Turns several examples into the one embedding that stands for them.
-async fn embed_all(
-    api: &Api,
-    served: &Served,
-    examples: proto::Examples,
+impl Picture {
+    async fn of(query: example::Query) -> Result<Self, Status> {
+        Ok(match query {
+            example::Query::Image(bytes) => Self::Image(bytes),
+            example::Query::Path(path) => {
+                let path = convert::parse_path("path", &path)?;
+                disk::wake(&path).await?;
+                Self::File(path)
+            }
+            example::Query::Photo(name) => {
+                let content = convert::parse_photo_name("photo", &name)?;
+                Self::Photo { name, content }
+            }
+            example::Query::Embedding(embedding) => Self::Embedding(embedding.values),
+            example::Query::IndexedPath(path) => {
+                let path = convert::parse_path("indexed_path", &path)?;
+                Self::Indexed { names: disk::names(&path).await? }
+            }
+        })
+    }
+}
+
+/// Turns what is asked into an embedding: that of its picture, or the one that stands for its examples.
+pub(super) async fn embed(
+    api: &Arc<Api>,
+    served: &Arc<Served>,
+    permit: &Arc<Permit>,
+    Asked { pictures, is_one }: Asked,
     metric: Metric,
 ) -> Result<Query, Status> {
-    let examples = examples.examples;
-    if examples.is_empty() || examples.len() > MAX_EXAMPLES {
-        return Err(refuse::field("examples", format_args!("must be 1 to {MAX_EXAMPLES}")));
-    }
-    let (mut vectors, mut photos) = (Vec::with_capacity(examples.len()), Vec::new());
-    for example in examples {
-        let Some(query) = example.query else {
-            let kinds = "each needs one of image, path, photo, embedding or indexed_path";
-            return Err(refuse::field("examples", kinds));
-        };
-        let (embedding, photo) = embed_one(api, served, query.into()).await?;
-        vectors.push((embedding.0, example.weight.unwrap_or(1.0)));
+    let (mut vectors, mut photos) = (Vec::with_capacity(pictures.len()), Vec::new());
+    for (picture, weight) in pictures {
+        let (embedding, photo) = embed_one(api, served, permit, picture).await?;
+        vectors.push((embedding.0, weight));
         photos.extend(photo);
     }
-    let weighted: Vec<search::Example<'_>> =
-        vectors.iter().map(|(vector, weight)| search::Example { vector, weight: *weight }).collect();
-    let embedding = search::combine(&weighted, metric).map_err(|error| refuse::field("examples", error))?;
     // A photo may be named twice.
     photos.sort_unstable();
     photos.dedup();
-    Ok(Query { embedding: Embedding(embedding), photos, is_one: false })
+    let embedding = match (is_one, vectors.pop()) {
+        (true, Some((only, _))) => only,
+        (_, last) => {
+            vectors.extend(last);
+            let weighted: Vec<search::Example<'_>> =
+                vectors.iter().map(|(vector, weight)| search::Example { vector, weight: *weight }).collect();
+            search::combine(&weighted, metric).map_err(|error| refuse::field("examples", error))?
+        }
+    };
+    Ok(Query { embedding: Embedding(embedding), photos, is_one })
 }
 
 /// Turns a picture into an embedding, and says which photo it is, if it is one of the index.
 async fn embed_one(
-    api: &Api,
-    served: &Served,
+    api: &Arc<Api>,
+    served: &Arc<Served>,
+    permit: &Arc<Permit>,
     picture: Picture,
 ) -> Result<(Embedding, Option<PhotoId>), Status> {
     match picture {
         Picture::Embedding(values) => Ok((Embedding(values), None)),
-        Picture::Photo(name) => {
-            let content = convert::parse_photo_name("photo", &name)?;
-            let found = stored(api, served, content).map_err(unreadable)?;
+        Picture::Photo { name, content } => {
+            let (api, served) = (Arc::clone(api), Arc::clone(served));
+            let found = blocking(move |_| stored(&api, &served, content)).await?;
             let (embedding, photo) = found.ok_or_else(|| refuse::not_found("photo", &name))?;
             Ok((embedding, Some(photo)))
         }
-        Picture::IndexedPath(bytes) => {
-            let path = convert::parse_path("indexed_path", &bytes)?;
-            let found = stored_at(api, served, &path).map_err(unreadable)?;
-            let (embedding, photo) =
-                found.ok_or_else(|| refuse::not_found("indexed photo", &path.display().to_string()))?;
+        Picture::Indexed { names } => {
+            let asked = names[0].display().to_string();
+            let (api, served) = (Arc::clone(api), Arc::clone(served));
+            let found = blocking(move |_| stored_at(&api, &served, &names)).await?;
+            let (embedding, photo) = found.ok_or_else(|| refuse::not_found("indexed photo", &asked))?;
             Ok((embedding, Some(photo)))
         }
-        Picture::Image(bytes) => Ok((encode(served, "image", move |_| Ok(bytes.to_vec())).await?, None)),
-        Picture::Path(bytes) => {
-            let path = convert::parse_path("path", &bytes)?;
-            Ok((encode(served, "path", move |max_bytes| read(&path, max_bytes)).await?, None))
+        Picture::Image(bytes) => Ok((encode(served, permit, "image", bytes).await?, None)),
+        Picture::File(path) => {
+            let bytes = disk::read(&path, served.encoding.query_decoders.limits().max_bytes).await?;
+            Ok((encode(served, permit, "path", bytes.into()).await?, None))
         }
     }
-}
-
-fn unreadable(error: StoreError) -> Status {
-    refuse::internal("the store could not be read", &error)
 }
 
 fn stored(
@@ -147,13 +176,15 @@ fn stored(
     Ok(known.then_some((Embedding(values), photo)))
 }
 
-/// Looks a file of the index up. It may be reached by another name than the daemon's: a link to its folder.
-fn stored_at(api: &Api, served: &Served, path: &Path) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
-    let real = path.parent().and_then(|folder| folder.canonicalize().ok()).zip(path.file_name());
-    let names = [Some(path.to_path_buf()), real.map(|(folder, name)| folder.join(name))];
+/// Looks a file of the index up by any of its names.
+fn stored_at(
+    api: &Api,
+    served: &Served,
+    names: &[PathBuf],
+) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
     let reader = api.store.read()?;
     for root in api.watch.roots() {
-        for name in names.iter().flatten() {
+        for name in names {
             let Some(path) = RelativePath::strip(&root.path, name) else { continue };
             let record = reader.file(&FileId { root: root.id, path })?;
             if let Some(FileState::Photo(photo)) = record.map(|record| record.state) {
@@ -166,33 +197,20 @@ fn stored_at(api: &Api, served: &Served, path: &Path) -> Result<Option<(Embeddin
     Ok(None)
 }
 
-fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Status> {
-    match ingest::read(path, max_bytes) {
-        Contents::Whole { bytes, .. } => Ok(bytes),
-        Contents::Vanished => Err(refuse::not_found("file", &path.display().to_string())),
-        Contents::NotAPhoto { .. } => Err(refuse::field("path", "not a picture that can be read")),
-        Contents::Changing => Err(refuse::busy("the file is being written")),
-        Contents::TooLarge { .. } => {
-            let mib = max_bytes >> 20;
-            Err(Status::resource_exhausted(format!("the file is larger than the limit of {mib} MiB")))
-        }
-        Contents::Unreadable { error } => Err(Status::permission_denied(format!(
-            "the daemon cannot read {}: {error}; send the picture itself",
-            path.display()
-        ))),
-    }
-}
-
-/// Reads, decodes and preprocesses on a blocking thread, then has the network encode.
+/// Decodes and preprocesses on a blocking thread, then has the network encode. Where the call is given up, the
+/// process that decodes is killed.
 async fn encode(
     served: &Served,
+    permit: &Arc<Permit>,
     field: &'static str,
-    read: impl FnOnce(u64) -> Result<Vec<u8>, Status> + Send + 'static,
+    bytes: prost::bytes::Bytes,
 ) -> Result<Embedding, Status> {
-    let encoding = served.encoding.clone();
-    let prepared = tokio::task::spawn_blocking(move || -> Result<Input, Status> {
-        let bytes = read(encoding.query_decoders.limits().max_bytes)?;
-        let decoded = encoding.query_decoders.decode_squares(&bytes, &[encoding.preprocessing.square()]);
+    let (encoding, permit) = (served.encoding.clone(), Arc::clone(permit));
+    let input = blocking(move |cancel| -> Result<Input, Status> {
+        // The next call may run when this has really ended.
+        let _permit = permit;
+        let squares = [encoding.preprocessing.square()];
+        let decoded = encoding.query_decoders.decode_squares(&bytes, &squares, cancel);
         let squares = decoded.map_err(|error| match error {
             IsolatedError::Photo(error) if error.kind() == FailureKind::TooLarge => {
                 Status::resource_exhausted(format!("{field}: {error}"))
@@ -200,11 +218,15 @@ async fn encode(
             IsolatedError::Photo(error) => {
                 refuse::field(field, format_args!("not a picture that can be read: {error}"))
             }
-            error => refuse::internal("no decoder could be started", &error),
+            IsolatedError::Cancelled => refuse::given_up(),
+            error => refuse::unavailable("the picture could not be decoded now", &error),
         })?;
         Ok(encoding.preprocessing.input(&squares.images[0]))
-    });
-    let input = prepared.await.map_err(|error| refuse::internal("decoding failed", &error))??;
-    let encoded = served.encoding.encoder.embed_query(input).await;
-    encoded.map_err(|error| refuse::internal("the network failed on the picture", &error))
+    })
+    .await?;
+    served.encoding.encoder.embed_query(input).await.map_err(|error| match error {
+        EncodeError::Busy => refuse::busy("too many queries at once"),
+        EncodeError::Stopped => Status::unavailable("the daemon is stopping"),
+        error => refuse::internal("the network failed on the picture", &error),
+    })
 }

@@ -1,17 +1,17 @@
-//! `SearchService`: a query becomes an embedding, and its neighbors become photos.
+//! `SearchService`: a query becomes an embedding, and its neighbours become photos.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use prost::Message;
 use tonic::{Request, Response, Status};
 
+use super::blocking::blocking;
 use super::convert::{self, Roots};
-use super::limit::Gate;
+use super::limiter::{Limiter, Permit};
 use super::pages::{self, Pages};
-use super::query::{self, Query};
-use super::{Api, Served, filter, refuse};
+use super::query::{self, Asked, Query};
+use super::{Api, Served, calls, filter, refuse};
 use crate::models::Bands;
 use crate::photo::Metric;
 use crate::proto;
@@ -28,7 +28,7 @@ const MAX_K: usize = 10_000;
 /// The service.
 pub(super) struct Search {
     api: Arc<Api>,
-    gate: Gate,
+    limiter: Limiter,
     pages: Pages<Found>,
 }
 
@@ -73,13 +73,14 @@ impl Ask {
 
 impl Search {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api, gate: Gate::new(), pages: Pages::new() }
+        Self { api, limiter: Limiter::new(), pages: Pages::new() }
     }
 
     /// Searches on a blocking thread, and looks the first `size` matches up there; stops when the call is given up.
     async fn find(
         &self,
         served: &Served,
+        permit: Arc<Permit>,
         query: Query,
         ask: Ask,
         size: usize,
@@ -87,24 +88,23 @@ impl Search {
         let api = Arc::clone(&self.api);
         let snapshot = served.index.snapshot();
         let bands = if query.is_one { served.manifest.bands.of(ask.metric) } else { None };
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let _guard = CancelOnDrop(Arc::clone(&cancelled));
         // One thread for both: handing a call from thread to thread takes about as long as searching ten thousand photos.
-        tokio::task::spawn_blocking(move || {
-            let found = find(&api, &snapshot, &query, &ask, bands, &|| cancelled.load(Ordering::Relaxed));
+        blocking(move |cancel| -> Result<_, Status> {
+            // The next call may run when this has really ended.
+            let _permit = permit;
+            let found = find(&api, &snapshot, &query, &ask, bands, &|| cancel.is_cancelled());
             let found = found.map_err(|error| match error {
                 SearchError::WrongDimension { .. } | SearchError::QueryNotFinite => {
                     refuse::field("embedding", error)
                 }
-                SearchError::Cancelled => Status::cancelled("the call was given up"),
+                SearchError::Cancelled => refuse::given_up(),
                 error => refuse::internal("the search failed", &error),
             })?;
             let first = 0..found.neighbors.len().min(size);
-            let matches = matches(&api, &found, first).map_err(|error| unreadable(&error))?;
+            let matches = matches(&api, &found, first)?;
             Ok((found, matches))
         })
         .await
-        .map_err(|error| refuse::internal("the search failed", &error))?
     }
 }
 
@@ -119,9 +119,9 @@ fn find(
     let passing = if ask.filter.is_empty() {
         None
     } else {
-        Some(ask.filter.photos(&api.facts.snapshot(), &filter::roots(api))?)
+        Some(ask.filter.photos(&api.facts.snapshot(), &filter::places(api))?)
     };
-    // A photo is its own nearest neighbor; nobody asks for that.
+    // A photo is its own nearest neighbour; nobody asks for that.
     let mut options = Options::new(ask.k.saturating_add(query.photos.len()), ask.metric);
     options.max_distance = ask.max_distance;
     options.exact = ask.exact;
@@ -137,21 +137,13 @@ fn find(
     Ok(Found { neighbors, metric: ask.metric, bands, searched })
 }
 
-/// A call that the client gave up drops its future, and this with it.
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[tonic::async_trait]
 impl SearchService for Search {
     async fn search_photos(
         &self,
         request: Request<proto::SearchPhotosRequest>,
     ) -> Result<Response<proto::SearchPhotosResponse>, Status> {
+        let connection = calls::connection(&request);
         let mut request = request.into_inner();
         let served = self.api.networks.answering();
         let ask = Ask::of(&request, served.manifest.metric)?;
@@ -161,20 +153,16 @@ impl SearchService for Search {
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
         let (page, matches) = if token.is_empty() {
-            let pass = self.gate.enter().await?;
-            let query = query::embed(&self.api, &served, request.query, ask.metric).await?;
-            let (found, matches) = self.find(&served, query, ask, size).await?;
-            drop(pass);
+            let asked = Asked::of(request.query).await?;
+            let permit = Arc::new(self.limiter.enter(connection).await?);
+            let query = query::embed(&self.api, &served, &permit, asked, ask.metric).await?;
+            let (found, matches) = self.find(&served, permit, query, ask, size).await?;
             let rows = found.neighbors.len();
             (self.pages.first(fingerprint, found, rows, size)?, matches)
         } else {
             let page = self.pages.next(fingerprint, &token, size)?;
             let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows.clone());
-            let matches = tokio::task::spawn_blocking(move || matches(&api, &found, rows))
-                .await
-                .map_err(|error| refuse::internal("the answer could not be put together", &error))?
-                .map_err(|error| unreadable(&error))?;
-            (page, matches)
+            (page, blocking(move |_| matches(&api, &found, rows)).await?)
         };
         Ok(Response::new(proto::SearchPhotosResponse {
             matches,
@@ -186,11 +174,7 @@ impl SearchService for Search {
     }
 }
 
-fn unreadable(error: &StoreError) -> Status {
-    refuse::internal("the store could not be read", error)
-}
-
-/// Looks the neighbors up in the store. One that has gone since the search is left out.
+/// Looks the neighbours up in the store. One that has gone since the search is left out.
 fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Match>, StoreError> {
     let photos = api.store.read()?.photos()?;
     let roots = Roots::of(api);

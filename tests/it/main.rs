@@ -7,11 +7,13 @@
 mod api;
 mod client;
 mod crash;
+mod faults;
 mod formats;
 mod library;
 mod model_based;
 mod networks;
 mod pictures;
+mod random;
 mod searching;
 mod service;
 mod watching;

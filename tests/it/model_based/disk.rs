@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use resembled::photo::ContentHash;
 
-use super::random::Random;
+use crate::random::Random;
 
 const IGNORE_FILE: &str = ".resembledignore";
 

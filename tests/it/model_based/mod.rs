@@ -12,15 +12,14 @@
 
 mod daemon;
 mod disk;
-mod random;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::random::Random;
 use daemon::Daemon;
 use disk::{Disk, Op};
-use random::Random;
 use resembled::photo::ContentHash;
 
 use crate::world::World;

@@ -1,0 +1,241 @@
+//! What filters ask about each photo, in memory: when, where and with what it was taken, its type, its folders.
+//!
+//! 25 bytes a photo, in pages of photos with neighbouring numbers that snapshots share. Names of cameras, types and
+//! folders are kept once and numbered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::photo_set::PAGE;
+use crate::decode::{PhotoInfo, Taken};
+use crate::photo::{FileId, PhotoId, RelativePath, RootId};
+
+/// A photo without a time of its own.
+pub(super) const NO_TIME: i64 = i64::MIN;
+/// A photo without a position.
+pub(super) const NO_PLACE: i32 = i32::MIN;
+/// Units in a degree: a centimetre on the ground.
+pub(super) const UNITS_A_DEGREE: f64 = 1e7;
+/// A photo whose files lie in several folders: [`Page::several`] has them.
+const SEVERAL: u32 = u32::MAX;
+
+/// The facts of all photos, changed by one writer and read by queries.
+#[derive(Debug, Default)]
+pub struct FactTable(RwLock<Arc<Facts>>);
+
+impl FactTable {
+    /// Starts with these.
+    pub fn new(facts: Facts) -> Self {
+        Self(RwLock::new(Arc::new(facts)))
+    }
+
+    /// Changes the facts; whoever took a snapshot before keeps the old ones.
+    pub fn change(&self, change: impl FnOnce(&mut Facts)) {
+        let mut facts = Facts::clone(&self.snapshot());
+        change(&mut facts);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+    }
+
+    /// Returns the facts as they are now.
+    pub fn snapshot(&self) -> Arc<Facts> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The facts at one moment. Clones share what has not changed.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// By number; `None` where no photo of the page has been heard of.
+    pages: Vec<Option<Arc<Page>>>,
+    cameras: Arc<Names>,
+    types: Arc<Names>,
+    folders: Arc<Folders>,
+}
+
+/// Facts of [`PAGE`] photos, each kind side by side.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    /// Seconds since 1970, UTC where the photo tells its offset, else by the camera's clock; [`NO_TIME`].
+    pub taken: Vec<i64>,
+    /// In [`UNITS_A_DEGREE`]; [`NO_PLACE`].
+    pub latitude: Vec<i32>,
+    pub longitude: Vec<i32>,
+    /// Numbers of names from 1; 0 where there is none.
+    pub camera: Vec<u32>,
+    /// 0 where the photo is not known.
+    pub media_type: Vec<u8>,
+    folder: Vec<u32>,
+    several: BTreeMap<u16, Arc<[u32]>>,
+}
+
+impl Page {
+    fn new() -> Self {
+        let photos = PAGE as usize;
+        Self {
+            taken: vec![NO_TIME; photos],
+            latitude: vec![NO_PLACE; photos],
+            longitude: vec![NO_PLACE; photos],
+            camera: vec![0; photos],
+            media_type: vec![0; photos],
+            folder: vec![0; photos],
+            several: BTreeMap::new(),
+        }
+    }
+
+    /// Returns whether one of the photo's files lies in a folder that is marked.
+    pub fn is_in(&self, place: usize, marked: &[bool]) -> bool {
+        let is_marked = |folder: u32| marked.get(folder as usize).copied().unwrap_or(false);
+        match self.folder[place] {
+            SEVERAL => {
+                let folders = u16::try_from(place).ok().and_then(|place| self.several.get(&place));
+                folders.is_some_and(|folders| folders.iter().any(|&folder| is_marked(folder)))
+            }
+            folder => is_marked(folder),
+        }
+    }
+}
+
+impl Facts {
+    /// Writes down what is known of a photo, in place of what was known before; of one without files, nothing.
+    pub fn set(&mut self, photo: PhotoId, info: &PhotoInfo, files: &[FileId]) {
+        if files.is_empty() {
+            return self.forget(photo);
+        }
+        let camera = info.camera.as_deref().map_or(0, |name| Names::number(&mut self.cameras, name));
+        let media_type = Names::number(&mut self.types, info.format.media_type());
+        let mut folders: Vec<u32> =
+            files.iter().map(|file| Folders::number(&mut self.folders, file.root, &file.path)).collect();
+        folders.sort_unstable();
+        folders.dedup();
+
+        let (page, place) = self.page_mut(photo);
+        page.taken[place] = info.taken.map_or(NO_TIME, |taken| seconds(&taken));
+        let units = |degrees: f64, most: f64| (degrees.clamp(-most, most) * UNITS_A_DEGREE).round() as i32;
+        let position = info.position.filter(|p| p.latitude.is_finite() && p.longitude.is_finite());
+        page.latitude[place] = position.map_or(NO_PLACE, |p| units(p.latitude, 90.0));
+        page.longitude[place] = position.map_or(NO_PLACE, |p| units(p.longitude, 180.0));
+        page.camera[place] = camera;
+        // There are fewer image formats than that.
+        page.media_type[place] = u8::try_from(media_type).unwrap_or(u8::MAX);
+        let key = place as u16;
+        page.several.remove(&key);
+        page.folder[place] = match folders.as_slice() {
+            [] => 0,
+            [folder] => *folder,
+            several => {
+                page.several.insert(key, several.into());
+                SEVERAL
+            }
+        };
+    }
+
+    fn forget(&mut self, photo: PhotoId) {
+        let (page, place) = self.page_mut(photo);
+        page.media_type[place] = 0;
+        page.folder[place] = 0;
+        page.taken[place] = NO_TIME;
+    }
+
+    /// Returns how many photos are known.
+    pub fn len(&self) -> usize {
+        self.pages().map(|(_, page)| page.media_type.iter().filter(|&&known| known != 0).count()).sum()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns when the photo was taken, in seconds as [`PhotoInfo`] has them.
+    pub fn taken(&self, photo: PhotoId) -> Option<i64> {
+        let page = self.pages.get(usize::try_from(photo.0 / PAGE).ok()?)?.as_ref()?;
+        Some(page.taken[(photo.0 % PAGE) as usize]).filter(|&taken| taken != NO_TIME)
+    }
+
+    /// Returns the pages that hold a photo, with their numbers.
+    pub(super) fn pages(&self) -> impl Iterator<Item = (u64, &Page)> {
+        (0..).zip(&self.pages).filter_map(|(number, page)| Some((number, page.as_deref()?)))
+    }
+
+    /// Marks the numbers of the cameras that are meant.
+    pub(super) fn mark_cameras(&self, is_meant: impl Fn(&str) -> bool) -> Vec<bool> {
+        self.cameras.mark(is_meant)
+    }
+
+    /// Marks the numbers of the types that are meant.
+    pub(super) fn mark_types(&self, is_meant: impl Fn(&str) -> bool) -> Vec<bool> {
+        self.types.mark(is_meant)
+    }
+
+    /// Marks the numbers of the folders that are meant.
+    pub(super) fn mark_folders(&self, is_meant: impl Fn(RootId, &RelativePath) -> bool) -> Vec<bool> {
+        let mut marked = vec![false; self.folders.len as usize + 1];
+        for (root, folders) in &self.folders.by_root {
+            for (path, &number) in folders {
+                marked[number as usize] = is_meant(*root, path);
+            }
+        }
+        marked
+    }
+
+    fn page_mut(&mut self, photo: PhotoId) -> (&mut Page, usize) {
+        let number = usize::try_from(photo.0 / PAGE).expect("numbers are given one after another");
+        if self.pages.len() <= number {
+            self.pages.resize(number + 1, None);
+        }
+        let page = self.pages[number].get_or_insert_with(|| Arc::new(Page::new()));
+        (Arc::make_mut(page), (photo.0 % PAGE) as usize)
+    }
+}
+
+/// Seconds since 1970: UTC where the camera tells its offset, else by its clock.
+fn seconds(taken: &Taken) -> i64 {
+    taken.local_seconds - i64::from(taken.offset_minutes.unwrap_or(0)) * 60
+}
+
+/// Names, numbered from 1 in the order in which they were heard of.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    numbers: HashMap<String, u32>,
+}
+
+impl Names {
+    /// Returns the number of a name. Only a new one copies the names.
+    fn number(names: &mut Arc<Self>, name: &str) -> u32 {
+        if let Some(&number) = names.numbers.get(name) {
+            return number;
+        }
+        let numbers = &mut Arc::make_mut(names).numbers;
+        let number = numbers.len() as u32 + 1;
+        numbers.insert(name.to_owned(), number);
+        number
+    }
+
+    fn mark(&self, is_meant: impl Fn(&str) -> bool) -> Vec<bool> {
+        let mut marked = vec![false; self.numbers.len() + 1];
+        for (name, &number) in &self.numbers {
+            marked[number as usize] = is_meant(name);
+        }
+        marked
+    }
+}
+
+/// Folders that hold or held a photo, numbered like [`Names`].
+#[derive(Clone, Debug, Default)]
+struct Folders {
+    len: u32,
+    by_root: HashMap<RootId, HashMap<RelativePath, u32>>,
+}
+
+impl Folders {
+    fn number(folders: &mut Arc<Self>, root: RootId, file: &RelativePath) -> u32 {
+        let folder = file.parent().unwrap_or_default();
+        if let Some(&number) = folders.by_root.get(&root).and_then(|known| known.get(&folder)) {
+            return number;
+        }
+        let folders = Arc::make_mut(folders);
+        folders.len += 1;
+        folders.by_root.entry(root).or_default().insert(folder, folders.len);
+        folders.len
+    }
+}

@@ -1,0 +1,9 @@
+//! Campaigns: hundreds of faults each, with a seed and a line that says what became of them. They take minutes, so that only
+//! a small version of each runs with the other tests. All of them:
+//!
+//! ```sh
+//! cargo test --test it -- --ignored --nocapture faults::
+//! ```
+
+mod clients;
+mod decoders;
