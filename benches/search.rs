@@ -42,15 +42,15 @@ fn filled(index: Index, photos: u64) -> Index {
         index
             .apply(batch.iter().map(|(id, vector)| (*id, vector.as_slice())), &[])
             .expect("the vectors are sound");
-        if index.learning_is_due() && index.basis().is_none() {
-            index.learn(&|| false).expect("the vectors are there");
+        if index.training_is_due() && index.quantizer().is_none() {
+            index.train(&|| false).expect("the vectors are there");
         }
     }
     index
 }
 
-/// A library of sketches, shared by the benches since it takes seconds to make.
-fn sketched() -> &'static Index {
+/// A library of codes, shared by the benches since it takes seconds to make.
+fn coded() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
     INDEX.get_or_init(|| filled(Index::over(DIM, Arc::new(MadeUp)), 20_000))
 }
@@ -63,15 +63,15 @@ fn nearest_of_2000_whole(bencher: Bencher<'_, '_>, metric: Metric) {
 }
 
 #[divan::bench(args = [Metric::L2, Metric::Cosine])]
-fn nearest_of_20_000_sketched(bencher: Bencher<'_, '_>, metric: Metric) {
-    let index = sketched();
+fn nearest_of_20_000_coded(bencher: Bencher<'_, '_>, metric: Metric) {
+    let index = coded();
     let query = vector(1 << 40);
     bencher.bench(|| index.snapshot().nearest(&query, &Options::new(10, metric)));
 }
 
 #[divan::bench(args = [2, 10, 1000])]
-fn nearest_of_20_000_sketched_where_one_passes_in(bencher: Bencher<'_, '_>, share: u64) {
-    let index = sketched();
+fn nearest_of_20_000_coded_where_one_passes_in(bencher: Bencher<'_, '_>, share: u64) {
+    let index = coded();
     let query = vector(1 << 40);
     let passing: PhotoSet = (0..20_000).step_by(share as usize).map(PhotoId).collect();
     let mut options = Options::new(10, Metric::L2);
@@ -80,15 +80,15 @@ fn nearest_of_20_000_sketched_where_one_passes_in(bencher: Bencher<'_, '_>, shar
 }
 
 #[divan::bench]
-fn sketching_one_vector(bencher: Bencher<'_, '_>) {
-    let basis = sketched().basis().expect("it has learnt one");
+fn encoding_one_vector(bencher: Bencher<'_, '_>) {
+    let quantizer = coded().quantizer().expect("it has been trained");
     let vector = vector(7);
-    bencher.bench(|| basis.sketch(&vector));
+    bencher.bench(|| quantizer.encode(&vector));
 }
 
 #[divan::bench]
 fn inserting_and_deleting_one_photo(bencher: Bencher<'_, '_>) {
-    let index = sketched();
+    let index = coded();
     let vector = vector(1 << 41);
     bencher.bench(|| {
         index.apply([(PhotoId(1 << 41), vector.as_slice())], &[]).expect("the vector is sound");

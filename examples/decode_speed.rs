@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use resembled::decode::{self, Cancel, Decoders, Limits, Need, Program};
-use resembled::encode::Preprocessing;
 use resembled::encode::preprocess::preprocess;
+use resembled::models::Preprocessing;
 
 fn main() -> anyhow::Result<()> {
     let given: Vec<String> = std::env::args().skip(1).collect();

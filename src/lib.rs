@@ -15,7 +15,7 @@
 //! | [`decode`] | a file's bytes | an upright RGB image |
 //! | [`encode`] | an image, made ready | an embedding; which network that is, says [`models`] |
 //! | [`store`] | embeddings and files | durable rows, and a consistent view of them |
-//! | [`search`] | a query | the k nearest neighbours, by sketches in memory and embeddings in the store |
+//! | [`search`] | a query | the k nearest neighbors, by codes in memory and embeddings in the store |
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
 //!
 //! Around them: [`cli`] is what the user typed, [`config`] what it means, [`photo`] the words all rooms share,
@@ -26,7 +26,7 @@
 //! - The store is the only truth. Everything in memory is rebuilt from it.
 //! - Events only say where to look; comparing the disk with the store decides. At rest, the index equals the disk.
 //! - An embedding belongs to a content and a network, never to a path.
-//! - Every distance in an answer is exact. What a search by sketches may miss is measured, and `exact` misses nothing.
+//! - Every distance in an answer is exact. What a search by codes may miss is measured, and `exact` misses nothing.
 //! - Whatever one photo does to its decoder or one request to its service costs that photo or that request.
 //! - Nothing is ever written into a photo folder.
 

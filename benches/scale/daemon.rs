@@ -296,7 +296,7 @@ pub(crate) fn measure(
     };
     let (_, mut times) = ask(&daemon, &queries[..10], range)?;
     time_row(
-        "all within the distance of a tenth neighbour, p50",
+        "all within the distance of a tenth neighbor, p50",
         size,
         percentile(&mut times, 0.5),
         [None; 3],

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use resembled::photo::{Metric, PhotoId};
-use resembled::search::{Basis, Index, Options, Sketch, Snapshot, Vectors, VectorsError};
+use resembled::search::{Code, Index, Options, Quantizer, Snapshot, Vectors, VectorsError};
 use resembled::store::{ModelRecord, Store};
 
 use crate::{K, found_of, percentile, row, store, time_row};
@@ -30,18 +30,18 @@ pub(crate) fn measure(home: &Path, models: &Path, size: usize, queries: &[Vec<f3
     let store = Arc::new(Store::open(&store::path(home))?);
     let model = store::record(&store, &store::model(models)?)?;
     let reader = store.read()?;
-    let (version, basis) = reader.basis(&model)?.context("the daemon has learnt a basis")?;
-    let basis: Basis = postcard::from_bytes(&basis)?;
+    let (version, quantizer) = reader.quantizer(&model)?.context("the daemon has trained a quantizer")?;
+    let quantizer: Quantizer = postcard::from_bytes(&quantizer)?;
     let vectors =
         Arc::new(Stored { store: Arc::clone(&store), model: model.clone(), read: AtomicUsize::new(0) });
-    let index = Index::restore(Arc::clone(&vectors) as Arc<dyn Vectors>, Arc::new(basis), |add| {
-        reader.each_sketch(&model, version, |photo, bytes| {
-            if let Some(sketch) = bytes.and_then(Sketch::from_bytes) {
-                add(photo, sketch);
+    let index = Index::restore(Arc::clone(&vectors) as Arc<dyn Vectors>, Arc::new(quantizer), |add| {
+        reader.each_code(&model, version, |photo, bytes| {
+            if let Some(code) = bytes.and_then(Code::from_bytes) {
+                add(photo, code);
             }
         })
     })?;
-    ensure!(index.len() == size, "{} sketches of {size} photos", index.len());
+    ensure!(index.len() == size, "{} codes of {size} photos", index.len());
 
     for metric in [Metric::L2, Metric::Cosine] {
         let snapshot = index.snapshot();

@@ -151,7 +151,7 @@ fn percentile(times: &mut [Duration], share: f64) -> Duration {
     times[((times.len() as f64 * share) as usize).min(times.len() - 1)]
 }
 
-/// Counts those of the exact neighbours that were found; of equally distant ones, each is as right as the other.
+/// Counts those of the exact neighbors that were found; of equally distant ones, each is as right as the other.
 fn found_of(exact: &[f32], found: &[f32]) -> usize {
     let Some(&last) = exact.last() else { return 0 };
     found.iter().filter(|&&distance| distance <= last).count().min(exact.len())

@@ -1,6 +1,6 @@
 //! From the store to what the search has in memory, at the start.
 //!
-//! Invariant: nothing here is needed to search rightly. Sketches that are missing, damaged or of another basis are made
+//! Invariant: nothing here is needed to search rightly. Codes that are missing, damaged or of another quantizer are made
 //! again from the embeddings.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::thread;
 
 use super::run::DaemonError;
 use crate::photo::PhotoId;
-use crate::search::{Basis, FactTable, Facts, Index, Sketch, Vectors, VectorsError};
+use crate::search::{Code, FactTable, Facts, Index, Quantizer, Vectors, VectorsError};
 use crate::store::{ModelRecord, Reader, Store, StoreError};
 
 /// Embeddings handed to the index at a time.
@@ -26,10 +26,10 @@ impl Vectors for StoredVectors {
     }
 }
 
-/// Which sketches the store has.
+/// Which codes the store has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
-    /// Of this basis, if of any.
+    /// Of this quantizer, if of any.
     pub(super) version: Option<u64>,
     /// Up to this photo.
     pub(super) newest: Option<PhotoId>,
@@ -42,7 +42,7 @@ pub(super) struct Loaded {
     pub(super) written: Written,
 }
 
-/// Reads what a search needs of the store: sketches, or for a small library the embeddings, and facts.
+/// Reads what a search needs of the store: codes, or for a small library the embeddings, and facts.
 pub(super) fn load(store: &Arc<Store>, model: &ModelRecord) -> Result<Loaded, DaemonError> {
     let reader = store.read()?;
     // Two tables that are read from one end to the other, each on a core of its own.
@@ -68,38 +68,42 @@ pub(super) fn load_index(
 ) -> Result<(Index, Written), DaemonError> {
     let vectors: Arc<dyn Vectors> =
         Arc::new(StoredVectors { store: Arc::clone(store), model: model.clone() });
-    match sound_basis(reader, model)? {
-        Some((version, basis)) => restore(reader, model, version, basis, vectors),
+    match valid_quantizer(reader, model)? {
+        Some((version, quantizer)) => restore(reader, model, version, quantizer, vectors),
         None => Ok((read_embeddings(reader, model, vectors)?, Written::default())),
     }
 }
 
-fn sound_basis(reader: &Reader, model: &ModelRecord) -> Result<Option<(u64, Arc<Basis>)>, StoreError> {
-    let Some((version, bytes)) = reader.basis(model)? else { return Ok(None) };
-    let basis = postcard::from_bytes::<Basis>(&bytes).ok();
-    let basis = basis
-        .filter(|basis| basis.is_sound() && basis.dim() == model.dim as usize && basis.version() == version);
-    if basis.is_none() {
+fn valid_quantizer(
+    reader: &Reader,
+    model: &ModelRecord,
+) -> Result<Option<(u64, Arc<Quantizer>)>, StoreError> {
+    let Some((version, bytes)) = reader.quantizer(model)? else { return Ok(None) };
+    let quantizer = postcard::from_bytes::<Quantizer>(&bytes).ok();
+    let quantizer = quantizer.filter(|quantizer| {
+        quantizer.is_valid() && quantizer.dim() == model.dim as usize && quantizer.version() == version
+    });
+    if quantizer.is_none() {
         tracing::warn!("the sketches in the store cannot be used and are made anew");
     }
-    Ok(basis.map(|basis| (version, Arc::new(basis))))
+    Ok(quantizer.map(|quantizer| (version, Arc::new(quantizer))))
 }
 
-/// Starts from sketches, and makes those that are missing.
+/// Starts from codes, and makes those that are missing.
 fn restore(
     reader: &Reader,
     model: &ModelRecord,
     version: u64,
-    basis: Arc<Basis>,
+    quantizer: Arc<Quantizer>,
     vectors: Arc<dyn Vectors>,
 ) -> Result<(Index, Written), DaemonError> {
     let mut missing = Vec::new();
     let mut written = Written { version: Some(version), newest: None };
-    let index = Index::restore(vectors, basis, |add| {
-        reader.each_sketch(model, version, |photo, bytes| match bytes.and_then(Sketch::from_bytes) {
-            Some(sketch) => {
+    let index = Index::restore(vectors, quantizer, |add| {
+        reader.each_code(model, version, |photo, bytes| match bytes.and_then(Code::from_bytes) {
+            Some(code) => {
                 written.newest = Some(photo);
-                add(photo, sketch);
+                add(photo, code);
             }
             None => missing.push(photo),
         })
@@ -124,8 +128,8 @@ fn read_embeddings(
         index.apply(batch.iter().map(|(photo, values)| (*photo, values.as_slice())), &[])?;
         batch.clear();
         // Before all the others are in memory whole.
-        if index.learning_is_due() && index.basis().is_none() {
-            index.learn(&|| false)?;
+        if index.training_is_due() && index.quantizer().is_none() {
+            index.train(&|| false)?;
         }
         Ok(())
     };

@@ -8,6 +8,7 @@ mod decoders;
 mod descriptors;
 mod handover;
 mod index;
+mod maintenance;
 mod memory;
 mod networks;
 mod power;
@@ -17,7 +18,6 @@ mod run;
 mod signals;
 mod supervisor;
 mod systemd;
-mod tender;
 
 pub use self::descriptors::raise_descriptor_limit;
 pub use self::memory::give_back_what_is_freed;

@@ -32,7 +32,7 @@ pub(super) struct Loaded {
     pub(super) runtime: String,
     /// What filters ask of photos.
     pub(super) facts: FactTable,
-    /// Which sketches of the configured network the store has.
+    /// Which codes of the configured network the store has.
     pub(super) written: Written,
 }
 

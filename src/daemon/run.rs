@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
 use super::handover::{self, Handover};
+use super::maintenance::{self, MaintenanceThread, Waker};
 use super::roots::{self, Roots};
 use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::tender::{self, Tender, Wake};
 use super::{decoders, networks, power, priority, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode;
@@ -72,9 +72,9 @@ pub enum DaemonError {
     /// Serving.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The thread that tends the index.
-    #[error("cannot start the thread that tends the index")]
-    StartTender(#[source] io::Error),
+    /// The thread that maintains the index.
+    #[error("cannot start the thread that maintains the index")]
+    StartMaintenance(#[source] io::Error),
     /// Signals.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -103,14 +103,14 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let configured = Arc::clone(networks.configured());
     let queue = Arc::new(Queue::default());
     let progress = Arc::new(Progress::default());
-    let (wake, ear) = tender::wake();
+    let (waker, wake_receiver) = maintenance::waker();
     let follow = Follow {
         store: Arc::clone(&store),
         networks: Arc::clone(&networks),
         facts: Arc::clone(&facts),
         queue: Arc::clone(&queue),
         progress: Arc::clone(&progress),
-        wake: wake.clone(),
+        waker: waker.clone(),
     };
     let (writer_thread, writer) = start_writer(&configured.model, follow)?;
     supervisor.start("the store", writer_thread.ended());
@@ -183,7 +183,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         supervisor.start("changing the network", handover.when_full(stop.clone()));
     }
     let (watching, held) = (Arc::clone(&queue), Arc::clone(&queue));
-    let tended = tender::Parts {
+    let maintained = maintenance::Parts {
         index: Arc::clone(&configured.index),
         store: Arc::clone(&api.store),
         model: configured.model.clone(),
@@ -193,7 +193,8 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         is_held: Box::new(move || !held.holds().is_empty()),
         stop: stop.clone(),
     };
-    supervisor.start("tending the index", Tender::start(tended, wake, ear)?.ended(stop.clone()));
+    let maintenance = MaintenanceThread::start(maintained, waker, wake_receiver)?;
+    supervisor.start("maintaining the index", maintenance.ended(stop.clone()));
     if config.ingest.pause_on_battery {
         supervisor.start("watching the battery", power::pause_on_battery(Arc::clone(&queue), stop.clone()));
     }
@@ -221,7 +222,7 @@ struct Follow {
     facts: Arc<FactTable>,
     queue: Arc<Queue>,
     progress: Arc<Progress>,
-    wake: Wake,
+    waker: Waker,
 }
 
 impl Follow {
@@ -252,7 +253,7 @@ impl Follow {
             .apply(added, &committed.removed)
             .map_err(|error| StoreError::Follow(error.into()))?;
         if !committed.added.is_empty() || !committed.removed.is_empty() {
-            self.wake.up();
+            self.waker.wake();
         }
         ingest::committed(writes, &self.queue, &self.progress);
         Ok(())

@@ -1,4 +1,4 @@
-//! Tests of the room as its neighbours see it: bytes in, picture or error out.
+//! Tests of the room as its neighbors see it: bytes in, picture or error out.
 
 use std::fs;
 use std::io::Cursor;

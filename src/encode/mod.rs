@@ -26,7 +26,7 @@ pub use cut::{CutError, Network};
 pub use error::EncodeError;
 pub use library::{Candidate, PassedOver};
 pub use onnx::OnnxEncoder;
-pub use preprocess::{ImpossiblePreprocessing, Input, Preprocessing};
+pub use preprocess::Input;
 pub use runtime::{Runtime, RuntimeChoice, RuntimeError};
 pub use thread::{EncoderHandle, EncoderPool, LoadEncoder, PoolOptions};
 

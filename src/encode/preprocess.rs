@@ -1,47 +1,11 @@
 //! From a picture to the numbers an image network reads: the [`Square`] that it looks at, divided by 255 and normalised
 //! by channel. Pure computation, on whichever thread the caller likes.
 
-use serde::{Deserialize, Serialize};
-
 use crate::decode::{DecodeError, Square};
+use crate::models::Preprocessing;
 use crate::photo::Rgb;
 
-/// What a network wants its input to look like, as its manifest says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preprocessing {
-    /// The short side in pixels after the resize; the aspect ratio is kept.
-    pub resize_short_side: u32,
-    /// Side of the square cut out of the middle, in pixels.
-    pub crop: u32,
-    /// Subtracted from each channel (red, green, blue) after its values were brought to 0..1.
-    pub mean: [f32; 3],
-    /// Each channel is divided by it at the end.
-    pub std: [f32; 3],
-}
-
 impl Preprocessing {
-    /// Checks that the numbers make sense together.
-    ///
-    /// # Errors
-    /// [`ImpossiblePreprocessing`] says which one does not.
-    pub fn validate(&self) -> Result<(), ImpossiblePreprocessing> {
-        let impossible = |what: &str| Err(ImpossiblePreprocessing { what: what.to_owned() });
-        if self.crop == 0 || self.crop > self.resize_short_side {
-            return impossible("crop must be from 1 to resize_short_side");
-        }
-        if self.resize_short_side > 4096 {
-            return impossible("resize_short_side must be 4096 at most");
-        }
-        if !self.mean.iter().all(|mean| mean.is_finite()) {
-            return impossible("each mean must be a finite number");
-        }
-        if !self.std.iter().all(|std| std.is_normal() && *std > 0.0) {
-            return impossible("each std must be above 0");
-        }
-        Ok(())
-    }
-
     /// Returns what of a photo the network looks at.
     pub fn square(&self) -> Square {
         Square { resize_short_side: self.resize_short_side, side: self.crop }
@@ -66,14 +30,6 @@ pub struct Input {
     pub side: u32,
     /// `3 * side * side` numbers: all rows of red, then green, then blue (NCHW of a batch of one).
     pub values: Vec<f32>,
-}
-
-/// The manifest asks for something that cannot be.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("impossible preprocessing: {what}")]
-pub struct ImpossiblePreprocessing {
-    /// Which number, and what it must be.
-    pub what: String,
 }
 
 /// Preprocesses one picture: cuts the square out and makes numbers of it.
@@ -117,20 +73,5 @@ mod tests {
         for (channel, expected) in input.values.chunks_exact(224 * 224).zip(expected) {
             assert!(channel.iter().all(|value| (value - expected).abs() < 1e-6), "{}", channel[0]);
         }
-    }
-
-    #[test]
-    fn impossible_settings_are_refused() {
-        let refused = |change: fn(&mut Preprocessing)| {
-            let mut preprocessing = mobilenet();
-            change(&mut preprocessing);
-            assert!(matches!(preprocessing.validate(), Err(ImpossiblePreprocessing { .. })));
-        };
-        assert!(mobilenet().validate().is_ok());
-        refused(|it| it.crop = 0);
-        refused(|it| it.crop = 257);
-        refused(|it| it.std[1] = 0.0);
-        refused(|it| it.mean[2] = f32::NAN);
-        refused(|it| it.resize_short_side = 1 << 20);
     }
 }

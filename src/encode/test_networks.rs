@@ -13,8 +13,8 @@ use tract_onnx::pb::{
     TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType, type_proto,
 };
 
-use super::{Input, Preprocessing};
-use crate::models::{Manifest, Model, Output};
+use super::Input;
+use crate::models::{Manifest, Model, Output, Preprocessing};
 use crate::photo::{Metric, ModelDigest};
 
 /// Pixels a side of the photos that the networks take.

@@ -23,7 +23,8 @@ pub use self::queue::{Hold, Queue};
 pub use self::read::{Contents, read, read_beating};
 use self::worker::Worker;
 use crate::decode::Decoders;
-use crate::encode::{EncodeError, EncoderHandle, Preprocessing};
+use crate::encode::{EncodeError, EncoderHandle};
+use crate::models::Preprocessing;
 use crate::store::{ModelRecord, Store, StoreError, Write, WriterHandle};
 
 /// How bytes become an embedding: the same for indexing and for queries.

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::decode::{Decoders, Limits, Program};
 use crate::encode::fake::FakeEncoder;
-use crate::encode::preprocess::Preprocessing;
 use crate::encode::{EncoderPool, PoolOptions};
+use crate::models::Preprocessing;
 use crate::photo::{Metric, ModelDigest, RelativePath, RootId};
 use crate::store::Writer;
 

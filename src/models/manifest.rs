@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::FileDigest;
-use crate::encode::Preprocessing;
+use super::{FileDigest, Preprocessing};
 use crate::photo::Metric;
 
 /// What is known of one network.

@@ -12,6 +12,7 @@ mod digest;
 mod error;
 mod listing;
 mod manifest;
+mod preprocessing;
 mod pull;
 
 pub use catalogue::{Catalogue, DefaultModel, Model};
@@ -19,4 +20,5 @@ pub use digest::FileDigest;
 pub use error::{Difference, ModelError};
 pub use listing::{ModelRow, ModelState, Verdict, VerifyRow};
 pub use manifest::{Bands, BandsByMetric, External, Manifest, Output, Source};
+pub use preprocessing::{ImpossiblePreprocessing, Preprocessing};
 pub use pull::{Progress, PullError};

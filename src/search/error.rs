@@ -1,6 +1,6 @@
 //! Errors of the search room. Each refuses one request or one batch and leaves the index as it was.
 
-use super::vectors::VectorsError;
+use super::rows::VectorsError;
 use crate::photo::PhotoId;
 
 /// Why a batch was not applied, or a query not answered.

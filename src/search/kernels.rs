@@ -11,7 +11,7 @@ const LANES: usize = 64;
 
 /// Writes `|query - row|²` for each row. `rows` holds `out.len()` rows of `query.len()` numbers.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(super) fn squared_l2(query: &[f32], rows: &[f32], out: &mut [f32]) {
+pub fn squared_l2(query: &[f32], rows: &[f32], out: &mut [f32]) {
     for (row, out) in rows.chunks_exact(query.len().max(1)).zip(out) {
         let mut sums = [0f32; LANES];
         let (query_blocks, query_rest) = query.as_chunks::<LANES>();
@@ -29,10 +29,10 @@ pub(super) fn squared_l2(query: &[f32], rows: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Writes `|query - row * scale|²` for each row: with a query of length 1 and `scale = 1 / |row|`, twice the cosine
+/// Writes `|query - row * scale|²` for each row: with a query of norm 1 and `scale = 1 / |row|`, twice the cosine
 /// distance, without the cancellation of `1 - dot`. `rows` holds `out.len()` rows of `query.len()` numbers.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(super) fn squared_l2_scaled(query: &[f32], rows: &[f32], scales: &[f32], out: &mut [f32]) {
+pub fn squared_l2_scaled(query: &[f32], rows: &[f32], scales: &[f32], out: &mut [f32]) {
     for ((row, &scale), out) in rows.chunks_exact(query.len().max(1)).zip(scales).zip(out) {
         let mut sums = [0f32; LANES];
         let (query_blocks, query_rest) = query.as_chunks::<LANES>();
@@ -52,13 +52,13 @@ pub(super) fn squared_l2_scaled(query: &[f32], rows: &[f32], scales: &[f32], out
 
 /// Writes the dot product of `query` with each row. `rows` holds `out.len()` rows of `query.len()` numbers.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(super) fn dot(query: &[f32], rows: &[f32], out: &mut [f32]) {
+pub fn dot(query: &[f32], rows: &[f32], out: &mut [f32]) {
     dot_with(query, rows, out, |x| x);
 }
 
 /// Like [`dot`], for rows of whole numbers: half as much to read.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(super) fn dot_whole(query: &[f32], rows: &[i16], out: &mut [f32]) {
+pub fn dot_i16(query: &[f32], rows: &[i16], out: &mut [f32]) {
     dot_with(query, rows, out, f32::from);
 }
 
@@ -93,18 +93,18 @@ fn total(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
-/// Beyond this length the squares of differences would not fit into an `f32`.
-const LONGEST: f32 = 1e15;
+/// Beyond this norm the squares of differences would not fit into an `f32`.
+const MAX_NORM: f32 = 1e15;
 
-/// Returns the Euclidean length, or `None` where a number is not finite or the length is beyond [`LONGEST`].
-pub(super) fn length(vector: &[f32]) -> Option<f32> {
-    let length = squared_length(vector).sqrt() as f32;
-    (length <= LONGEST).then_some(length)
+/// Returns the Euclidean norm, or `None` where a number is not finite or the norm is beyond [`MAX_NORM`].
+pub fn norm(vector: &[f32]) -> Option<f32> {
+    let norm = squared_norm(vector).sqrt() as f32;
+    (norm <= MAX_NORM).then_some(norm)
 }
 
 /// In `f64`, where the squares of all finite `f32` fit.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
-fn squared_length(vector: &[f32]) -> f64 {
+fn squared_norm(vector: &[f32]) -> f64 {
     let mut sums = [0f64; LANES];
     let (blocks, rest) = vector.as_chunks::<LANES>();
     for block in blocks {
@@ -118,12 +118,12 @@ fn squared_length(vector: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// Below this length a vector has no direction that `f32` could hold, and counts as the zero vector.
-const SHORTEST: f32 = 1e-30;
+/// Below this norm a vector has no direction that `f32` could hold, and counts as the zero vector.
+const MIN_NORM: f32 = 1e-30;
 
-/// Returns the factor that brings a vector of this length to length 1, or 0 where it has no direction.
-pub(super) fn to_unit(length: f32) -> f32 {
-    if length < SHORTEST { 0.0 } else { 1.0 / length }
+/// Returns 1 / norm, or 0 where the vector has no direction.
+pub fn inverse_norm(norm: f32) -> f32 {
+    if norm < MIN_NORM { 0.0 } else { 1.0 / norm }
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    fn norm(vector: impl Iterator<Item = f64>) -> f64 {
+    fn reference(vector: impl Iterator<Item = f64>) -> f64 {
         vector.map(|x| x * x).sum::<f64>().sqrt()
     }
 
@@ -148,7 +148,7 @@ mod tests {
             let mut found = vec![0f32; steps.len()];
             squared_l2(&query, &rows, &mut found);
             for (row, found) in rows.chunks_exact(query.len()).zip(&found) {
-                let expected = norm(query.iter().zip(row).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+                let expected = reference(query.iter().zip(row).map(|(a, b)| f64::from(*a) - f64::from(*b)));
                 prop_assert!((f64::from(found.sqrt()) - expected).abs() <= 1e-3 * expected, "{} {expected}", found.sqrt());
             }
         }
@@ -159,23 +159,23 @@ mod tests {
             step in 0.01f32..3.0,
         ) {
             let row: Vec<f32> = query.iter().enumerate().map(|(i, x)| x + step * (i % 3) as f32).collect();
-            let (a, b) = (to_unit(length(&query).unwrap()), to_unit(length(&row).unwrap()));
+            let (a, b) = (inverse_norm(norm(&query).unwrap()), inverse_norm(norm(&row).unwrap()));
             let unit: Vec<f32> = query.iter().map(|x| x * a).collect();
             let mut found = [0f32];
             squared_l2_scaled(&unit, &row, &[b], &mut found);
-            let (n, m) = (norm(query.iter().map(|&x| x.into())), norm(row.iter().map(|&x| x.into())));
-            let expected = norm(query.iter().zip(&row).map(|(a, b)| f64::from(*a) / n - f64::from(*b) / m)).powi(2);
+            let (n, m) = (reference(query.iter().map(|&x| x.into())), reference(row.iter().map(|&x| x.into())));
+            let expected = reference(query.iter().zip(&row).map(|(a, b)| f64::from(*a) / n - f64::from(*b) / m)).powi(2);
             prop_assert!((f64::from(found[0]) - expected).abs() <= 1e-3 * expected + 1e-10, "{} {expected}", found[0]);
         }
     }
 
     #[test]
-    fn a_length_is_refused_where_it_is_not_a_number() {
-        assert_eq!(length(&[3.0, 4.0]), Some(5.0));
-        assert_eq!(length(&[f32::NAN]), None);
-        assert_eq!(length(&[f32::INFINITY, 1.0]), None);
-        assert_eq!(length(&[1e16, 0.0]), None);
-        assert_eq!(to_unit(0.0), 0.0);
-        assert_eq!(to_unit(1e-40), 0.0);
+    fn a_norm_is_refused_where_it_is_not_a_number() {
+        assert_eq!(norm(&[3.0, 4.0]), Some(5.0));
+        assert_eq!(norm(&[f32::NAN]), None);
+        assert_eq!(norm(&[f32::INFINITY, 1.0]), None);
+        assert_eq!(norm(&[1e16, 0.0]), None);
+        assert_eq!(inverse_norm(0.0), 0.0);
+        assert_eq!(inverse_norm(1e-40), 0.0);
     }
 }

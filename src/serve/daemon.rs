@@ -85,8 +85,8 @@ impl Api {
                 store_seconds: seconds(Step::Store),
             }),
             search: Some(proto::SearchStatus {
-                sketched: served.index.basis().is_some(),
-                learning: served.index.is_learning(),
+                sketched: served.index.quantizer().is_some(),
+                learning: served.index.is_training(),
                 recall: served.index.recall().map(convert::recall),
             }),
         })

@@ -5,7 +5,7 @@ use tonic::Status;
 
 use super::{Api, convert, refuse};
 use crate::proto;
-use crate::search::{Filter, Place, RootPlace};
+use crate::search::{Area, Filter, RootLocation};
 use crate::watch::RootState;
 
 /// Entries of one list at the most.
@@ -28,7 +28,7 @@ pub(super) fn parse(filter: &proto::Filter) -> Result<Filter, Status> {
         taken_from: filter.taken_from.as_ref().map(first_second),
         taken_before: filter.taken_before.as_ref().map(first_second),
         cameras: filter.cameras.clone(),
-        place: filter.place.as_ref().map(place).transpose()?,
+        area: filter.place.as_ref().map(area).transpose()?,
         media_types: filter.media_types.clone(),
         online: filter.online,
     })
@@ -39,7 +39,7 @@ fn first_second(time: &Timestamp) -> i64 {
     time.seconds.saturating_add(i64::from(time.nanos > 0))
 }
 
-fn place(place: &proto::filter::Place) -> Result<Place, Status> {
+fn area(place: &proto::filter::Place) -> Result<Area, Status> {
     match place {
         proto::filter::Place::Box(place) => {
             let &proto::PlaceBox { south, west, north, east } = place;
@@ -50,7 +50,7 @@ fn place(place: &proto::filter::Place) -> Result<Place, Status> {
             if south > north {
                 return Err(refuse::field("filter.box", "south is north of north"));
             }
-            Ok(Place::Box { south, west, north, east })
+            Ok(Area::Box { south, west, north, east })
         }
         proto::filter::Place::Circle(circle) => {
             let centre = circle.centre.ok_or_else(|| refuse::field("filter.circle", "centre must be set"))?;
@@ -60,7 +60,7 @@ fn place(place: &proto::filter::Place) -> Result<Place, Status> {
                 return Err(refuse::field("filter.circle", "radius_metres must be a number from 0"));
             }
             let radius = circle.radius_metres;
-            Ok(Place::Circle { latitude: centre.latitude, longitude: centre.longitude, radius })
+            Ok(Area::Circle { latitude: centre.latitude, longitude: centre.longitude, radius })
         }
     }
 }
@@ -74,10 +74,10 @@ fn check(field: &str, degrees: f64, most: f64) -> Result<(), Status> {
 }
 
 /// Returns where the watched folders are now.
-pub(super) fn places(api: &Api) -> Vec<RootPlace> {
+pub(super) fn roots(api: &Api) -> Vec<RootLocation> {
     let roots = api.watch.roots().into_iter();
     roots
-        .map(|root| RootPlace {
+        .map(|root| RootLocation {
             id: root.id,
             online: !matches!(root.state, RootState::Offline(_)),
             path: root.path,

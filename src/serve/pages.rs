@@ -17,7 +17,7 @@ use super::refuse;
 /// Answers that are kept at the most.
 const KEPT: usize = 32;
 
-/// Rows of all kept answers together, unless one has more: 16 MB of neighbours.
+/// Rows of all kept answers together, unless one has more: 16 MB of neighbors.
 const KEPT_ROWS: usize = 1_000_000;
 
 /// How long an answer is kept after it was last asked for.

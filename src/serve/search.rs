@@ -1,4 +1,4 @@
-//! `SearchService`: a query becomes an embedding, and its neighbours become photos.
+//! `SearchService`: a query becomes an embedding, and its neighbors become photos.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -119,9 +119,9 @@ fn find(
     let passing = if ask.filter.is_empty() {
         None
     } else {
-        Some(ask.filter.photos(&api.facts.snapshot(), &filter::places(api))?)
+        Some(ask.filter.photos(&api.facts.snapshot(), &filter::roots(api))?)
     };
-    // A photo is its own nearest neighbour; nobody asks for that.
+    // A photo is its own nearest neighbor; nobody asks for that.
     let mut options = Options::new(ask.k.saturating_add(query.photos.len()), ask.metric);
     options.max_distance = ask.max_distance;
     options.exact = ask.exact;
@@ -174,7 +174,7 @@ impl SearchService for Search {
     }
 }
 
-/// Looks the neighbours up in the store. One that has gone since the search is left out.
+/// Looks the neighbors up in the store. One that has gone since the search is left out.
 fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Match>, StoreError> {
     let photos = api.store.read()?.photos()?;
     let roots = Roots::of(api);

@@ -12,8 +12,8 @@ use super::record::{
     to_bytes,
 };
 use super::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META, META_DECODER, META_NEXT_PHOTO,
-    ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, SKETCHES,
+    CODES, CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META, META_DECODER,
+    META_NEXT_PHOTO, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS,
 };
 use super::{ModelRecord, Store, StoreError, next_number};
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
@@ -371,7 +371,7 @@ impl<'txn> Batch<'txn> {
             // One pass over the keys for all models; purging is rare and orphans are few.
             let purged: std::collections::HashSet<u64> = purged.into_iter().collect();
             self.embeddings.retain(|(_, photo), _| !purged.contains(&photo))?;
-            self.transaction.open_table(SKETCHES)?.retain(|(_, _, photo), _| !purged.contains(&photo))?;
+            self.transaction.open_table(CODES)?.retain(|(_, _, photo), _| !purged.contains(&photo))?;
             self.transaction
                 .open_table(PAIRS)?
                 .retain(|(_, first, second), _| !purged.contains(&first) && !purged.contains(&second))?;

@@ -9,13 +9,13 @@
 //! Invariant: what a commit has returned is on the disk; a crash at any moment leaves the last commit.
 
 mod batch;
+mod codes;
 mod error;
 mod pairs;
 mod photos;
 mod reader;
 mod record;
 mod schema;
-mod sketches;
 mod writer;
 
 use std::fs;
@@ -32,9 +32,9 @@ pub use self::record::{
 };
 use self::record::{from_bytes, to_bytes};
 use self::schema::{
-    BASES, COMPARED, CONTENTS, COUNTS, DISTINCT, EMBEDDINGS, FAILURES, FILES, FORMER_PAIRS, INODES, META,
-    META_NEXT_MODEL, META_NEXT_ROOT, META_SCHEMA, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS,
-    SCHEMA_VERSION, SKETCHES,
+    CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, EMBEDDINGS, FAILURES, FILES, FORMER_PAIRS, INODES, META,
+    META_NEXT_MODEL, META_NEXT_ROOT, META_SCHEMA, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS,
+    ROOTS, SCHEMA_VERSION,
 };
 pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
@@ -110,8 +110,8 @@ impl Store {
             transaction.open_table(EMBEDDINGS)?;
             transaction.open_table(COUNTS)?;
             // Younger than the first files of this format; what is missing in them is made again.
-            transaction.open_table(BASES)?;
-            transaction.open_table(SKETCHES)?;
+            transaction.open_table(QUANTIZERS)?;
+            transaction.open_table(CODES)?;
             transaction.open_table(PAIRS)?;
             if transaction.delete_table(FORMER_PAIRS)? {
                 transaction.delete_table(COMPARED)?;

@@ -10,8 +10,8 @@
 //! CONTENTS    content hash -> photo
 //! ORPHANS     photo -> second it lost its last file; its embeddings wait there for its return
 //! EMBEDDINGS  (model, photo) -> f32 ...         little endian, as the network gave them
-//! BASES       model -> (version, basis of its sketches, as the search writes it)
-//! SKETCHES    (model, version of the basis, photo) -> sketch; made again from the embeddings where missing
+//! QUANTIZERS  model -> (version, quantizer of its codes, as the search writes it)
+//! CODES       (model, version of the quantizer, photo) -> code; made again from the embeddings where missing
 //! PAIRS       (model, photo, photo with a lower number) -> distance, of those that are near
 //! COMPARED    model -> which photos have been compared with which limit
 //! DISTINCT    (content hash, greater content hash) told apart by the user, whatever the network says
@@ -45,8 +45,8 @@ pub(super) const EMBEDDINGS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefin
 pub(super) const INODES: MultimapTableDefinition<'_, u64, FileKey> = MultimapTableDefinition::new("inodes");
 pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("counts");
 
-pub(super) const BASES: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("bases");
-pub(super) const SKETCHES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("sketches");
+pub(super) const QUANTIZERS: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("bases");
+pub(super) const CODES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("sketches");
 
 /// By the higher number, which is that of the newer photo: what is new comes at the end.
 pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("near_pairs");

@@ -40,7 +40,7 @@ async fn a_picture_is_found_by_bytes_path_and_photo_alike() {
     let name = format!("photos/{}", ContentHash::of(&pictures::png(0)));
     assert_eq!(by_bytes[0], name);
     let others = names(&daemon, request(Query::Photo(name.clone()))).await;
-    assert_eq!(others[..2], by_bytes[1..], "the photo itself is not among its neighbours");
+    assert_eq!(others[..2], by_bytes[1..], "the photo itself is not among its neighbors");
     assert_eq!(others.len(), 3);
 }
 

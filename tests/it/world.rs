@@ -258,7 +258,8 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Kills without a warning, as a crash or a power cut would.
+    /// Kills without a warning, as the kernel does when memory runs out. What has been written stays written, as after no
+    /// power cut.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -166,51 +166,10 @@ pub(crate) struct Wanted {
     pub(crate) exact: bool,
 
     #[command(flatten)]
-    pub(crate) filter: FilterArgs,
+    pub(crate) filter: crate::filter::FilterArgs,
 
     #[command(flatten)]
     pub(crate) output: Output,
-}
-
-/// Only some photos.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Only photos that are")]
-pub(crate) struct FilterArgs {
-    /// in this folder or below; may be given several times
-    #[arg(long, value_name = "DIR")]
-    pub(crate) folder: Vec<PathBuf>,
-
-    /// taken on this day or later: 2024-12-31, or with a time: 2024-12-31T18:00:00
-    #[arg(long, value_name = "TIME", value_parser = crate::filter::parse_time)]
-    pub(crate) since: Option<i64>,
-
-    /// taken before this day or time
-    #[arg(long, value_name = "TIME", value_parser = crate::filter::parse_time)]
-    pub(crate) before: Option<i64>,
-
-    /// taken with a camera whose name contains this; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub(crate) camera: Vec<String>,
-
-    /// taken around here: degrees north, degrees east, metres
-    #[arg(long, value_name = "LAT,LON,METRES", value_parser = crate::filter::parse_circle, allow_hyphen_values = true)]
-    pub(crate) around: Option<proto::PlaceCircle>,
-
-    /// taken between two latitudes and two longitudes, in degrees
-    #[arg(long, value_name = "SOUTH,WEST,NORTH,EAST", value_parser = crate::filter::parse_box, allow_hyphen_values = true, conflicts_with = "around")]
-    pub(crate) within: Option<proto::PlaceBox>,
-
-    /// of this type: jpeg, png, heif, image/tiff, ...; may be given several times
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) media_type: Vec<String>,
-
-    /// on a drive that is there
-    #[arg(long, conflicts_with = "offline")]
-    pub(crate) online: bool,
-
-    /// on a drive that is away
-    #[arg(long)]
-    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Args)]

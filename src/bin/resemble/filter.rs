@@ -1,13 +1,55 @@
 //! Filters as they are typed, and as the daemon wants them.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
+use clap::Args;
 use jiff::civil::DateTime;
 use prost_types::Timestamp;
 use resembled::proto;
 
-use crate::cli::FilterArgs;
 use crate::output;
+
+/// Only some photos.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Only photos that are")]
+pub(crate) struct FilterArgs {
+    /// in this folder or below; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Vec<PathBuf>,
+
+    /// taken on this day or later: 2024-12-31, or with a time: 2024-12-31T18:00:00
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) since: Option<i64>,
+
+    /// taken before this day or time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) before: Option<i64>,
+
+    /// taken with a camera whose name contains this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) camera: Vec<String>,
+
+    /// taken around here: degrees north, degrees east, metres
+    #[arg(long, value_name = "LAT,LON,METRES", value_parser = parse_circle, allow_hyphen_values = true)]
+    pub(crate) around: Option<proto::PlaceCircle>,
+
+    /// taken between two latitudes and two longitudes, in degrees
+    #[arg(long, value_name = "SOUTH,WEST,NORTH,EAST", value_parser = parse_box, allow_hyphen_values = true, conflicts_with = "around")]
+    pub(crate) within: Option<proto::PlaceBox>,
+
+    /// of this type: jpeg, png, heif, image/tiff, ...; may be given several times
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) media_type: Vec<String>,
+
+    /// on a drive that is there
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) online: bool,
+
+    /// on a drive that is away
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
 
 /// Returns the filter that was asked for; `None` where everything passes.
 pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<Option<proto::Filter>> {
@@ -42,7 +84,7 @@ fn media_type(name: &str) -> String {
 }
 
 /// Reads a day or a time on the camera's clock.
-pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
+fn parse_time(text: &str) -> Result<i64, String> {
     let time: DateTime =
         text.parse().map_err(|_| "not a day or time: write 2024-12-31 or 2024-12-31T18:00:00".to_owned())?;
     let since_1970 = time.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
@@ -50,13 +92,13 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
 }
 
 /// Reads a point and a distance.
-pub(crate) fn parse_circle(text: &str) -> Result<proto::PlaceCircle, String> {
+fn parse_circle(text: &str) -> Result<proto::PlaceCircle, String> {
     let [latitude, longitude, radius_metres] = numbers(text)?;
     Ok(proto::PlaceCircle { centre: Some(proto::Position { latitude, longitude }), radius_metres })
 }
 
 /// Reads a box.
-pub(crate) fn parse_box(text: &str) -> Result<proto::PlaceBox, String> {
+fn parse_box(text: &str) -> Result<proto::PlaceBox, String> {
     let [south, west, north, east] = numbers(text)?;
     Ok(proto::PlaceBox { south, west, north, east })
 }

@@ -49,37 +49,36 @@ fn filter() -> impl Strategy<Value = Filter> {
     let folder = prop::sample::select(vec!["/one", "/one/a", "/one/a/b", "/two/c", "/", "/three", "/one/ab"]);
     let camera = prop::sample::select(vec!["canon", "D70", "éclair", "nobody"]);
     let media_type = prop::sample::select(vec!["image/jpeg", "image/png", "image/none"]);
-    let place =
-        (-4i32..=4, -6i32..=6, 0i32..5, -6i32..=6).prop_map(|(south, west, height, east)| Place::Box {
-            south: f64::from(south) * 20.0,
-            west: f64::from(west) * 30.0,
-            north: f64::from(south + height) * 20.0,
-            east: f64::from(east) * 30.0,
-        });
+    let area = (-4i32..=4, -6i32..=6, 0i32..5, -6i32..=6).prop_map(|(south, west, height, east)| Area::Box {
+        south: f64::from(south) * 20.0,
+        west: f64::from(west) * 30.0,
+        north: f64::from(south + height) * 20.0,
+        east: f64::from(east) * 30.0,
+    });
     (
         prop::collection::vec(folder.prop_map(PathBuf::from), 0..3),
         prop::option::of(-200i64..200),
         prop::option::of(-200i64..200),
         prop::collection::vec(camera.prop_map(str::to_owned), 0..3),
-        prop::option::of(place),
+        prop::option::of(area),
         prop::collection::vec(media_type.prop_map(str::to_owned), 0..3),
         prop::option::of(any::<bool>()),
     )
-        .prop_map(|(folders, taken_from, taken_before, cameras, place, media_types, online)| Filter {
+        .prop_map(|(folders, taken_from, taken_before, cameras, area, media_types, online)| Filter {
             folders,
             taken_from,
             taken_before,
             cameras,
-            place,
+            area,
             media_types,
             online,
         })
 }
 
-fn roots() -> [RootPlace; 2] {
+fn roots() -> [RootLocation; 2] {
     [
-        RootPlace { id: RootId(1), path: "/one".into(), online: true },
-        RootPlace { id: RootId(2), path: "/two".into(), online: false },
+        RootLocation { id: RootId(1), path: "/one".into(), online: true },
+        RootLocation { id: RootId(2), path: "/two".into(), online: false },
     ]
 }
 
@@ -102,8 +101,8 @@ fn passes(filter: &Filter, (_, info, files): &Photo) -> bool {
         && any(&filter.cameras, &|name| {
             info.camera.as_ref().is_some_and(|camera| camera.to_lowercase().contains(&name.to_lowercase()))
         })
-        && filter.place.is_none_or(|place| {
-            let Place::Box { south, west, north, east } = place else { unreachable!("only boxes are made") };
+        && filter.area.is_none_or(|area| {
+            let Area::Box { south, west, north, east } = area else { unreachable!("only boxes are made") };
             info.position.is_some_and(|p| {
                 let is_between = if west <= east {
                     west <= p.longitude && p.longitude <= east
@@ -153,8 +152,8 @@ fn a_circle_reaches_as_far_as_its_radius_over_the_pole_and_the_date_line() {
         let file = FileId { root: RootId(1), path: RelativePath::from_bytes(b"a.jpg".to_vec()) };
         table.change(|facts| facts.set(PhotoId(1), &at(point.0, point.1), std::slice::from_ref(&file)));
         for (radius, expected) in [(metres * 0.999, 0), (metres * 1.001, 1)] {
-            let place = Some(Place::Circle { latitude: centre.0, longitude: centre.1, radius });
-            let filter = Filter { place, ..Filter::default() };
+            let area = Some(Area::Circle { latitude: centre.0, longitude: centre.1, radius });
+            let filter = Filter { area, ..Filter::default() };
             assert_eq!(
                 filter.photos(&table.snapshot(), &roots()).unwrap().len(),
                 expected,

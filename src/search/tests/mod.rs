@@ -1,7 +1,7 @@
 //! The room as a whole, attacked through its public door.
 
+mod coded;
 mod filters;
-mod sketched;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Libraries that are kept as sketches, against the same libraries kept whole.
+//! Libraries that are kept as codes, against the same libraries kept whole.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,14 +40,14 @@ fn never() -> bool {
 
 fn restored(
     vectors: Arc<dyn Vectors>,
-    basis: &Arc<Basis>,
-    sketches: impl IntoIterator<Item = (PhotoId, Sketch)>,
+    quantizer: &Arc<Quantizer>,
+    codes: impl IntoIterator<Item = (PhotoId, Code)>,
 ) -> Index {
-    let hand_over = |add: &mut dyn FnMut(PhotoId, Sketch)| -> Result<(), SearchError> {
-        sketches.into_iter().for_each(|(id, sketch)| add(id, sketch));
+    let hand_over = |add: &mut dyn FnMut(PhotoId, Code)| -> Result<(), SearchError> {
+        codes.into_iter().for_each(|(id, code)| add(id, code));
         Ok(())
     };
-    Index::restore(vectors, Arc::clone(basis), hand_over).unwrap()
+    Index::restore(vectors, Arc::clone(quantizer), hand_over).unwrap()
 }
 
 /// Vectors like embeddings: clusters within clusters, most of the variance along few axes, nothing below zero.
@@ -74,23 +74,23 @@ fn library(photos: u64, dim: usize) -> BTreeMap<PhotoId, Vec<f32>> {
         .collect()
 }
 
-/// The same photos in two indexes: as sketches, and whole.
+/// The same photos in two indexes: as codes, and whole.
 fn both(photos: &BTreeMap<PhotoId, Vec<f32>>, dim: usize) -> (Index, Index, Arc<Kept>) {
     let kept = Arc::new(Kept::default());
     kept.set(photos);
-    let (sketched, whole) = (Index::over(dim, Arc::clone(&kept) as Arc<dyn Vectors>), Index::new(dim));
-    for index in [&sketched, &whole] {
+    let (coded, whole) = (Index::over(dim, Arc::clone(&kept) as Arc<dyn Vectors>), Index::new(dim));
+    for index in [&coded, &whole] {
         index.apply(photos.iter().map(|(id, vector)| (*id, vector.as_slice())), &[]).unwrap();
     }
-    sketched.learn(&never).unwrap().expect("there are vectors to learn from");
-    (sketched, whole, kept)
+    coded.train(&never).unwrap().expect("there are vectors to learn from");
+    (coded, whole, kept)
 }
 
 proptest! {
     #[test]
-    fn exact_answers_from_sketches_agree_with_sorting_everything(
+    fn exact_answers_from_codes_agree_with_sorting_everything(
         batches in batches(),
-        learn_before in 0usize..5,
+        train_before in 0usize..5,
         query in vector(),
         k in 0usize..50,
         metric in metric(),
@@ -101,9 +101,9 @@ proptest! {
         let index = Index::over(3, Arc::clone(&kept) as Arc<dyn Vectors>);
         let mut batch = 0;
         let photos = apply_all(&index, &batches, |photos| {
-            // Learnt from nothing, from half of it, and from all of it but the last batch.
-            if batch == learn_before {
-                index.learn(&never).unwrap();
+            // Trained on nothing, from half of it, and from all of it but the last batch.
+            if batch == train_before {
+                index.train(&never).unwrap();
             }
             batch += 1;
             kept.set(photos);
@@ -124,20 +124,20 @@ proptest! {
 }
 
 #[test]
-fn ten_thousand_sketches_find_what_ten_thousand_vectors_find() {
+fn ten_thousand_codes_find_what_ten_thousand_vectors_find() {
     let photos = library(10_000, 160);
-    let (sketched, whole, _) = both(&photos, 160);
-    let (sketched, whole) = (sketched.snapshot(), whole.snapshot());
+    let (coded, whole, _) = both(&photos, 160);
+    let (coded, whole) = (coded.snapshot(), whole.snapshot());
     for metric in [Metric::L2, Metric::Cosine] {
         let mut options = Options::new(10, metric);
         let mut found = 0;
         let queries: Vec<_> = photos.values().step_by(199).collect();
         for query in &queries {
             let expected = whole.nearest(query, &options).unwrap();
-            let quick = sketched.nearest(query, &options).unwrap();
+            let quick = coded.nearest(query, &options).unwrap();
             found += expected.iter().filter(|n| quick.contains(n)).count();
             options.exact = true;
-            assert_eq!(sketched.nearest(query, &options).unwrap(), expected, "{metric:?}");
+            assert_eq!(coded.nearest(query, &options).unwrap(), expected, "{metric:?}");
             options.exact = false;
         }
         let recall = found as f64 / (10 * queries.len()) as f64;
@@ -146,9 +146,9 @@ fn ten_thousand_sketches_find_what_ten_thousand_vectors_find() {
 }
 
 #[test]
-fn everything_within_a_distance_is_found_from_sketches() {
+fn everything_within_a_distance_is_found_from_codes() {
     let photos = library(3000, 160);
-    let (sketched, whole, _) = both(&photos, 160);
+    let (coded, whole, _) = both(&photos, 160);
     for (metric, share) in [(Metric::L2, 40), (Metric::L2, 900), (Metric::Cosine, 40), (Metric::Cosine, 900)]
     {
         for query in photos.values().step_by(501) {
@@ -158,7 +158,7 @@ fn everything_within_a_distance_is_found_from_sketches() {
             options.max_distance = Some(all[share].distance);
             let expected: Vec<_> =
                 all.iter().copied().filter(|n| n.distance <= all[share].distance).collect();
-            assert_eq!(sketched.snapshot().within(query, &options).unwrap(), expected);
+            assert_eq!(coded.snapshot().within(query, &options).unwrap(), expected);
         }
     }
 }
@@ -166,7 +166,7 @@ fn everything_within_a_distance_is_found_from_sketches() {
 #[test]
 fn a_filter_costs_no_results() {
     let photos = library(5000, 160);
-    let (sketched, whole, _) = both(&photos, 160);
+    let (coded, whole, _) = both(&photos, 160);
     for modulus in [2u64, 50, 450] {
         let filter = multiples(modulus);
         let mut options = Options::new(10, Metric::Cosine);
@@ -174,14 +174,14 @@ fn a_filter_costs_no_results() {
         for query in photos.values().step_by(1009) {
             let expected = whole.snapshot().nearest(query, &options).unwrap();
             assert_eq!(expected.len(), 10);
-            assert_eq!(sketched.snapshot().nearest(query, &options).unwrap(), expected);
+            assert_eq!(coded.snapshot().nearest(query, &options).unwrap(), expected);
         }
     }
 }
 
 #[test]
-fn what_is_written_while_a_basis_is_learnt_is_not_lost() {
-    /// Writes to the index as soon as the learning reads its vectors.
+fn what_is_written_while_a_quantizer_is_trained_is_not_lost() {
+    /// Writes to the index as soon as the training reads its vectors.
     struct Meddling {
         kept: Kept,
         index: Mutex<Option<Arc<Index>>>,
@@ -206,31 +206,31 @@ fn what_is_written_while_a_basis_is_learnt_is_not_lost() {
     meddling.kept.set(&photos);
     let index = Arc::new(Index::over(8, Arc::clone(&meddling) as Arc<dyn Vectors>));
     index.apply(photos.iter().map(|(id, vector)| (*id, vector.as_slice())), &[]).unwrap();
-    // The first basis is learnt from memory; only the second reads through `Meddling`.
-    index.learn(&never).unwrap();
+    // The first quantizer is trained from memory; only the second reads through `Meddling`.
+    index.train(&never).unwrap();
     *meddling.index.lock().unwrap() = Some(Arc::clone(&index));
-    index.learn(&never).unwrap();
+    index.train(&never).unwrap();
 
     let snapshot = index.snapshot();
     assert_eq!(snapshot.len(), 600);
     assert!(snapshot.contains(PhotoId(7777)) && !snapshot.contains(PhotoId(5)));
     let found = snapshot.nearest(&[1.0; 8], &Options::new(2, Metric::L2)).unwrap();
     assert_eq!(found.iter().map(|n| (n.id.0, n.distance)).collect::<Vec<_>>(), [(3, 0.0), (7777, 0.0)]);
-    let basis = snapshot.basis().unwrap();
+    let quantizer = snapshot.quantizer().unwrap();
     let kept = meddling.kept.0.lock().unwrap();
-    for (id, sketch) in snapshot.sketches() {
-        assert_eq!(sketch, basis.sketch(&kept[&id]), "{id:?}");
+    for (id, code) in snapshot.codes() {
+        assert_eq!(code, quantizer.encode(&kept[&id]), "{id:?}");
     }
 }
 
 #[test]
-fn an_index_restored_from_its_sketches_gives_the_same_answers() {
+fn an_index_restored_from_its_codes_gives_the_same_answers() {
     let photos = library(3000, 40);
-    let (sketched, _, kept) = both(&photos, 40);
-    let before = sketched.snapshot();
-    let bytes: Vec<_> = before.sketches().map(|(id, sketch)| (id, sketch.to_bytes())).collect();
-    let sketches = bytes.iter().map(|(id, bytes)| (*id, Sketch::from_bytes(bytes).unwrap()));
-    let restored = restored(kept, before.basis().unwrap(), sketches);
+    let (coded, _, kept) = both(&photos, 40);
+    let before = coded.snapshot();
+    let bytes: Vec<_> = before.codes().map(|(id, code)| (id, code.to_bytes())).collect();
+    let codes = bytes.iter().map(|(id, bytes)| (*id, Code::from_bytes(bytes).unwrap()));
+    let restored = restored(kept, before.quantizer().unwrap(), codes);
     assert_eq!(restored.len(), 3000);
     for query in photos.values().step_by(301) {
         let options = Options::new(20, Metric::L2);
@@ -244,16 +244,16 @@ fn an_index_restored_from_its_sketches_gives_the_same_answers() {
 #[test]
 fn recall_is_measured_against_the_exact_answer() {
     let photos = library(3000, 160);
-    let (sketched, _, kept) = both(&photos, 160);
-    let recall = sketched.snapshot().sample_recall(10, Metric::Cosine, 20, 3, &never).unwrap();
+    let (coded, _, kept) = both(&photos, 160);
+    let recall = coded.snapshot().sample_recall(10, Metric::Cosine, 20, 3, &never).unwrap();
     assert_eq!((recall.k, recall.queries), (10, 20));
     assert!(recall.share > 0.99, "{recall:?}");
 
-    // Sketches of other vectors than those kept: recall must say so.
-    let basis = Arc::clone(sketched.snapshot().basis().unwrap());
+    // Codes of other vectors than those kept: recall must say so.
+    let quantizer = Arc::clone(coded.snapshot().quantizer().unwrap());
     let ids: Vec<PhotoId> = photos.keys().copied().collect();
-    let wrong = ids.iter().map(|id| (*id, basis.sketch(&photos[&PhotoId((id.0 * 17 + 5) % 3000)])));
-    let wrong = restored(kept, &basis, wrong);
+    let wrong = ids.iter().map(|id| (*id, quantizer.encode(&photos[&PhotoId((id.0 * 17 + 5) % 3000)])));
+    let wrong = restored(kept, &quantizer, wrong);
     assert_eq!(wrong.recall(), None);
     let recall = wrong.measure_recall(10, Metric::L2, 20, 0, &never).unwrap();
     assert!(recall.share < 0.5, "{recall:?}");
@@ -261,36 +261,36 @@ fn recall_is_measured_against_the_exact_answer() {
 }
 
 #[test]
-fn learning_is_due_when_the_library_has_outgrown_memory_or_its_basis() {
+fn training_is_due_when_the_library_has_outgrown_memory_or_its_quantizer() {
     let photos = library(2000, 4);
     let kept = Arc::new(Kept::default());
     let index = Index::over(4, kept as Arc<dyn Vectors>);
     index.apply(photos.iter().map(|(id, vector)| (*id, vector.as_slice())), &[]).unwrap();
-    assert!(!index.learning_is_due());
+    assert!(!index.training_is_due());
     index.apply([(PhotoId(9999), [0.0; 4].as_slice())], &[]).unwrap();
-    assert!(index.learning_is_due());
-    index.learn(&never).unwrap();
-    assert!(!index.learning_is_due());
+    assert!(index.training_is_due());
+    index.train(&never).unwrap();
+    assert!(!index.training_is_due());
     let more: Vec<u64> = (10_000..28_010).collect();
     index.apply(more.iter().map(|&id| (PhotoId(id), [1.0; 4].as_slice())), &[]).unwrap();
-    assert!(index.learning_is_due());
-    assert!(!Index::new(4).learning_is_due());
-    assert!(Index::new(4).learn(&never).unwrap().is_none());
+    assert!(index.training_is_due());
+    assert!(!Index::new(4).training_is_due());
+    assert!(Index::new(4).train(&never).unwrap().is_none());
 }
 
 #[test]
 fn vectors_that_cannot_be_read_fail_the_query_and_nothing_else() {
     let photos = library(300, 8);
-    let (sketched, _, _) = both(&photos, 8);
-    let basis = Arc::clone(sketched.snapshot().basis().unwrap());
-    let broken = restored(Arc::new(Broken), &basis, sketched.snapshot().sketches());
+    let (coded, _, _) = both(&photos, 8);
+    let quantizer = Arc::clone(coded.snapshot().quantizer().unwrap());
+    let broken = restored(Arc::new(Broken), &quantizer, coded.snapshot().codes());
     let asked = broken.snapshot().nearest(&photos[&PhotoId(1)], &Options::new(3, Metric::L2));
     assert!(matches!(asked, Err(SearchError::Vectors(_))));
-    assert!(matches!(broken.learn(&never), Err(SearchError::Vectors(_))));
-    assert!(matches!(sketched.learn(&|| true), Err(SearchError::Cancelled)));
-    assert_eq!((broken.len(), sketched.len()), (300, 300));
-    // A learning that failed leaves no journal behind to hold up the next one.
-    assert!(sketched.learn(&never).unwrap().is_some());
+    assert!(matches!(broken.train(&never), Err(SearchError::Vectors(_))));
+    assert!(matches!(coded.train(&|| true), Err(SearchError::Cancelled)));
+    assert_eq!((broken.len(), coded.len()), (300, 300));
+    // A training that failed leaves nothing behind to hold up the next one.
+    assert!(coded.train(&never).unwrap().is_some());
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn all_pairs_within_a_distance_are_found_whoever_came_first() {
     let mut photos = library(400, 140);
     // Without a direction, which is at cosine distance 1 from everything.
     photos.insert(PhotoId(150), vec![0.0; 140]);
-    let (sketched, whole, _) = both(&photos, 140);
+    let (coded, whole, _) = both(&photos, 140);
     for metric in [Metric::L2, Metric::Cosine] {
         // So that a photo has a handful of others within it.
         let limit =
@@ -313,7 +313,7 @@ fn all_pairs_within_a_distance_are_found_whoever_came_first() {
             }));
         }
         assert!(expected.len() > 100 && expected.len() < 100_000, "{} pairs say little", expected.len());
-        for index in [&sketched, &whole] {
+        for index in [&coded, &whole] {
             let snapshot = index.snapshot();
             // All at once, and in three batches that are not in the order of the photos' numbers.
             for batches in [[0..400u64, 400..400, 400..400], [200..400, 0..100, 100..200]] {
@@ -334,9 +334,9 @@ fn all_pairs_within_a_distance_are_found_whoever_came_first() {
 fn of_very_many_near_photos_only_the_nearest_are_paired() {
     let photos: BTreeMap<PhotoId, Vec<f32>> =
         (0..600).map(|id| (PhotoId(id), vec![1.0, id as f32 * 1e-3])).collect();
-    let (sketched, ..) = both(&photos, 2);
+    let (coded, ..) = both(&photos, 2);
     let all: PhotoSet = photos.keys().copied().collect();
-    let pairs = sketched.snapshot().pairs_of(&all, &PhotoSet::default(), 10.0, Metric::L2, &never).unwrap();
+    let pairs = coded.snapshot().pairs_of(&all, &PhotoSet::default(), 10.0, Metric::L2, &never).unwrap();
     let of_last: Vec<u64> = pairs.iter().filter(|p| p.second == PhotoId(599)).map(|p| p.first.0).collect();
     assert_eq!(of_last, (599 - MOST_A_PHOTO as u64..599).collect::<Vec<_>>());
 }

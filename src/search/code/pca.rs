@@ -1,4 +1,4 @@
-//! Principal components: the directions in which a sample of vectors varies most.
+//! Principal components: the orthogonal directions along which a sample of vectors varies most.
 //!
 //! Orthogonal iteration on the covariance matrix, then one small eigenproblem by one-sided Jacobi rotations (Golub and Van
 //! Loan, "Matrix Computations", 8.2 and 8.6). About two seconds for 4,096 vectors of 1280 numbers. The same sample gives
@@ -7,24 +7,24 @@
 use std::num::NonZero;
 use std::thread;
 
-use super::kernels;
+use crate::search::kernels;
 
-/// Directions carried along beyond those asked for, so that the last ones asked for converge too.
-const SPARE: usize = 16;
-const ROUNDS: usize = 10;
+/// Components carried along beyond those asked for, so that the last ones asked for converge too.
+const OVERSAMPLING: usize = 16;
+const ITERATIONS: usize = 10;
 
-/// Mean and orthonormal directions of a sample, by falling variance.
+/// Mean and orthonormal components of a sample, by falling variance.
 #[derive(Debug)]
-pub(super) struct Principal {
+pub struct PrincipalComponents {
     pub mean: Vec<f32>,
-    /// One direction after another, each as long as the mean.
-    pub directions: Vec<f32>,
-    /// Variance along each direction.
+    /// One component after another, each as long as the mean.
+    pub components: Vec<f32>,
+    /// Variance along each component.
     pub variances: Vec<f32>,
 }
 
 /// Returns the `count` leading components of `sample`, rows of `dim` numbers; all there are where `dim` is less.
-pub(super) fn components(sample: &[f32], dim: usize, count: usize) -> Principal {
+pub fn principal_components(sample: &[f32], dim: usize, count: usize) -> PrincipalComponents {
     let rows = (sample.len() / dim.max(1)).max(1);
     let mut mean = vec![0f64; dim];
     for row in sample.chunks_exact(dim) {
@@ -39,39 +39,39 @@ pub(super) fn components(sample: &[f32], dim: usize, count: usize) -> Principal 
             by_dimension[j * rows + place] = x - mean;
         }
     }
-    let mut covariance = products(&by_dimension, &by_dimension, rows);
+    let mut covariance = products_of_rows(&by_dimension, &by_dimension, rows);
     drop(by_dimension);
     covariance.iter_mut().for_each(|x| *x /= rows as f32);
 
-    let width = (count + SPARE).min(dim);
-    let mut basis = seeded(width * dim);
-    orthonormalise(&mut basis, dim);
-    for _ in 0..ROUNDS {
-        basis = transposed(&products(&covariance, &basis, dim), width);
-        orthonormalise(&mut basis, dim);
+    let width = (count + OVERSAMPLING).min(dim);
+    let mut basis = pseudo_random(width * dim);
+    orthonormalize(&mut basis, dim);
+    for _ in 0..ITERATIONS {
+        basis = transposed(&products_of_rows(&covariance, &basis, dim), width);
+        orthonormalize(&mut basis, dim);
     }
     // Within the space found, the covariance is small enough to be solved outright.
-    let image = transposed(&products(&covariance, &basis, dim), width);
-    let small: Vec<f64> = products(&basis, &image, dim).into_iter().map(f64::from).collect();
-    let (values, vectors) = eigen(small, width);
+    let image = transposed(&products_of_rows(&covariance, &basis, dim), width);
+    let small: Vec<f64> = products_of_rows(&basis, &image, dim).into_iter().map(f64::from).collect();
+    let (values, vectors) = symmetric_eigen(small, width);
     let mut order: Vec<usize> = (0..width).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     order.truncate(count.min(dim));
 
-    let mut directions = vec![0f32; order.len() * dim];
-    for (direction, &place) in directions.chunks_exact_mut(dim).zip(&order) {
+    let mut components = vec![0f32; order.len() * dim];
+    for (component, &place) in components.chunks_exact_mut(dim).zip(&order) {
         for (&weight, old) in vectors[place * width..][..width].iter().zip(basis.chunks_exact(dim)) {
             let weight = weight as f32;
-            direction.iter_mut().zip(old).for_each(|(new, &old)| *new += weight * old);
+            component.iter_mut().zip(old).for_each(|(new, &old)| *new += weight * old);
         }
     }
-    orthonormalise(&mut directions, dim);
+    orthonormalize(&mut components, dim);
     let variances = order.iter().map(|&place| values[place] as f32).collect();
-    Principal { mean, directions, variances }
+    PrincipalComponents { mean, components, variances }
 }
 
 /// Returns the dot product of each row of `left` with each row of `right`, those of one left row side by side.
-fn products(left: &[f32], right: &[f32], length: usize) -> Vec<f32> {
+fn products_of_rows(left: &[f32], right: &[f32], length: usize) -> Vec<f32> {
     let (rows, columns) = (left.len() / length.max(1), right.len() / length.max(1));
     let mut out = vec![0f32; rows * columns];
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -99,11 +99,11 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
 
 /// Makes the rows orthogonal and of length 1 (Gram-Schmidt, twice, since once is not enough in `f32`). A row that
 /// depends on those before it becomes zero.
-fn orthonormalise(rows: &mut [f32], length: usize) {
+fn orthonormalize(rows: &mut [f32], length: usize) {
     for row in 0..rows.len() / length.max(1) {
         let (done, rest) = rows.split_at_mut(row * length);
         let current = &mut rest[..length];
-        let before = kernels::length(current).unwrap_or(0.0);
+        let before = kernels::norm(current).unwrap_or(0.0);
         let mut along = vec![0f32; row];
         for _ in 0..2 {
             kernels::dot(current, done, &mut along);
@@ -111,14 +111,14 @@ fn orthonormalise(rows: &mut [f32], length: usize) {
                 current.iter_mut().zip(done).for_each(|(x, &done)| *x -= along * done);
             }
         }
-        let after = kernels::length(current).unwrap_or(0.0);
-        let scale = if after <= before * 1e-5 { 0.0 } else { kernels::to_unit(after) };
+        let after = kernels::norm(current).unwrap_or(0.0);
+        let scale = if after <= before * 1e-5 { 0.0 } else { kernels::inverse_norm(after) };
         current.iter_mut().for_each(|x| *x *= scale);
     }
 }
 
 /// Returns numbers between -1 and 1 that look random and never change (splitmix64).
-fn seeded(count: usize) -> Vec<f32> {
+fn pseudo_random(count: usize) -> Vec<f32> {
     let mut state = 0x5eed_u64;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -132,7 +132,7 @@ fn seeded(count: usize) -> Vec<f32> {
 
 /// Returns the eigenvalues of a symmetric matrix that has no negative ones, and its eigenvectors as rows: rows are rotated
 /// against each other until all are at right angles; then each is an eigenvector, as long as its eigenvalue.
-fn eigen(mut rows: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
+fn symmetric_eigen(mut rows: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
     const SWEEPS: usize = 30;
     const RIGHT_ANGLE: f64 = 1e-9;
     for _ in 0..SWEEPS {
@@ -188,9 +188,9 @@ mod tests {
 
     /// Vectors that vary along known, tilted axes: `spread[i]` along the i-th.
     fn sample(dim: usize, rows: usize, spread: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let mut axes = seeded(dim * spread.len());
-        orthonormalise(&mut axes, dim);
-        let random = seeded(rows * spread.len() + 1);
+        let mut axes = pseudo_random(dim * spread.len());
+        orthonormalize(&mut axes, dim);
+        let random = pseudo_random(rows * spread.len() + 1);
         let mut out = Vec::new();
         for row in 0..rows {
             let mut vector = vec![3f32; dim];
@@ -206,10 +206,10 @@ mod tests {
     #[test]
     fn the_axes_of_the_sample_are_found_in_order() {
         let (sample, axes) = sample(50, 4000, &[40.0, 20.0, 10.0, 5.0]);
-        let found = components(&sample, 50, 3);
-        assert_eq!(found.directions.len(), 3 * 50);
+        let found = principal_components(&sample, 50, 3);
+        assert_eq!(found.components.len(), 3 * 50);
         assert!(found.variances.is_sorted_by(|a, b| a >= b));
-        for (found, axis) in found.directions.chunks_exact(50).zip(axes.chunks_exact(50)) {
+        for (found, axis) in found.components.chunks_exact(50).zip(axes.chunks_exact(50)) {
             let mut cosine = [0f32];
             kernels::dot(found, axis, &mut cosine);
             assert!(cosine[0].abs() > 0.99, "{cosine:?}");
@@ -220,12 +220,12 @@ mod tests {
     #[test]
     fn directions_are_orthonormal_even_where_the_sample_is_flat() {
         let (sample, _) = sample(40, 300, &[5.0, 2.0]);
-        let found = components(&sample, 40, 8);
-        for (i, a) in found.directions.chunks_exact(40).enumerate() {
-            for (j, b) in found.directions.chunks_exact(40).enumerate() {
+        let found = principal_components(&sample, 40, 8);
+        for (i, a) in found.components.chunks_exact(40).enumerate() {
+            for (j, b) in found.components.chunks_exact(40).enumerate() {
                 let mut product = [0f32];
                 kernels::dot(a, b, &mut product);
-                let zero = kernels::length(a).unwrap() == 0.0;
+                let zero = kernels::norm(a).unwrap() == 0.0;
                 let expected = if i == j && !zero { 1.0 } else { 0.0 };
                 assert!((product[0] - expected).abs() < 1e-4, "{i} {j} {product:?}");
             }
@@ -235,10 +235,10 @@ mod tests {
     #[test]
     fn eigenvectors_keep_their_direction_and_are_stretched_by_their_value() {
         let n = 23;
-        let halves: Vec<f64> = seeded(n * n).into_iter().map(f64::from).collect();
+        let halves: Vec<f64> = pseudo_random(n * n).into_iter().map(f64::from).collect();
         let entry = |i: usize, j: usize| (0..n).map(|k| halves[i * n + k] * halves[j * n + k]).sum::<f64>();
         let matrix: Vec<f64> = (0..n * n).map(|place| entry(place / n, place % n)).collect();
-        let (values, vectors) = eigen(matrix.clone(), n);
+        let (values, vectors) = symmetric_eigen(matrix.clone(), n);
         let trace: f64 = (0..n).map(|i| matrix[i * n + i]).sum();
         assert!((values.iter().sum::<f64>() - trace).abs() < 1e-9 * trace);
         for (value, vector) in values.iter().zip(vectors.chunks_exact(n)) {
@@ -252,6 +252,6 @@ mod tests {
     #[test]
     fn there_are_no_more_components_than_dimensions() {
         let (sample, _) = sample(5, 100, &[3.0, 1.0]);
-        assert_eq!(components(&sample, 5, 128).directions.len(), 25);
+        assert_eq!(principal_components(&sample, 5, 128).components.len(), 25);
     }
 }

@@ -1,15 +1,15 @@
 //! The first so many of all rows, by a number that grows with their distance.
 
-use super::chunks::MOST_ROWS;
+use crate::search::rows::MOST_ROWS;
 
-/// Bits of a place that tell the row within its chunk.
+/// Bits of an address that tell the row within its chunk.
 const ROW_BITS: u32 = MOST_ROWS.ilog2();
 
-/// Where a row is: its chunk, and its place in there. Ordered as the rows are.
+/// Where a row is: its chunk, and its number in there. Ordered as the rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(u32);
+pub struct RowAddress(u32);
 
-impl Place {
+impl RowAddress {
     /// Names a row. A library of more chunks than fit has no room in any memory.
     pub fn new(chunk: usize, row: usize) -> Self {
         debug_assert!(chunk < 1 << (u32::BITS - ROW_BITS) && row < MOST_ROWS, "{chunk}, {row}");
@@ -21,28 +21,28 @@ impl Place {
         (self.0 >> ROW_BITS) as usize
     }
 
-    /// Returns the row's place in its chunk.
+    /// Returns the number of the row in its chunk.
     pub fn row(self) -> usize {
         self.0 as usize % MOST_ROWS
     }
 }
 
 /// A row and the number it is ranked by, as one integer that is ordered like both: by the number as
-/// [`f32::total_cmp`] has it, then by place. Sorting out thousands of integers takes a fraction of the time that pairs take.
+/// [`f32::total_cmp`] has it, then by address. Sorting out thousands of integers takes a fraction of the time that pairs take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ranked(u64);
+pub struct RankedRow(u64);
 
 /// The sign bit.
 const SIGN: u32 = 1 << 31;
 
-impl Ranked {
+impl RankedRow {
     /// Ranks a row.
     #[inline(always)]
-    pub fn new(key: f32, place: Place) -> Self {
+    pub fn new(key: f32, address: RowAddress) -> Self {
         let bits = key.to_bits();
         // Of negative numbers, the greater bits are the lesser number.
         let ordered = if bits & SIGN == 0 { bits | SIGN } else { !bits };
-        Self(u64::from(ordered) << 32 | u64::from(place.0))
+        Self(u64::from(ordered) << 32 | u64::from(address.0))
     }
 
     /// Returns the number.
@@ -52,18 +52,18 @@ impl Ranked {
     }
 
     /// Returns where the row is.
-    pub fn place(self) -> Place {
-        Place(self.0 as u32)
+    pub fn address(self) -> RowAddress {
+        RowAddress(self.0 as u32)
     }
 }
 
 /// The first `wanted` rows of those offered. Cheaper than a heap for thousands: it sorts out only once twice as many
 /// have come together.
-pub(super) struct Shortlist {
+pub struct Shortlist {
     wanted: usize,
     /// Nothing beyond it is among the first `wanted`.
     bound: f32,
-    rows: Vec<Ranked>,
+    rows: Vec<RankedRow>,
 }
 
 impl Shortlist {
@@ -75,12 +75,12 @@ impl Shortlist {
     /// Offers the rows of a chunk, by their keys; those that `accepts` refuses are passed over.
     pub fn offer(&mut self, chunk: usize, keys: &[f32], accepts: Option<&dyn Fn(usize) -> bool>) {
         let (before, bound) = (self.rows.len(), self.bound);
-        self.rows.resize(before + keys.len(), Ranked(0));
+        self.rows.resize(before + keys.len(), RankedRow(0));
         let mut taken = 0;
         let room = &mut self.rows[before..];
         // Written in any case and kept if it counts: nobody could guess which do.
         for (row, &key) in keys.iter().enumerate() {
-            room[taken] = Ranked::new(key, Place::new(chunk, row));
+            room[taken] = RankedRow::new(key, RowAddress::new(chunk, row));
             taken += usize::from(key <= bound);
         }
         self.rows.truncate(before + taken);
@@ -88,7 +88,7 @@ impl Shortlist {
             let mut place = 0;
             self.rows.retain(|ranked| {
                 place += 1;
-                place <= before || accepts(ranked.place().row())
+                place <= before || accepts(ranked.address().row())
             });
         }
         if self.rows.len() >= self.wanted.saturating_mul(2) {
@@ -105,7 +105,7 @@ impl Shortlist {
     }
 
     /// Returns the first `wanted` of what these were offered, in no order.
-    pub fn merged(wanted: usize, parts: Vec<Self>) -> Vec<Ranked> {
+    pub fn merged(wanted: usize, parts: Vec<Self>) -> Vec<RankedRow> {
         let mut all = Self::new(wanted);
         all.rows = parts.into_iter().flat_map(|part| part.rows).collect();
         all.sort_out();
@@ -140,17 +140,17 @@ mod tests {
             expected.truncate(wanted);
             let mut found = Shortlist::merged(wanted, parts);
             found.sort_unstable();
-            let found: Vec<_> = found.iter().map(|r| (r.key(), r.place().chunk(), r.place().row())).collect();
+            let found: Vec<_> = found.iter().map(|r| (r.key(), r.address().chunk(), r.address().row())).collect();
             prop_assert_eq!(found, expected);
         }
 
         #[test]
         fn ranks_are_ordered_like_their_numbers_and_places(a in any::<f32>(), b in any::<f32>(), at in 0usize..9000, other in 0usize..9000) {
-            let place = |at: usize| Place::new(at / 90, at % 90 * 40);
-            let (one, two) = (Ranked::new(a, place(at)), Ranked::new(b, place(other)));
+            let place = |at: usize| RowAddress::new(at / 90, at % 90 * 40);
+            let (one, two) = (RankedRow::new(a, place(at)), RankedRow::new(b, place(other)));
             prop_assert_eq!(one.cmp(&two), a.total_cmp(&b).then(at.cmp(&other)));
             prop_assert_eq!(one.key().to_bits(), a.to_bits());
-            prop_assert_eq!((one.place().chunk(), one.place().row()), (at / 90, at % 90 * 40));
+            prop_assert_eq!((one.address().chunk(), one.address().row()), (at / 90, at % 90 * 40));
         }
     }
 

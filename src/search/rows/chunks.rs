@@ -10,14 +10,14 @@ use std::sync::Arc;
 use crate::photo::PhotoId;
 
 /// Bytes in a full chunk: small enough to copy within some tens of microseconds, large enough that a
-/// million sketches are a few hundred pointers.
+/// million codes are a few hundred pointers.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Rows in a chunk at the most.
-pub(super) const MOST_ROWS: usize = 4096;
+pub const MOST_ROWS: usize = 4096;
 
 /// Some rows: for the i-th, its id, its `width` values and its note.
 #[derive(Clone, Debug)]
-pub(super) struct Chunk<T, N> {
+pub struct Chunk<T, N> {
     ids: Vec<PhotoId>,
     values: Vec<T>,
     notes: Vec<N>,
@@ -42,7 +42,7 @@ impl<T, N> Chunk<T, N> {
 
 /// Rows in the order of their ids.
 #[derive(Clone, Debug)]
-pub(super) struct Chunks<T, N> {
+pub struct Chunks<T, N> {
     width: usize,
     capacity: usize,
     len: usize,

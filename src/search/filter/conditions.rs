@@ -4,11 +4,11 @@
 
 use std::path::PathBuf;
 
-use super::error::SearchError;
-use super::facts::{Facts, NO_PLACE, NO_TIME, Page, UNITS_A_DEGREE};
+use super::facts::{Facts, NO_POSITION, NO_TIME, Page, UNITS_A_DEGREE};
 use super::photo_set::{PhotoSet, WORDS};
-use super::pool::in_parallel;
 use crate::photo::{RelativePath, RootId};
+use crate::search::error::SearchError;
+use crate::search::pool::in_parallel;
 
 /// What a page of facts costs to judge, in bytes of scanning.
 const BYTES_A_PAGE: usize = 64 << 10;
@@ -27,8 +27,8 @@ pub struct Filter {
     pub taken_before: Option<i64>,
     /// The camera's name contains one of these, whatever the case.
     pub cameras: Vec<String>,
-    /// Taken here.
-    pub place: Option<Place>,
+    /// Taken in this area.
+    pub area: Option<Area>,
     /// One of these, as `image/jpeg`.
     pub media_types: Vec<String>,
     /// One of its files is in a folder that is there (true), or none is (false).
@@ -37,7 +37,7 @@ pub struct Filter {
 
 /// A part of the globe, in degrees (WGS 84).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place {
+pub enum Area {
     /// Between two latitudes and two longitudes. With `west` greater than `east` it lies across the 180th meridian.
     Box {
         /// Least latitude.
@@ -62,7 +62,7 @@ pub enum Place {
 
 /// Where a watched folder is, and whether it can be reached.
 #[derive(Clone, Debug)]
-pub struct RootPlace {
+pub struct RootLocation {
     /// Which.
     pub id: RootId,
     /// Absolute.
@@ -77,8 +77,12 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// Returns the photos that pass.
-    pub fn photos(&self, facts: &Facts, roots: &[RootPlace]) -> Result<PhotoSet, SearchError> {
+    /// Returns the photos that pass, of those with a file. `roots` are the watched folders as they are now.
+    ///
+    /// # Errors
+    ///
+    /// None today; it has the type of whatever the threads that share the work run.
+    pub fn photos(&self, facts: &Facts, roots: &[RootLocation]) -> Result<PhotoSet, SearchError> {
         let marks = Marks::new(self, facts, roots);
         let pages: Vec<(u64, &Page)> = facts.pages().collect();
         let parts = in_parallel(pages.len(), pages.len() * BYTES_A_PAGE, |next| {
@@ -112,9 +116,9 @@ impl Filter {
         if let Some(marked) = &marks.cameras {
             keep(&mut words, |at| marked[page.camera[at] as usize]);
         }
-        if let Some(place) = self.place {
+        if let Some(area) = self.area {
             keep(&mut words, |at| {
-                page.latitude[at] != NO_PLACE && place.contains(page.latitude[at], page.longitude[at])
+                page.latitude[at] != NO_POSITION && area.contains(page.latitude[at], page.longitude[at])
             });
         }
         if let Some(marked) = &marks.folders {
@@ -145,7 +149,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn new(filter: &Filter, facts: &Facts, roots: &[RootPlace]) -> Self {
+    fn new(filter: &Filter, facts: &Facts, roots: &[RootLocation]) -> Self {
         let root = |id| roots.iter().find(|root| root.id == id);
         let is_online = |id| root(id).is_some_and(|root| root.online);
         let is_asked_for = |id, path: &RelativePath| {
@@ -178,7 +182,7 @@ impl Marks {
     }
 }
 
-impl Place {
+impl Area {
     /// Returns whether a point, in units of the facts, lies in it.
     fn contains(&self, latitude: i32, longitude: i32) -> bool {
         let (latitude, longitude) =

@@ -1,6 +1,6 @@
-//! Whoever tends the index: one thread of low priority that does for the search what nobody waits for.
+//! Maintenance of the index: one thread of low priority that does for the search what nobody waits for.
 //!
-//! It learns a basis when the library has outgrown the one it has, writes new sketches down, compares new photos with
+//! It trains a quantizer when the library has outgrown the one it has, writes new codes down, compares new photos with
 //! all others so that duplicates are known, and measures recall in idle time. A commit wakes it; at rest it sleeps.
 
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use super::memory;
 use super::priority;
 use super::run::DaemonError;
 use crate::photo::PhotoId;
-use crate::search::{Basis, Index, PhotoSet, SearchError, Snapshot};
+use crate::search::{Index, PhotoSet, Quantizer, SUFFICIENT_RECALL, SearchError, Snapshot};
 use crate::store::{Compared, ModelRecord, Store, StoreError};
 
 /// How often it is looked whether there is time, while something is due: to measure recall, or to compare photos.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long it sleeps where nothing is due. What a commit brings does not wait: it wakes the thread.
-const REST: Duration = Duration::from_secs(3600);
+const SLEEP: Duration = Duration::from_secs(3600);
 
-/// New sketches are written down when so many have come together: to make fewer at the next start takes less than a
+/// New codes are written down when so many have come together: to make fewer at the next start takes less than a
 /// tenth of a second.
 const UNWRITTEN: usize = 1000;
 
@@ -39,10 +39,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(24 * 3600);
 const GROWTH: f64 = 1.1;
 const RECALL_AT: usize = 10;
 const RECALL_QUERIES: usize = 50;
-/// With less than this the basis does not suit the library any more.
-const RECALL_WANTED: f64 = 0.98;
 
-/// What is tended, and with what.
+/// What is maintained, and with what.
 pub(super) struct Parts {
     pub(super) index: Arc<Index>,
     pub(super) store: Arc<Store>,
@@ -58,49 +56,50 @@ pub(super) struct Parts {
 }
 
 /// The thread.
-pub(super) struct Tender {
+pub(super) struct MaintenanceThread {
     thread: JoinHandle<Result<(), DaemonError>>,
     ended: oneshot::Receiver<()>,
-    wake: Wake,
+    waker: Waker,
 }
 
 /// Tells the thread that something has changed.
 #[derive(Clone)]
-pub(super) struct Wake(Sender<()>);
+pub(super) struct Waker(Sender<()>);
 
-impl Wake {
-    pub(super) fn up(&self) {
+impl Waker {
+    pub(super) fn wake(&self) {
         // Full: it has been told and has not looked yet. Disconnected: it has ended.
         let _ = self.0.try_send(());
     }
 }
 
-/// The thread's ear, made before it so that the store's writer can have the [`Wake`].
-pub(super) struct Ear(Receiver<()>);
+/// What the thread sleeps on.
+pub(super) struct WakeReceiver(Receiver<()>);
 
-pub(super) fn wake() -> (Wake, Ear) {
-    let (told, ear) = bounded(1);
-    (Wake(told), Ear(ear))
+/// Returns both ends, before there is a thread, so that the store's writer can have the [`Waker`].
+pub(super) fn waker() -> (Waker, WakeReceiver) {
+    let (sender, receiver) = bounded(1);
+    (Waker(sender), WakeReceiver(receiver))
 }
 
-impl Tender {
+impl MaintenanceThread {
     /// Starts the thread.
     #[expect(clippy::disallowed_methods, reason = "the handle is kept, and `ended` joins it")]
-    pub(super) fn start(parts: Parts, wake: Wake, ear: Ear) -> Result<Self, DaemonError> {
+    pub(super) fn start(parts: Parts, waker: Waker, receiver: WakeReceiver) -> Result<Self, DaemonError> {
         let (alive, ended) = oneshot::channel();
         let thread = thread::Builder::new()
-            .name("index-tender".into())
+            .name("maintenance".into())
             .spawn(move || {
                 // Dropped on return and on panic alike, which is what wakes `ended`.
                 let _alive: oneshot::Sender<()> = alive;
                 priority::lower();
-                match Tending::new(parts)?.until_stopped(&ear) {
+                match Maintenance::new(parts)?.until_stopped(&receiver) {
                     Err(DaemonError::Search(SearchError::Cancelled)) => Ok(()),
                     ended => ended,
                 }
             })
-            .map_err(DaemonError::StartTender)?;
-        Ok(Self { thread, ended, wake })
+            .map_err(DaemonError::StartMaintenance)?;
+        Ok(Self { thread, ended, waker })
     }
 
     /// Waits for the stop, then for the thread to end.
@@ -108,7 +107,7 @@ impl Tender {
         let mut ended = self.ended;
         tokio::select! {
             () = stop.cancelled() => {
-                self.wake.up();
+                self.waker.wake();
                 let _ = ended.await;
             }
             _ = &mut ended => {}
@@ -117,14 +116,14 @@ impl Tender {
     }
 }
 
-struct Tending {
+struct Maintenance {
     parts: Parts,
     compared: PhotoSet,
     /// When recall was measured last.
     measured: Option<Instant>,
 }
 
-impl Tending {
+impl Maintenance {
     fn new(parts: Parts) -> Result<Self, DaemonError> {
         let known = parts.store.read()?.compared(&parts.model)?;
         let compared = match (known, parts.near) {
@@ -140,46 +139,47 @@ impl Tending {
         Ok(Self { parts, compared, measured: None })
     }
 
-    fn until_stopped(mut self, ear: &Ear) -> Result<(), DaemonError> {
+    fn until_stopped(mut self, receiver: &WakeReceiver) -> Result<(), DaemonError> {
         while !self.parts.stop.is_cancelled() {
-            if self.parts.index.learning_is_due() {
-                self.learn()?;
+            if self.parts.index.training_is_due() {
+                self.train()?;
             }
-            self.write_sketches()?;
+            self.write_codes()?;
             if self.measuring_is_due() && (self.parts.is_idle)() {
                 self.measure()?;
             }
             let waits = self.parts.near.map_or(Ok(false), |near| self.compare(near))?;
             // A timeout is a turn like any other; the writer may have ended before us.
-            let _ = ear.0.recv_timeout(if waits || self.measuring_is_due() { LOOK_EVERY } else { REST });
+            let _ =
+                receiver.0.recv_timeout(if waits || self.measuring_is_due() { LOOK_EVERY } else { SLEEP });
         }
         Ok(())
     }
 
-    fn learn(&self) -> Result<(), DaemonError> {
+    fn train(&self) -> Result<(), DaemonError> {
         let begun = Instant::now();
         let Parts { index, stop, .. } = &self.parts;
-        index.learn(&|| stop.is_cancelled())?;
+        index.train(&|| stop.is_cancelled())?;
         tracing::info!(photos = index.len(), "made the sketches anew in {:.1?}", begun.elapsed());
         Ok(())
     }
 
-    /// Writes down the sketches of new photos, or all of a new basis.
-    fn write_sketches(&mut self) -> Result<(), DaemonError> {
+    /// Writes down the codes of new photos, or all of a new quantizer.
+    fn write_codes(&mut self) -> Result<(), DaemonError> {
         let Parts { index, store, model, written, .. } = &mut self.parts;
         let snapshot = index.snapshot();
-        let Some(basis) = snapshot.basis() else { return Ok(()) };
-        let version = basis.version();
+        let Some(quantizer) = snapshot.quantizer() else { return Ok(()) };
+        let version = quantizer.version();
         let is_new = written.version != Some(version);
         let after = if is_new { None } else { written.newest };
         let unwritten = snapshot.ids_after(after);
         if !is_new && unwritten.len() < UNWRITTEN {
             return Ok(());
         }
-        let sketches = unwritten.iter().filter_map(|&id| Some((id, snapshot.sketch_of(id)?.to_bytes())));
-        store.keep_sketches(model, version, sketches)?;
+        let codes = unwritten.iter().filter_map(|&id| Some((id, snapshot.code_of(id)?.to_bytes())));
+        store.keep_codes(model, version, codes)?;
         if is_new {
-            keep_basis(store, model, basis)?;
+            keep_quantizer(store, model, quantizer)?;
         }
         *written = Written { version: Some(version), newest: unwritten.last().copied().or(written.newest) };
         Ok(())
@@ -217,7 +217,7 @@ impl Tending {
 
     fn measuring_is_due(&self) -> bool {
         let index = &self.parts.index;
-        if index.basis().is_none() {
+        if index.quantizer().is_none() {
             return false;
         }
         match (index.recall(), self.measured) {
@@ -228,37 +228,37 @@ impl Tending {
         }
     }
 
-    /// Measures recall, and sees to it that the basis suits the library.
+    /// Measures recall, and sees to it that the quantizer suits the library.
     fn measure(&mut self) -> Result<(), DaemonError> {
         let Parts { index, store, model, stop, .. } = &self.parts;
         let cancelled = || stop.is_cancelled();
-        if let Some(basis) = index.calibrate(&cancelled)?
-            && self.parts.written.version == Some(basis.version())
+        if let Some(quantizer) = index.calibrate(&cancelled)?
+            && self.parts.written.version == Some(quantizer.version())
         {
-            keep_basis(store, model, &basis)?;
+            keep_quantizer(store, model, &quantizer)?;
         }
         let turn = self.measured.map_or(0, |at| at.elapsed().as_secs() as usize);
         let recall = index.measure_recall(RECALL_AT, model.metric, RECALL_QUERIES, turn, &cancelled)?;
         self.measured = Some(Instant::now());
         memory::give_back_now();
         tracing::debug!(recall = recall.share, photos = recall.photos, "measured recall");
-        if recall.share < RECALL_WANTED {
+        if recall.share < SUFFICIENT_RECALL {
             tracing::warn!(recall = recall.share, "the sketches do not suit the library any more");
-            // Learning from the same photos once more would give the same basis.
-            let learnt_from = index.basis().map_or(0, |basis| basis.learnt_from());
-            if index.len() as f64 > learnt_from as f64 * GROWTH {
-                self.learn()?;
-                self.write_sketches()?;
+            // Training on the same photos once more would give the same quantizer.
+            let trained_on = index.quantizer().map_or(0, |quantizer| quantizer.trained_on());
+            if index.len() as f64 > trained_on as f64 * GROWTH {
+                self.train()?;
+                self.write_codes()?;
             }
         }
         Ok(())
     }
 }
 
-fn keep_basis(store: &Store, model: &ModelRecord, basis: &Basis) -> Result<(), StoreError> {
-    let bytes = postcard::to_stdvec(basis)
-        .map_err(|source| StoreError::Damaged { what: "the basis of the sketches", source })?;
-    store.keep_basis(model, basis.version(), &bytes)
+fn keep_quantizer(store: &Store, model: &ModelRecord, quantizer: &Quantizer) -> Result<(), StoreError> {
+    let bytes = postcard::to_stdvec(quantizer)
+        .map_err(|source| StoreError::Damaged { what: "the quantizer of the sketches", source })?;
+    store.keep_quantizer(model, quantizer.version(), &bytes)
 }
 
 /// Returns the photos that are still to be compared.
@@ -292,12 +292,12 @@ mod tests {
             is_held: Box::new(move || asked.load(Ordering::Relaxed)),
             stop: CancellationToken::new(),
         };
-        let mut tending = Tending::new(parts).unwrap();
+        let mut maintenance = Maintenance::new(parts).unwrap();
 
-        assert!(tending.compare(1.0).unwrap(), "they wait");
+        assert!(maintenance.compare(1.0).unwrap(), "they wait");
         assert!(store.read().unwrap().compared(&model).unwrap().is_none());
         held.store(false, Ordering::Relaxed);
-        assert!(!tending.compare(1.0).unwrap(), "none waits any more");
+        assert!(!maintenance.compare(1.0).unwrap(), "none waits any more");
         let compared = store.read().unwrap().compared(&model).unwrap().unwrap();
         assert_eq!(compared.runs, [(PhotoId(1), PhotoId(2))]);
     }

@@ -1,36 +1,31 @@
 //! All pairs of photos within a distance: what duplicates are found from.
 //!
 //! New photos are compared with those that were compared before and with each other, a few hundred against a chunk of
-//! sketches at a time, so that all of it stays in the processor's cache. Three steps leave out only what is proved to
-//! be farther: the leading components, the whole sketch, the full vectors.
+//! codes at a time, so that all of it stays in the processor's cache. Three steps leave out only what is proved to
+//! be farther: the prefilter on coarse codes, the whole code, the full vectors.
 
 use std::cmp::Ordering;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::basis::Basis;
-use super::chunks::Chunk;
-use super::error::SearchError;
-use super::estimate::Target;
-use super::index::{Rows, Snapshot};
-use super::kernels;
-use super::nearest::{Nearest, Neighbor};
-use super::photo_set::PhotoSet;
-use super::pool::in_background;
-use super::probe::Probe;
-use super::scan::Options;
-use super::sieve::{Sought, Tile, sift};
-use super::sketch::{Lead, Rest, Sketch};
-use super::two_stage::SketchRows;
+use super::prefilter::{PrefilterQuery, Tile, prefilter};
 use crate::photo::{Metric, PhotoId};
+use crate::search::code::{CoarseCode, Code, EncodedQuery, FineCode, Quantizer};
+use crate::search::error::SearchError;
+use crate::search::filter::PhotoSet;
+use crate::search::index::{Rows, Snapshot};
+use crate::search::kernels;
+use crate::search::pool::in_background;
+use crate::search::query::{Nearest, Neighbor, Options, Scorer};
+use crate::search::rows::{Chunk, CodeRows};
 
 /// Pairs that a photo keeps with those compared before it: the nearest. A day of a camera that takes a picture every
 /// second would otherwise have more pairs than the library has photos.
 pub const MOST_A_PHOTO: usize = 256;
 
 /// New photos that a chunk is compared with at a time: what is known of both stays in a cache of a megabyte or two.
-const SOUGHT_AT_ONCE: usize = 512;
+const QUERIES_AT_ONCE: usize = 512;
 
 /// Two photos and their distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,8 +69,10 @@ impl Snapshot {
         let meant = Meant { new, known };
         let queries = self.queries(new, metric)?;
         let parts = match &self.rows {
-            Rows::Full(_) => vec![self.pairs_of_whole(&queries, &options, meant)?],
-            Rows::Sketched(basis, rows) => self.pairs_of_sketched(basis, rows, &queries, &options, meant)?,
+            Rows::Full(_) => vec![self.pairs_of_full(&queries, &options, meant)?],
+            Rows::Coded(quantizer, rows) => {
+                self.pairs_of_coded(quantizer, rows, &queries, &options, meant)?
+            }
         };
         let mut nearest: BTreeMap<usize, Nearest> = BTreeMap::new();
         for (query, part) in parts.into_iter().flatten() {
@@ -101,11 +98,11 @@ impl Snapshot {
         let ids: Vec<PhotoId> = new.iter().filter(|&id| self.contains(id)).collect();
         let mut queries = Vec::with_capacity(ids.len());
         // A photo without a vector was removed after the snapshot had been taken.
-        self.fetch(&ids, &mut |id, vector| queries.push((id, Probe::new(vector, self.dim, metric))))?;
-        queries.into_iter().map(|(id, probe)| Ok(Query { id, probe: probe? })).collect()
+        self.fetch(&ids, &mut |id, vector| queries.push((id, Scorer::new(vector, self.dim, metric))))?;
+        queries.into_iter().map(|(id, scorer)| Ok(Query { id, scorer: scorer? })).collect()
     }
 
-    fn pairs_of_whole(
+    fn pairs_of_full(
         &self,
         queries: &[Query],
         options: &Options<'_>,
@@ -120,24 +117,25 @@ impl Snapshot {
         Ok(near)
     }
 
-    fn pairs_of_sketched(
+    fn pairs_of_coded(
         &self,
-        basis: &Basis,
-        rows: &SketchRows,
+        quantizer: &Quantizer,
+        rows: &CodeRows,
         queries: &[Query],
         options: &Options<'_>,
         meant: Meant<'_>,
     ) -> Result<Vec<Near>, SearchError> {
         let limit = options.limit();
-        let (mut sought, mut targets) = (Vec::new(), Vec::new());
+        let (mut prefilter_queries, mut encoded) = (Vec::new(), Vec::new());
         for (place, query) in queries.iter().enumerate() {
-            let Some((lead, rest)) = rows.get(query.id) else { continue };
-            let sketch = Sketch { lead: lead[0], rest };
-            sought.push(Sought::new(&sketch.lead, basis, limit, options.metric));
-            targets.push((place, Target::of(basis, sketch, options.metric)));
+            let Some((coarse, fine)) = rows.get(query.id) else { continue };
+            let code = Code { coarse: coarse[0], fine };
+            prefilter_queries.push(PrefilterQuery::new(&code.coarse, quantizer, limit, options.metric));
+            encoded.push((place, EncodedQuery::from_code(quantizer, code, options.metric)));
         }
         // While a library is compared for the first time, half of it is yet to come.
-        let is_meant = |chunk: &&Arc<Chunk<Lead, Rest>>| chunk.ids().iter().any(|&id| meant.contains(id));
+        let is_meant =
+            |chunk: &&Arc<Chunk<CoarseCode, FineCode>>| chunk.ids().iter().any(|&id| meant.contains(id));
         let chunks: Vec<_> = rows.chunks().iter().filter(is_meant).collect();
         in_background(chunks.len(), |next| {
             let (mut near, mut candidates, mut passed) = (Near::new(), Vec::new(), Vec::new());
@@ -145,15 +143,16 @@ impl Snapshot {
                 options.check_cancelled()?;
                 let chunk = &chunks[place];
                 candidates.clear();
-                let tiles = Tile::all_of(chunk.values(), basis);
-                for (sought, targets) in sought.chunks(SOUGHT_AT_ONCE).zip(targets.chunks(SOUGHT_AT_ONCE)) {
+                let tiles = Tile::all_of(chunk.values(), quantizer);
+                let pieces = prefilter_queries.chunks(QUERIES_AT_ONCE).zip(encoded.chunks(QUERIES_AT_ONCE));
+                for (prefilter_queries, encoded) in pieces {
                     passed.clear();
-                    sift(sought, &tiles, &mut passed);
+                    prefilter(prefilter_queries, &tiles, &mut passed);
                     for &(one, row) in passed.iter().filter(|(_, row)| *row < chunk.ids().len()) {
-                        let (query, target) = &targets[one];
+                        let (query, encoded) = &encoded[one];
                         let (id, other) = (queries[*query].id, chunk.ids()[row]);
-                        let (lead, rest) = (&chunk.values()[row], &chunk.notes()[row]);
-                        if meant.as_pair(id, other) && target.may_be_within(limit, lead, rest) {
+                        let (coarse, fine) = (&chunk.values()[row], &chunk.notes()[row]);
+                        if meant.as_pair(id, other) && encoded.may_be_within(limit, coarse, fine) {
                             candidates.push((other, *query));
                         }
                     }
@@ -195,7 +194,7 @@ impl Meant<'_> {
 /// A new photo, ready to be compared.
 struct Query {
     id: PhotoId,
-    probe: Probe,
+    scorer: Scorer,
 }
 
 /// The nearest of those queries that have any, by their places.
@@ -210,9 +209,9 @@ fn offer(
     vector: &[f32],
     options: &Options<'_>,
 ) {
-    let to_unit = kernels::to_unit(kernels::length(vector).unwrap_or(0.0));
+    let inverse_norm = kernels::inverse_norm(kernels::norm(vector).unwrap_or(0.0));
     for query in of_other {
-        if let Some(distance) = queries[query].probe.distance_within(vector, to_unit, options.limit()) {
+        if let Some(distance) = queries[query].scorer.distance_within(vector, inverse_norm, options.limit()) {
             let nearest = near.entry(query).or_insert_with(|| Nearest::new(options.k, options.limit()));
             nearest.offer(Neighbor { id: other, distance });
         }

@@ -1,30 +1,30 @@
-//! The exact answer: every full vector is read and compared, without a look at the sketches.
+//! A large library with [`Options::exact`]: every full vector is read from the store and compared, without a look at the codes.
 
-use super::error::SearchError;
 use super::nearest::{Nearest, Neighbor};
-use super::pool::{in_background, in_parallel};
-use super::probe::Probe;
-use super::scan::Options;
-use super::two_stage::Library;
+use super::options::Options;
+use super::scorer::Scorer;
 use crate::photo::PhotoId;
+use crate::search::error::SearchError;
+use crate::search::pool::{in_background, in_parallel};
+use crate::search::rows::CodedLibrary;
 
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Haste {
+pub enum Priority {
     /// Somebody waits for the answer.
     Query,
     /// Nobody does.
     Background,
 }
 
-/// Returns the nearest neighbours of each probe. Reads every vector once, whatever the number of probes.
-pub(super) fn nearest(
-    library: Library<'_>,
-    probes: &[Probe],
+/// Returns the nearest neighbors of each query. Reads every vector once, whatever the number of queries.
+pub fn nearest(
+    library: CodedLibrary<'_>,
+    scorers: &[Scorer],
     options: &Options<'_>,
-    haste: Haste,
+    priority: Priority,
 ) -> Result<Vec<Vec<Neighbor>>, SearchError> {
-    let empty = || probes.iter().map(|_| Nearest::new(options.k, options.limit())).collect::<Vec<_>>();
+    let empty = || scorers.iter().map(|_| Nearest::new(options.k, options.limit())).collect::<Vec<_>>();
     let chunks = library.rows.chunks();
     let work = |next: &dyn Fn() -> Option<usize>| {
         let mut nearest = empty();
@@ -33,17 +33,17 @@ pub(super) fn nearest(
             let ids: Vec<PhotoId> =
                 chunks[place].ids().iter().copied().filter(|&id| options.accepts(id)).collect();
             let mut visit = |id, vector: &[f32]| {
-                for (nearest, probe) in nearest.iter_mut().zip(probes) {
-                    nearest.offer(Neighbor { id, distance: probe.distance(vector) });
+                for (nearest, scorer) in nearest.iter_mut().zip(scorers) {
+                    nearest.offer(Neighbor { id, distance: scorer.distance(vector) });
                 }
             };
             library.vectors.fetch(&ids, &mut visit).map_err(SearchError::Vectors)?;
         }
         Ok(nearest)
     };
-    let parts = match haste {
-        Haste::Query => in_parallel(chunks.len(), usize::MAX, work),
-        Haste::Background => in_background(chunks.len(), work),
+    let parts = match priority {
+        Priority::Query => in_parallel(chunks.len(), usize::MAX, work),
+        Priority::Background => in_background(chunks.len(), work),
     }?;
     let mut all = empty();
     for part in parts {

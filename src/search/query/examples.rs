@@ -1,8 +1,8 @@
 //! Several examples, liked and disliked, as one query vector.
 
-use super::error::SearchError;
-use super::kernels;
 use crate::photo::Metric;
+use crate::search::error::SearchError;
+use crate::search::kernels;
 
 /// One example and how much it counts: above 0 liked, below 0 disliked.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +35,10 @@ pub fn combine(examples: &[Example<'_>], metric: Metric) -> Result<Vec<f32>, Sea
                 found: example.vector.len(),
             });
         }
-        let length = kernels::length(example.vector).ok_or(SearchError::QueryNotFinite)?;
+        let length = kernels::norm(example.vector).ok_or(SearchError::QueryNotFinite)?;
         let scale = match metric {
             Metric::L2 => example.weight / total,
-            Metric::Cosine => example.weight / total * kernels::to_unit(length),
+            Metric::Cosine => example.weight / total * kernels::inverse_norm(length),
         };
         combined.iter_mut().zip(example.vector).for_each(|(sum, x)| *sum += scale * x);
     }

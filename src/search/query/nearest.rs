@@ -30,7 +30,7 @@ impl PartialOrd for Neighbor {
 
 /// Keeps the least `k` of what it is offered, and nothing farther than a limit.
 #[derive(Debug)]
-pub(super) struct Nearest {
+pub struct Nearest {
     k: usize,
     /// Nothing at or beyond it is kept once `k` are: the worst of the kept, or all there is before that.
     bound: f32,

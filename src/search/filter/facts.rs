@@ -1,6 +1,6 @@
 //! What filters ask about each photo, in memory: when, where and with what it was taken, its type, its folders.
 //!
-//! 25 bytes a photo, in pages of photos with neighbouring numbers that snapshots share. Names of cameras, types and
+//! 25 bytes a photo, in pages of photos with neighboring numbers that snapshots share. Names of cameras, types and
 //! folders are kept once and numbered.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,7 @@ use crate::photo::{FileId, PhotoId, RelativePath, RootId};
 /// A photo without a time of its own.
 pub(super) const NO_TIME: i64 = i64::MIN;
 /// A photo without a position.
-pub(super) const NO_PLACE: i32 = i32::MIN;
+pub(super) const NO_POSITION: i32 = i32::MIN;
 /// Units in a degree: a centimetre on the ground.
 pub(super) const UNITS_A_DEGREE: f64 = 1e7;
 /// A photo whose files lie in several folders: [`Page::several`] has them.
@@ -57,7 +57,7 @@ pub struct Facts {
 pub(super) struct Page {
     /// Seconds since 1970, UTC where the photo tells its offset, else by the camera's clock; [`NO_TIME`].
     pub taken: Vec<i64>,
-    /// In [`UNITS_A_DEGREE`]; [`NO_PLACE`].
+    /// In [`UNITS_A_DEGREE`]; [`NO_POSITION`].
     pub latitude: Vec<i32>,
     pub longitude: Vec<i32>,
     /// Numbers of names from 1; 0 where there is none.
@@ -73,8 +73,8 @@ impl Page {
         let photos = PAGE as usize;
         Self {
             taken: vec![NO_TIME; photos],
-            latitude: vec![NO_PLACE; photos],
-            longitude: vec![NO_PLACE; photos],
+            latitude: vec![NO_POSITION; photos],
+            longitude: vec![NO_POSITION; photos],
             camera: vec![0; photos],
             media_type: vec![0; photos],
             folder: vec![0; photos],
@@ -112,8 +112,8 @@ impl Facts {
         page.taken[place] = info.taken.map_or(NO_TIME, |taken| seconds(&taken));
         let units = |degrees: f64, most: f64| (degrees.clamp(-most, most) * UNITS_A_DEGREE).round() as i32;
         let position = info.position.filter(|p| p.latitude.is_finite() && p.longitude.is_finite());
-        page.latitude[place] = position.map_or(NO_PLACE, |p| units(p.latitude, 90.0));
-        page.longitude[place] = position.map_or(NO_PLACE, |p| units(p.longitude, 180.0));
+        page.latitude[place] = position.map_or(NO_POSITION, |p| units(p.latitude, 90.0));
+        page.longitude[place] = position.map_or(NO_POSITION, |p| units(p.longitude, 180.0));
         page.camera[place] = camera;
         // There are fewer image formats than that.
         page.media_type[place] = u8::try_from(media_type).unwrap_or(u8::MAX);
