@@ -19,7 +19,8 @@
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
 //!
 //! Around them: [`cli`] is what the user typed, [`config`] what it means, [`photo`] the words all rooms share,
-//! [`deadline`] how to ask a disk that may never answer, [`daemon`] the wiring, [`log`] where the log goes.
+//! [`deadline`] how to ask a disk that may never answer, [`private`] the files that are for their owner alone, [`daemon`] the
+//! wiring, [`log`] where the log goes.
 //!
 //! What must stay true, and is attacked by tests:
 //!
@@ -40,6 +41,7 @@ pub mod ingest;
 pub mod log;
 pub mod models;
 pub mod photo;
+pub mod private;
 pub mod proto;
 pub mod search;
 pub mod serve;

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use tokio::net::UnixListener;
+
+use crate::private;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Socket {
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Bind { path: path.to_path_buf(), source };
         if let Some(directory) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+            private::create_directory(directory).map_err(failed)?;
         }
         Self::refuse_taken(path)?;
         // Bound beside its place and renamed, so that nobody connects before its mode is set, and a stale file

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tonic::{Request, Status};
 
+use crate::private;
+
 /// Proof that a caller may read the user's files.
 #[derive(Clone)]
 pub struct Token {
@@ -23,8 +25,9 @@ pub struct TokenError {
 }
 
 impl Token {
-    /// Reads the token, and makes one where there is none.
+    /// Reads the token, and makes one where there is none. Whoever else could read it cannot any more.
     pub fn load(path: &Path) -> Result<Self, TokenError> {
+        private::tighten(path);
         let failed = |source| TokenError { path: path.to_path_buf(), source };
         match fs::read_to_string(path) {
             Ok(text) if text.trim().len() >= 32 => Ok(Self { hash: blake3::hash(text.trim().as_bytes()) }),
@@ -44,7 +47,7 @@ impl Token {
         }
         let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
+            private::create_directory(directory)?;
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         writeln!(file, "{text}")?;

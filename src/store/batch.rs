@@ -15,7 +15,7 @@ use super::schema::{
     CODES, CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META, META_DECODER,
     META_NEXT_PHOTO, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS,
 };
-use super::{ModelRecord, Store, StoreError, next_number};
+use super::{ModelRecord, ProblemKind, Store, StoreError, next_number};
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
 
 /// One thing to write down.
@@ -108,10 +108,10 @@ pub struct Committed {
 }
 
 impl Store {
-    /// Applies the writes in their order, in one transaction that is on the disk when this returns. `now` is in
-    /// seconds since 1970.
+    /// Applies the writes in their order, in one transaction that is on the disk when this returns. Waits while the disk
+    /// takes no writes, until it does or [`Store::give_up`]. `now` is in seconds since 1970.
     pub fn commit(&self, model: &ModelRecord, writes: &[Write], now: i64) -> Result<Committed, StoreError> {
-        let mut transaction = self.begin()?;
+        let mut transaction = self.begin_when_writable()?;
         transaction.set_durability(Durability::Immediate)?;
         let committed = {
             let mut batch = Batch::open(&transaction, model, now)?;
@@ -121,7 +121,19 @@ impl Store {
             batch.finish()?
         };
         transaction.commit()?;
-        Ok(committed)
+        if self.backend.wait() { Ok(committed) } else { self.check_writable().map(|()| committed) }
+    }
+
+    fn begin_when_writable(&self) -> Result<WriteTransaction, StoreError> {
+        loop {
+            let is_over = !self.backend.wait();
+            match self.begin() {
+                // Somebody else's transaction met the fault while we waited for it.
+                Err(StoreError::CannotWrite { problem, .. })
+                    if !is_over && problem.kind != ProblemKind::Unreadable => {}
+                begun => return begun,
+            }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Store {
                     table.insert((model.id, version, photo.0), code.as_ref())?;
                 }
             }
-            transaction.commit()?;
+            self.finish(transaction)?;
         }
         Ok(())
     }
@@ -50,8 +50,7 @@ impl Store {
             let of_model = (model.id, 0, 0)..=(model.id, u64::MAX, u64::MAX);
             codes.retain_in(of_model, |(_, found, _), _| found == version)?;
         }
-        transaction.commit()?;
-        Ok(())
+        self.finish(transaction)
     }
 }
 

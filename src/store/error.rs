@@ -1,6 +1,11 @@
-//! Errors of the store. All of them end the daemon or its start: over a store in an unknown state nothing is written.
+//! Errors of the store. All but [`StoreError::CannotWrite`] end the daemon or its start: over a store in an unknown state
+//! nothing is written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::{Problem, ProblemKind};
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,19 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+
+    /// The disk takes no writes. All that is known can be read, and writing goes on by itself.
+    #[error("{} cannot be written: {problem}. {}", path.display(), advice(problem.kind))]
+    CannotWrite {
+        /// The store's file.
+        path: PathBuf,
+        /// What is the matter.
+        problem: Problem,
+    },
+
+    /// A number that the store gives out does not fit its rows any more.
+    #[error("the store has no numbers left for {0}")]
+    OutOfNumbers(&'static str),
 
     /// Written by a newer version.
     #[error("{} has format {found}, this resembled knows formats up to {known}. Install the newer version again, or move the file away to index anew", path.display())]
@@ -78,6 +96,38 @@ pub enum StoreError {
     /// The thread of the writer could not be started.
     #[error("cannot start the store's writer")]
     StartWriter(#[source] std::io::Error),
+}
+
+/// What somebody can do.
+fn advice(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::Full => "Free some space there; it goes on by itself",
+        ProblemKind::ReadOnly => "Make it writable again; it goes on by itself",
+        ProblemKind::Failing | ProblemKind::Unreadable => {
+            "Look at the system's log for the disk (`journalctl -k`)"
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether the disk did not give what was written to it, which starting again does not mend.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Database(source) => match &**source {
+                redb::Error::Io(error) => error.raw_os_error() == Some(Errno::IO.raw_os_error()),
+                _ => false,
+            },
+            Self::CannotWrite { problem, .. } => problem.kind == ProblemKind::Unreadable,
+            _ => false,
+        }
+    }
+
+    pub(super) fn not_opened(path: &Path, error: impl Into<redb::Error>) -> Self {
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse { path: path.to_path_buf() },
+            error => Self::Open { path: path.to_path_buf(), source: Box::new(error) },
+        }
+    }
 }
 
 /// redb has one error type for each kind of call; all of them mean the same to us.

@@ -1,29 +1,38 @@
 //! The store: embeddings and files in, durable rows out; one redb file is the only truth.
 //!
 //! [`Store`] opens the file, [`Reader`] is a consistent view that never waits, [`commit`](Store::commit)
-//! applies a batch of [`Write`]s in one transaction, and [`Writer`] is the one thread that calls it.
+//! applies a batch of [`Write`]s in one transaction, and [`Writer`] is the one thread that calls it. What few rows
+//! others write (roots, models, what the search keeps for its next start) has a transaction of its own each time.
 //!
 //! Invariant: an embedding belongs to a content and a model, never to a file. A file that moves keeps its
 //! photo; a photo without files is an orphan that keeps its embeddings for a grace time.
 //!
 //! Invariant: what a commit has returned is on the disk; a crash at any moment leaves the last commit.
+//!
+//! A disk that takes no writes, being full or read-only or failing, takes nothing else away: see [`Store::problem`].
 
+mod backend;
 mod batch;
 mod codes;
+mod disk;
 mod error;
 mod pairs;
 mod photos;
 mod reader;
 mod record;
 mod schema;
+mod staged;
 mod writer;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
+use tokio::sync::watch;
 
+use self::backend::Backend;
+pub use self::backend::{Problem, ProblemKind};
 pub use self::batch::{Committed, Write};
+use self::disk::{Disk, FileDisk, OpenError};
 pub use self::error::StoreError;
 pub use self::photos::Photos;
 pub use self::reader::{Children, Counts, Reader};
@@ -38,6 +47,7 @@ use self::schema::{
 };
 pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
+use crate::private;
 use crate::watch::Volume;
 
 /// Pages that redb keeps in memory: those that lead to others. Full vectors are too many to be kept, and the system's own
@@ -48,25 +58,39 @@ const CACHE_BYTES: usize = 4 << 20;
 /// The open store. One process at a time has it.
 pub struct Store {
     db: Database,
+    backend: Backend,
     path: PathBuf,
 }
 
 impl Store {
-    /// Opens the file, or makes it, its directory included.
+    /// Opens the file, or makes it, its directory included, for the owner alone. A file that may only be read, or for
+    /// which there is no room, is opened all the same and takes no writes, see [`Store::problem`].
     ///
     /// # Errors
-    /// [`StoreError::InUse`] where another daemon has it, [`StoreError::Newer`] where a newer version wrote it.
+    /// [`StoreError::InUse`] where another daemon has it, [`StoreError::Newer`] where a newer version wrote it,
+    /// [`StoreError::CannotWrite`] where it has to be made or migrated and cannot.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)
+            private::create_directory(directory)
                 .map_err(|source| StoreError::CreateDirectory { path: directory.to_path_buf(), source })?;
         }
-        let db =
-            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_path_buf() },
-                other => StoreError::Open { path: path.to_path_buf(), source: Box::new(other.into()) },
-            })?;
-        let store = Self { db, path: path.to_path_buf() };
+        let disk = FileDisk::open(path).map_err(|error| match error {
+            OpenError::InUse => StoreError::InUse { path: path.to_path_buf() },
+            OpenError::Io(error) => StoreError::not_opened(path, redb::StorageError::Io(error)),
+        })?;
+        private::tighten(path);
+        Self::open_on(disk, path)
+    }
+
+    /// Opens what lies on a disk, which is named `path` in errors.
+    fn open_on(disk: impl Disk + 'static, path: &Path) -> Result<Self, StoreError> {
+        let backend = Backend::new(disk)
+            .map_err(|error| StoreError::not_opened(path, redb::StorageError::Io(error)))?;
+        let db = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend.clone())
+            .map_err(|error| StoreError::not_opened(path, error))?;
+        let store = Self { db, backend, path: path.to_path_buf() };
         store.prepare()?;
         Ok(store)
     }
@@ -121,16 +145,62 @@ impl Store {
             transaction.open_multimap_table(PHOTO_FILES)?;
             transaction.open_multimap_table(INODES)?;
         }
-        transaction.commit()?;
-        Ok(())
+        self.finish(transaction)
     }
 
     /// Begins to write. Whatever is committed can be opened at once after a kill; otherwise the next start would read
     /// the whole file.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotWrite`] while the disk takes no writes.
     fn begin(&self) -> Result<WriteTransaction, StoreError> {
         let mut transaction = self.db.begin_write()?;
+        // Asked while nobody else writes.
+        self.check_writable()?;
         transaction.set_quick_repair(true);
         Ok(transaction)
+    }
+
+    /// Commits. What was written is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotWrite`] where the disk did not take it: it is seen by readers, and reaches the disk as soon as
+    /// that takes writes again, unless the process ends before.
+    fn finish(&self, transaction: WriteTransaction) -> Result<(), StoreError> {
+        transaction.commit()?;
+        self.check_writable()
+    }
+
+    /// Returns whether the disk takes writes.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotWrite`], which says what is the matter and what to do.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        match self.backend.problem() {
+            Some(problem) => Err(StoreError::CannotWrite { path: self.path.clone(), problem }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns why nothing can be written at the moment; `None` while all is well.
+    pub fn problem(&self) -> Option<Problem> {
+        self.backend.problem()
+    }
+
+    /// Returns the same, and whenever it changes.
+    pub fn problems(&self) -> watch::Receiver<Option<Problem>> {
+        self.backend.problems()
+    }
+
+    /// Asks the disk whether it takes writes again, and brings to it what waited. True: all is well. May take as long as
+    /// the disk does.
+    pub fn retry(&self) -> bool {
+        self.backend.retry()
+    }
+
+    /// Lets nobody wait for the disk any more: the process is to end. What waits is found again at the next start.
+    pub fn give_up(&self) {
+        self.backend.give_up();
     }
 
     /// Returns the file's path.
@@ -163,15 +233,16 @@ impl Store {
                 Some(record) => record?,
                 None => {
                     let id = next_number(&transaction, META_NEXT_MODEL)?;
-                    let dim = u32::try_from(dim).expect("a network's dimension fits 32 bits");
-                    let id = u32::try_from(id).expect("fewer than 2^32 models were ever used");
+                    let dim = u32::try_from(dim)
+                        .map_err(|_| StoreError::OutOfNumbers("the network's dimension"))?;
+                    let id = u32::try_from(id).map_err(|_| StoreError::OutOfNumbers("networks"))?;
                     let record = ModelRecord { id, name: name.to_owned(), dim, metric };
                     models.insert(digest.0, to_bytes(&record)?.as_slice())?;
                     record
                 }
             }
         };
-        transaction.commit()?;
+        self.finish(transaction)?;
         Ok(record)
     }
 
@@ -180,6 +251,11 @@ impl Store {
         use std::os::unix::ffi::OsStrExt;
 
         let bytes = path.as_os_str().as_bytes();
+        // A start that changes nothing must not need a disk that can be written.
+        let is_same = |record: &RootRecord| record.path == bytes && (record.kept || !kept);
+        if let Some((id, _)) = self.read()?.roots()?.into_iter().find(|(_, record)| is_same(record)) {
+            return Ok(id);
+        }
         let transaction = self.begin()?;
         let id = {
             let mut roots = transaction.open_table(ROOTS)?;
@@ -195,14 +271,14 @@ impl Store {
                 Some((id, record)) => (id, RootRecord { kept: record.kept || kept, ..record }),
                 None => {
                     let id = next_number(&transaction, META_NEXT_ROOT)?;
-                    let id = u32::try_from(id).expect("fewer than 2^32 roots were ever added");
+                    let id = u32::try_from(id).map_err(|_| StoreError::OutOfNumbers("folders"))?;
                     (id, RootRecord { path: bytes.to_vec(), volume: None, kept })
                 }
             };
             roots.insert(id, to_bytes(&record)?.as_slice())?;
             RootId(id)
         };
-        transaction.commit()?;
+        self.finish(transaction)?;
         Ok(id)
     }
 
@@ -223,8 +299,7 @@ impl Store {
                 roots.insert(root.0, to_bytes(&record)?.as_slice())?;
             }
         }
-        transaction.commit()?;
-        Ok(())
+        self.finish(transaction)
     }
 }
 
@@ -236,5 +311,9 @@ fn next_number(transaction: &redb::WriteTransaction, key: &str) -> Result<u64, S
     Ok(number)
 }
 
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod faulty;
 #[cfg(test)]
 mod tests;

@@ -29,8 +29,7 @@ impl Store {
             }
             transaction.open_table(COMPARED)?.insert(model.id, to_bytes(compared)?.as_slice())?;
         }
-        transaction.commit()?;
-        Ok(())
+        self.finish(transaction)
     }
 
     /// Forgets the pairs of a model: their limit is another now.
@@ -41,8 +40,7 @@ impl Store {
             transaction.open_table(PAIRS)?.retain_in(of_model, |_, _| false)?;
             transaction.open_table(COMPARED)?.remove(model.id)?;
         }
-        transaction.commit()?;
-        Ok(())
+        self.finish(transaction)
     }
 
     /// Tells each two of these contents apart, or takes that back.
@@ -61,8 +59,7 @@ impl Store {
                 }
             }
         }
-        transaction.commit()?;
-        Ok(())
+        self.finish(transaction)
     }
 }
 

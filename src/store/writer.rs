@@ -1,12 +1,14 @@
-//! The one thread that writes: [`Write`]s in, commits out, many photos a transaction.
+//! The thread that writes what indexing finds: [`Write`]s in, commits out, many photos a transaction.
 //!
 //! A commit happens when the batch is full or when its first write has waited long enough, so that a burst costs
 //! few syncs and a single new photo is searchable at once. `on_commit` then tells the index, on this thread,
 //! and before whoever waits in [`WriterHandle::flush`] goes on.
 //!
 //! Shutdown needs no flag: dropping the last handle closes the queue, the rest is committed, the thread ends.
-//! The queue is bounded; a full one makes the workers wait.
+//! The queue is bounded; a full one makes the workers wait. So it does while the disk takes no writes, until it does or
+//! [`Store::give_up`]: what waits then is dropped, and found again at the next start.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::sync::oneshot;
 
-use super::{Committed, ModelRecord, Store, StoreError, Write};
+use super::{Committed, ModelRecord, ProblemKind, Store, StoreError, Write};
 
 /// Writes in one transaction at the most. 256 embeddings of 1280 numbers are 1.3 MB.
 const BATCH: usize = 256;
@@ -34,6 +36,7 @@ enum Message {
 #[derive(Clone)]
 pub struct WriterHandle {
     queue: Sender<Message>,
+    store: Arc<Store>,
 }
 
 /// The thread.
@@ -53,6 +56,7 @@ impl Writer {
     ) -> Result<(Self, WriterHandle), StoreError> {
         let (queue, inbox) = bounded(QUEUE);
         let (alive, ended) = oneshot::channel();
+        let handle = WriterHandle { queue, store: Arc::clone(&store) };
         let thread = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
@@ -61,7 +65,7 @@ impl Writer {
                 serve(&store, &model, &inbox, on_commit)
             })
             .map_err(StoreError::StartWriter)?;
-        Ok((Self { thread, ended }, WriterHandle { queue }))
+        Ok((Self { thread, ended }, handle))
     }
 
     /// Waits for the thread to end, and returns the error that ended it.
@@ -77,15 +81,36 @@ impl WriterHandle {
         self.queue.send(Message::Write(Box::new(write))).map_err(|_| StoreError::WriterEnded)
     }
 
+    /// The same for a task, which must not be kept from others by a full queue.
+    pub async fn enqueue(&self, write: Write) -> Result<(), StoreError> {
+        let handle = self.clone();
+        let queued = tokio::task::spawn_blocking(move || handle.write(write));
+        queued.await.map_err(|_| StoreError::WriterEnded)?
+    }
+
     /// Returns once all that was queued before is on the disk and in the index.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotWrite`] as soon as the disk takes no writes; what was queued goes on waiting for it.
     pub async fn flush(&self) -> Result<(), StoreError> {
+        let mut problems = self.store.problems();
+        // A queue that does not move must not hold a thread for each call.
+        self.store.check_writable()?;
         let (done, committed) = oneshot::channel();
         let queue = self.queue.clone();
-        tokio::task::spawn_blocking(move || queue.send(Message::Flush(done)))
-            .await
-            .map_err(|_| StoreError::WriterEnded)?
-            .map_err(|_| StoreError::WriterEnded)?;
-        committed.await.map_err(|_| StoreError::WriterEnded)
+        let sent = tokio::task::spawn_blocking(move || queue.send(Message::Flush(done)));
+        let mut flushed = pin!(async {
+            sent.await.map_err(|_| StoreError::WriterEnded)?.map_err(|_| StoreError::WriterEnded)?;
+            committed.await.map_err(|_| StoreError::WriterEnded)
+        });
+        loop {
+            tokio::select! {
+                biased;
+                flushed = &mut flushed => return flushed,
+                // The sender lives as long as the store, which we hold.
+                _ = problems.changed() => self.store.check_writable()?,
+            }
+        }
     }
 }
 
@@ -100,8 +125,15 @@ fn serve(
         let (writes, flushes) = collect(first, inbox);
         if !writes.is_empty() {
             let begun = Instant::now();
-            let committed = store.commit(model, &writes, seconds_since_1970())?;
-            on_commit(&writes, committed, begun.elapsed())?;
+            match store.commit(model, &writes, seconds_since_1970()) {
+                Ok(committed) => on_commit(&writes, committed, begun.elapsed())?,
+                Err(StoreError::CannotWrite { problem, .. }) if problem.kind != ProblemKind::Unreadable => {
+                    // Given up: nobody is kept waiting, and the index is told nothing that is not on the disk.
+                    inbox.iter().for_each(drop);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
         }
         for flush in flushes {
             // Whoever waited may have given up.
