@@ -7,10 +7,15 @@ use anyhow::Context;
 use clap::Parser;
 use resembled::cli::{Cli, Command};
 use resembled::config::Config;
+use resembled::daemon::DaemonError;
 use resembled::{daemon, log};
 
 mod commands;
 mod decode_report;
+
+/// Ends with this where the disk under the index has failed for good (`EX_IOERR` of `sysexits.h`): systemd does not start
+/// the daemon again for it.
+const DISK_FAILED: u8 = 74;
 
 /// How long threads may take that were left behind.
 const GRACE: Duration = Duration::from_secs(1);
@@ -20,7 +25,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("resembled: {error:#}");
-            ExitCode::FAILURE
+            let is_for_good = error.downcast_ref::<DaemonError>().is_some_and(DaemonError::is_for_good);
+            if is_for_good { ExitCode::from(DISK_FAILED) } else { ExitCode::FAILURE }
         }
     }
 }

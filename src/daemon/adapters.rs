@@ -1,16 +1,18 @@
 //! What the watching room asks of others, answered by the store and the queue.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ingest::Queue;
+use crate::ingest::{Outlook, Queue};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 use crate::search::Index;
-use crate::store::{FileRecord, FileState, Store};
+use crate::store::{FileRecord, FileState, Store, StoreError};
 use crate::watch::{Change, Children, Known, KnownError, RootState, RootStatus, Sink, Volume, Watching};
 
-/// What the store knows, as far as the network in use has encoded it.
+/// What the store knows, as far as the network in use has encoded it, and what the changes that wait will make of that: a
+/// file about to leave the index is not known any more, so that its return is seen.
 ///
 /// A photo that only another network has encoded is known under a fingerprint that no file has, so that the
 /// comparison with the disk brings it back: this is how the index of a new network fills.
@@ -27,23 +29,47 @@ impl KnownFiles {
             _ => record.fingerprint,
         }
     }
+
+    /// What is known of a file once the changes that wait for it are done; `None` where that is nothing.
+    fn expected(&self, record: &FileRecord, outlook: Option<Outlook>) -> Option<Fingerprint> {
+        match outlook {
+            Some(Outlook::Leaves) => None,
+            Some(Outlook::Doubtful) => Some(Fingerprint::STALE),
+            Some(Outlook::Read) | None => Some(self.fingerprint(record)),
+        }
+    }
 }
 
 impl Known for KnownFiles {
+    // The queue is always asked first: what leaves it is in the store by then.
+
     fn children(&self, root: RootId, dir: &RelativePath) -> Result<Children, KnownError> {
+        let outlooks = self.queue.outlooks(root, dir);
         let children = self.store.read()?.children(root, dir)?;
-        let files =
-            children.files.iter().map(|(name, record)| (name.clone(), self.fingerprint(record))).collect();
-        Ok(Children { files, directories: children.directories })
+        let known = |(name, record): (OsString, FileRecord)| {
+            let file = FileId { root, path: dir.join(&name) };
+            Some((name, self.expected(&record, outlooks.get(&file).copied())?))
+        };
+        Ok(Children {
+            files: children.files.into_iter().filter_map(known).collect(),
+            directories: children.directories,
+        })
     }
 
     fn file(&self, file: &FileId) -> Result<Option<Fingerprint>, KnownError> {
-        Ok(self.store.read()?.file(file)?.map(|record| self.fingerprint(&record)))
+        let outlook = self.queue.outlook(file);
+        Ok(self.store.read()?.file(file)?.and_then(|record| self.expected(&record, outlook)))
     }
 
     fn with_inode(&self, inode: u64) -> Result<Vec<(FileId, Fingerprint)>, KnownError> {
+        // Not the other way about here, since the store says which files: one that has just left it is gone from the disk
+        // or read again by whoever finds it.
         let files = self.store.read()?.same_inode(inode)?;
-        Ok(files.into_iter().map(|(file, record)| (file, self.fingerprint(&record))).collect())
+        let known = |(file, record): (FileId, FileRecord)| {
+            let expected = self.expected(&record, self.queue.outlook(&file))?;
+            Some((file, expected))
+        };
+        Ok(files.into_iter().filter_map(known).collect())
     }
 
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError> {
@@ -70,7 +96,12 @@ impl Changes {
         Self { queue, store, places: Mutex::default(), said: Mutex::default() }
     }
 
-    /// Writes down where the root is, if that is news.
+    /// Writes down again what could not be written when it was news.
+    pub(super) fn remember_places(&self, roots: &[RootStatus]) {
+        roots.iter().for_each(|root| self.remember_place(root));
+    }
+
+    /// Writes down where the root is, if that is news. What cannot be written now is when the disk takes writes again.
     fn remember_place(&self, status: &RootStatus) {
         let place = (status.path.clone(), status.volume.clone());
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,6 +110,8 @@ impl Changes {
         }
         match self.store.update_root(status.id, &status.path, status.volume.as_ref()) {
             Ok(()) => drop(places.insert(status.id, place)),
+            // Said already.
+            Err(StoreError::CannotWrite { .. }) => {}
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, root = %status.path.display(), "the folder's volume could not be written down");

@@ -125,35 +125,37 @@ struct Maintenance {
 
 impl Maintenance {
     fn new(parts: Parts) -> Result<Self, DaemonError> {
-        let known = parts.store.read()?.compared(&parts.model)?;
-        let compared = match (known, parts.near) {
-            (Some(known), Some(near)) if known.limit.to_bits() == near.to_bits() => {
-                known.runs.iter().flat_map(|(first, last)| (first.0..=last.0).map(PhotoId)).collect()
-            }
-            (Some(_), Some(_)) => {
-                parts.store.drop_pairs(&parts.model)?;
-                PhotoSet::default()
-            }
-            _ => PhotoSet::default(),
-        };
-        Ok(Self { parts, compared, measured: None })
+        Ok(Self { compared: compared_so_far(&parts)?, parts, measured: None })
     }
 
     fn until_stopped(mut self, receiver: &WakeReceiver) -> Result<(), DaemonError> {
         while !self.parts.stop.is_cancelled() {
-            if self.parts.index.training_is_due() {
-                self.train()?;
-            }
-            self.write_codes()?;
-            if self.measuring_is_due() && (self.parts.is_idle)() {
-                self.measure()?;
-            }
-            let waits = self.parts.near.map_or(Ok(false), |near| self.compare(near))?;
+            let waits = match self.turn() {
+                Ok(waits) => waits,
+                // It is done again when there is room: what the store has of it by then counts.
+                Err(DaemonError::Store(StoreError::CannotWrite { .. })) => {
+                    self.compared = compared_so_far(&self.parts)?;
+                    true
+                }
+                Err(error) => return Err(error),
+            };
             // A timeout is a turn like any other; the writer may have ended before us.
             let _ =
                 receiver.0.recv_timeout(if waits || self.measuring_is_due() { LOOK_EVERY } else { SLEEP });
         }
         Ok(())
+    }
+
+    /// Does what is due. Returns whether some of it waits.
+    fn turn(&mut self) -> Result<bool, DaemonError> {
+        if self.parts.index.training_is_due() {
+            self.train()?;
+        }
+        self.write_codes()?;
+        if self.measuring_is_due() && (self.parts.is_idle)() {
+            self.measure()?;
+        }
+        self.parts.near.map_or(Ok(false), |near| self.compare(near))
     }
 
     fn train(&self) -> Result<(), DaemonError> {
@@ -192,6 +194,10 @@ impl Maintenance {
         loop {
             if is_held() {
                 return Ok(true);
+            }
+            let known = store.read()?.compared(model)?;
+            if known.is_some_and(|known| known.limit.to_bits() != near.to_bits()) {
+                store.drop_pairs(model)?;
             }
             let snapshot = index.snapshot();
             let present: PhotoSet = snapshot.ids_after(None).into_iter().collect();
@@ -253,6 +259,17 @@ impl Maintenance {
         }
         Ok(())
     }
+}
+
+/// Returns the photos whose pairs the store has.
+fn compared_so_far(parts: &Parts) -> Result<PhotoSet, StoreError> {
+    let known = parts.store.read()?.compared(&parts.model)?;
+    Ok(match (known, parts.near) {
+        (Some(known), Some(near)) if known.limit.to_bits() == near.to_bits() => {
+            known.runs.iter().flat_map(|(first, last)| (first.0..=last.0).map(PhotoId)).collect()
+        }
+        _ => PhotoSet::default(),
+    })
 }
 
 fn keep_quantizer(store: &Store, model: &ModelRecord, quantizer: &Quantizer) -> Result<(), StoreError> {

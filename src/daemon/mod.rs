@@ -6,6 +6,7 @@
 mod adapters;
 mod decoders;
 mod descriptors;
+mod disk;
 mod handover;
 mod index;
 mod maintenance;
@@ -13,6 +14,7 @@ mod memory;
 mod networks;
 mod power;
 mod priority;
+mod retries;
 mod roots;
 mod run;
 mod signals;
@@ -20,5 +22,6 @@ mod supervisor;
 mod systemd;
 
 pub use self::descriptors::raise_descriptor_limit;
+pub use self::disk::DiskFailed;
 pub use self::memory::give_back_what_is_freed;
 pub use self::run::{DaemonError, Reload, run};

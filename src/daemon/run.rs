@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,16 +14,18 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
+use super::disk::DiskFailed;
 use super::handover::{self, Handover};
 use super::maintenance::{self, MaintenanceThread, Waker};
+use super::retries::Retries;
 use super::roots::{self, Roots};
 use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{decoders, networks, power, priority, systemd};
+use super::{decoders, disk, networks, power, priority, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode;
 use crate::encode::{CutError, EncodeError, RuntimeError};
-use crate::ingest::{self, IngestError, Parts, Progress, Queue, Step, Workers};
+use crate::ingest::{self, Again, IngestError, Parts, Progress, Queue, Step, Workers};
 use crate::models::ModelError;
 use crate::photo::Embedding;
 use crate::search::{FactTable, SearchError};
@@ -78,9 +81,26 @@ pub enum DaemonError {
     /// Signals.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
+    /// The disk under the index.
+    #[error(transparent)]
+    Disk(#[from] DiskFailed),
     /// A room.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
+}
+
+impl DaemonError {
+    /// Whether the disk under the index has failed for good, so that starting again is of no use.
+    pub fn is_for_good(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.is::<DiskFailed>() || error.downcast_ref().is_some_and(StoreError::is_unreadable) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
 }
 
 /// Runs the daemon until SIGTERM, SIGINT or a failure.
@@ -92,6 +112,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
 
     // Taken before anything that lasts, so that a second daemon ends at once.
     let store = Arc::new(Store::open(&config.store)?);
+    let problems = store.problems();
     let socket = match Socket::from_systemd()? {
         Some(socket) => socket,
         None => Socket::bind(&config.socket)?,
@@ -103,6 +124,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let configured = Arc::clone(networks.configured());
     let queue = Arc::new(Queue::default());
     let progress = Arc::new(Progress::default());
+    let again = Arc::new(Again::default());
     let (waker, wake_receiver) = maintenance::waker();
     let follow = Follow {
         store: Arc::clone(&store),
@@ -110,6 +132,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         facts: Arc::clone(&facts),
         queue: Arc::clone(&queue),
         progress: Arc::clone(&progress),
+        again: Arc::clone(&again),
         waker: waker.clone(),
     };
     let (writer_thread, writer) = start_writer(&configured.model, follow)?;
@@ -121,10 +144,15 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let settled = roots::settle(&store, &config.roots)?;
     for dropped in &settled.dropped {
         tracing::info!("{} is no longer configured and is forgotten", dropped.path.display());
-        writer.write(Write::RemoveRoot { root: dropped.id })?;
+        writer.enqueue(Write::RemoveRoot { root: dropped.id }).await?;
     }
-    writer.write(Write::TryFailuresAgain { decoder: config.decode.limits().decoder_id() })?;
-    writer.flush().await?;
+    writer.enqueue(Write::TryFailuresAgain { decoder: config.decode.limits().decoder_id() }).await?;
+    // Where the disk takes no writes, this is done later, and then what was forgotten by it has to be looked for.
+    let is_written = match writer.flush().await {
+        Ok(()) => true,
+        Err(StoreError::CannotWrite { .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
     if settled.watched.is_empty() {
         tracing::warn!("no folder is watched yet: add one with `resemble roots add DIR`");
     }
@@ -133,10 +161,20 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         queue: Arc::clone(&queue),
         index: Arc::clone(&configured.index),
     };
-    let changes = Changes::new(Arc::clone(&queue), Arc::clone(&store));
-    let (watcher, watch) =
-        Watcher::start(watch_config(&config), settled.watched, Arc::new(known), Arc::new(changes))?;
+    let changes = Arc::new(Changes::new(Arc::clone(&queue), Arc::clone(&store)));
+    let sink = Arc::clone(&changes);
+    let (watcher, watch) = Watcher::start(watch_config(&config), settled.watched, Arc::new(known), sink)?;
     supervisor.start("watching", watcher.run(stop.clone()));
+    let (rescan, is_owed) = (watch.clone(), AtomicBool::new(!is_written));
+    let mended = move || {
+        changes.remember_places(&rescan.roots());
+        if is_owed.swap(false, Ordering::Relaxed) {
+            rescan.rescan(None);
+        }
+    };
+    let in_view = disk::keep_in_view(Arc::clone(&store), Arc::clone(&queue), mended, stop.clone());
+    supervisor.start("the disk of the index", in_view);
+    let deletions = watch.clone();
     let parts = Parts {
         queue: Arc::clone(&queue),
         store: Arc::clone(&store),
@@ -145,6 +183,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         encoding: configured.encoding.clone(),
         former: Arc::clone(&former),
         progress: Arc::clone(&progress),
+        is_gone: Arc::new(move |file| deletions.is_gone(file)),
     };
     let workers = Workers::start(parts, threads_or_cores(config.ingest.threads), priority::lower)?;
     supervisor.start("indexing", workers.ended());
@@ -156,11 +195,15 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         facts,
         watch,
         queue: Arc::clone(&queue),
+        again: Arc::clone(&again),
         progress,
         writer,
         configured: Mutex::new(settled.configured),
         stop: stop.clone(),
     });
+    let retries =
+        Retries { store: Arc::clone(&api.store), queue: Arc::clone(&queue), again, watch: api.watch.clone() };
+    supervisor.start("trying again", retries.run(stop.clone()));
     if let Some(path) = socket.path() {
         tracing::info!("answering on {}", path.display());
     }
@@ -210,9 +253,16 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     // the writer and the encoder, which the tasks hold, those two end.
     queue.close();
     decoders::close(configured.encoding.decoders.clone()).await;
+    // Nor does anything wait for a disk that takes no writes.
+    api.store.give_up();
     drop((api, networks, configured));
     let joined = supervisor.join(GRACE).await;
-    watched.and(joined).map_err(DaemonError::from)
+    let ended = watched.and(joined);
+    // Whoever came across it first has less to say.
+    match disk::unreadable(&config.store, problems.borrow().as_ref()) {
+        Some(failed) if ended.is_err() => Err(failed.into()),
+        _ => Ok(ended?),
+    }
 }
 
 /// What follows each commit.
@@ -222,6 +272,7 @@ struct Follow {
     facts: Arc<FactTable>,
     queue: Arc<Queue>,
     progress: Arc<Progress>,
+    again: Arc<Again>,
     waker: Waker,
 }
 
@@ -255,7 +306,7 @@ impl Follow {
         if !committed.added.is_empty() || !committed.removed.is_empty() {
             self.waker.wake();
         }
-        ingest::committed(writes, &self.queue, &self.progress);
+        ingest::committed(writes, &self.queue, &self.progress, &self.again);
         Ok(())
     }
 }
@@ -320,7 +371,7 @@ async fn apply(api: &Api, config: &Config) -> Result<(), DaemonError> {
     let Roots { watched, configured, dropped } = roots::settle(&api.store, &config.roots)?;
     for root in &dropped {
         api.watch.remove_root(root.id);
-        api.writer.write(Write::RemoveRoot { root: root.id })?;
+        api.writer.enqueue(Write::RemoveRoot { root: root.id }).await?;
     }
     api.writer.flush().await?;
     let present = api.watch.roots();
@@ -353,6 +404,6 @@ async fn purge_now_and_then(
         }
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let before = i64::try_from(since_1970.saturating_sub(keep_for).as_secs()).unwrap_or(0);
-        api.writer.write(Write::PurgeOrphans { before })?;
+        api.writer.enqueue(Write::PurgeOrphans { before }).await?;
     }
 }

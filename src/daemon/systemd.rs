@@ -73,7 +73,7 @@ pub(super) async fn reloading() {
 /// Keeps systemd's status line and its watchdog up to date until `stop`.
 ///
 /// The watchdog is fed only after the store's writer has answered, so that a writer that hangs on a dead disk is
-/// noticed.
+/// noticed. One that waits for a disk which refuses writes does not hang: that is known, and said.
 pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Result<(), StoreError> {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         // Nobody to inform.
@@ -90,8 +90,10 @@ pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Res
             _ = ticks.tick() => {}
         }
         if watchdog.is_some() {
-            api.writer.flush().await?;
-            tell(Notice::Watchdog).await;
+            match api.writer.flush().await {
+                Ok(()) | Err(StoreError::CannotWrite { .. }) => tell(Notice::Watchdog).await,
+                Err(error) => return Err(error),
+            }
         }
         let line = status_line(&api)?;
         if line != told {
@@ -104,6 +106,9 @@ pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Res
 fn status_line(api: &Api) -> Result<String, StoreError> {
     let status = api.status()?;
     let photos = status.photos;
+    if let Some(problem) = status.write_problem {
+        return Ok(format!("{photos} photos, {} files wait: {}", status.pending, problem.message));
+    }
     Ok(match status.state() {
         proto::State::Idle => format!("{photos} photos, up to date"),
         proto::State::Scanning => format!("{photos} photos, looking for changes"),

@@ -7,6 +7,7 @@
 //! Invariant: a file is written down with the fingerprint under which its bytes were read, so a change that
 //! was missed for whatever reason shows as a difference at the next comparison.
 
+mod again;
 mod progress;
 mod queue;
 mod read;
@@ -18,13 +19,15 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+pub use self::again::{Again, first_wait};
 pub use self::progress::{Progress, Step};
-pub use self::queue::{Hold, Queue};
+pub use self::queue::{Hold, Outlook, Queue};
 pub use self::read::{Contents, read, read_beating};
 use self::worker::Worker;
 use crate::decode::Decoders;
 use crate::encode::{EncodeError, EncoderHandle};
 use crate::models::Preprocessing;
+use crate::photo::FileId;
 use crate::store::{ModelRecord, Store, StoreError, Write, WriterHandle};
 
 /// How bytes become an embedding: the same for indexing and for queries.
@@ -104,7 +107,12 @@ pub struct Parts {
     pub former: Arc<Former>,
     /// Counters.
     pub progress: Arc<Progress>,
+    /// Says whether a file that was given up is still gone. Asked right before that is written down.
+    pub is_gone: IsGone,
 }
+
+/// See [`Parts::is_gone`].
+pub type IsGone = Arc<dyn Fn(&FileId) -> bool + Send + Sync>;
 
 impl Workers {
     /// Starts `count` threads; each calls `prepare` first, to lower its priority.
@@ -121,6 +129,7 @@ impl Workers {
             encoding: parts.encoding,
             former: parts.former,
             progress: parts.progress,
+            is_gone: parts.is_gone,
         };
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
@@ -172,26 +181,34 @@ impl Drop for AliveGuard {
 }
 
 /// Ends the works on what was just committed; the writer's thread calls it after each commit.
-pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress) {
+pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress, again: &Again) {
+    let settled = |file: &FileId| {
+        again.settled(file);
+        queue.done(file);
+    };
     for write in writes {
         match write {
             Write::Encoded { file, photo, .. } => {
                 progress.add_files(1);
                 queue.release(photo.content);
-                queue.done(file);
+                settled(file);
             }
             Write::Known { file, .. } => {
                 progress.add_files(1);
-                queue.done(file);
+                settled(file);
             }
             Write::Moved { from, to, .. } => {
-                queue.done(from);
-                queue.done(to);
+                settled(from);
+                settled(to);
             }
-            Write::Doubtful { file }
-            | Write::Failed { file, .. }
-            | Write::NotAPhoto { file, .. }
-            | Write::Gone { file } => queue.done(file),
+            Write::Failed { file, failure, .. } if first_wait(failure.kind).is_some() => {
+                again.failed(file);
+                queue.done(file);
+            }
+            Write::Failed { file, .. } | Write::NotAPhoto { file, .. } | Write::Gone { file } => {
+                settled(file)
+            }
+            Write::Doubtful { file } => queue.done(file),
             Write::TryFailuresAgain { .. } | Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
         }
     }

@@ -6,13 +6,16 @@
 //! order the lanes have. Invariant: one content is encoded once, however many files hold it: whoever meets a
 //! content that another worker has in hand parks its change until that one is done.
 //!
-//! Both lanes are bounded. A full live lane refuses, and the watcher rescans; a full backlog lane lets the
-//! scanner wait.
+//! What waits here is a part of what is known: a file whose [`Outlook`] is that it leaves is no longer known to whoever
+//! compares the disk with the store, so that its return is a change like any other.
+//!
+//! Both lanes are bounded, and so is what waits behind a busy file. Full, the live lane refuses, and the watcher rescans;
+//! the backlog lane lets the scanner wait. Of one file, a later change replaces those that wait and that it makes needless.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::photo::{ContentHash, FileId, RootId};
+use crate::photo::{ContentHash, FileId, RelativePath, RootId};
 use crate::watch::Change;
 
 /// Live changes that may wait. A burst beyond that is cheaper as one scan.
@@ -20,6 +23,9 @@ const LIVE: usize = 20_000;
 
 /// Changes of a scan that may wait: some 15 MB.
 const BACKLOG: usize = 50_000;
+
+/// Changes that may wait behind busy files, of whichever lane.
+const WAITING: usize = 20_000;
 
 /// The queue. All methods may be called from any thread.
 #[derive(Default)]
@@ -37,10 +43,12 @@ struct State {
     live: Vec<Change>,
     /// Taken from the front.
     backlog: VecDeque<Change>,
-    /// Files with a change in a lane or in the works.
-    busy: HashSet<FileId>,
-    /// Later changes of busy files, in their order.
+    /// Files with a change in a lane or in the works, and what that will come to.
+    busy: BTreeMap<FileId, Outlook>,
+    /// Later changes of busy files, in their order. None is without one.
     waiting: HashMap<FileId, Vec<(Lane, Change)>>,
+    /// How many these are together.
+    waiting_len: usize,
     /// Contents in the works, with the changes parked for them. Their files stay busy.
     contents: HashMap<ContentHash, Vec<Change>>,
     /// While there is one, nothing is taken.
@@ -55,6 +63,19 @@ pub enum Hold {
     Asked,
     /// The machine runs on its battery.
     OnBattery,
+    /// The disk under the store takes no writes, so that what was read could not be kept.
+    CannotWrite,
+}
+
+/// What the changes that wait will make of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It will be read, so that what is known of it may be another then.
+    Read,
+    /// It will not be known any more.
+    Leaves,
+    /// It will be known as one that has to be read again.
+    Doubtful,
 }
 
 #[derive(Clone, Copy)]
@@ -76,7 +97,7 @@ impl Queue {
     /// Adds a change that was just seen. False when the lane is full or closed: nothing was added.
     pub fn push_live(&self, change: Change) -> bool {
         let mut state = self.lock();
-        if state.closed || state.live.len() >= LIVE {
+        if state.closed || state.live.len() >= LIVE || state.waiting_len >= WAITING {
             return false;
         }
         state.enter(Lane::Live, change);
@@ -87,7 +108,7 @@ impl Queue {
     /// Adds a change of a scan; waits while the lane is full. False when the queue is closed.
     pub fn push_backlog(&self, change: Change) -> bool {
         let mut state = self.lock();
-        while state.backlog.len() >= BACKLOG && !state.closed {
+        while (state.backlog.len() >= BACKLOG || state.waiting_len >= WAITING) && !state.closed {
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {
@@ -156,21 +177,45 @@ impl Queue {
     pub fn done(&self, file: &FileId) {
         let mut state = self.lock();
         state.busy.remove(file);
-        for (lane, change) in state.waiting.remove(file).into_iter().flatten() {
+        let waited = state.waiting.remove(file).unwrap_or_default();
+        state.waiting_len -= waited.len();
+        for (lane, change) in waited {
             state.enter(lane, change);
         }
         self.filled.notify_all();
+        self.drained.notify_all();
+    }
+
+    /// Returns what the last change that waits, or is in the works, will make of a file; `None` where there is none.
+    ///
+    /// To be asked before the store is: what leaves here is there already.
+    pub fn outlook(&self, file: &FileId) -> Option<Outlook> {
+        self.lock().outlook(file)
+    }
+
+    /// Returns the outlook of each file below a directory for which there is one.
+    pub fn outlooks(&self, root: RootId, directory: &RelativePath) -> HashMap<FileId, Outlook> {
+        let mut below = directory.as_bytes().to_vec();
+        if !below.is_empty() {
+            below.push(b'/');
+        }
+        let first = FileId { root, path: RelativePath::from_bytes(below.clone()) };
+        let state = self.lock();
+        // All that begins with the same bytes stands together.
+        let files = state.busy.range(&first..).map(|(file, _)| file);
+        let files = files.take_while(|file| file.root == root && file.path.as_bytes().starts_with(&below));
+        files.filter_map(|file| Some((file.clone(), state.outlook(file)?))).collect()
     }
 
     /// Returns the files of a root that are queued or in the works, in no order.
     pub fn in_works(&self, root: RootId) -> Vec<FileId> {
-        self.lock().busy.iter().filter(|file| file.root == root).cloned().collect()
+        self.outlooks(root, &RelativePath::default()).into_keys().collect()
     }
 
     /// Returns how many files are queued or in the works.
     pub fn pending(&self) -> usize {
         let state = self.lock();
-        state.busy.len() + state.waiting.values().map(Vec::len).sum::<usize>()
+        state.busy.len() + state.waiting_len
     }
 
     /// Lets everybody go. What is queued is forgotten: the next start finds it again.
@@ -187,18 +232,34 @@ impl Queue {
 }
 
 impl State {
+    fn outlook(&self, file: &FileId) -> Option<Outlook> {
+        let of_change =
+            |change: &Change| outlooks(change).find(|(of, _)| *of == file).map(|(_, outlook)| outlook);
+        let waiting = self.waiting.get(file).into_iter().flatten().rev();
+        waiting.map(|(_, change)| change).find_map(of_change).or_else(|| self.busy.get(file).copied())
+    }
+
     /// Puts a change into its lane, or behind an earlier change of one of its files. A move that waits for one file
     /// does not hold the other: whoever takes it looks at the disk again.
     fn enter(&mut self, lane: Lane, change: Change) {
-        let blocking = files(&change).find(|file| self.busy.contains(*file)).cloned();
+        let blocking = files(&change).find(|file| self.busy.contains_key(*file)).cloned();
         if let Some(file) = blocking {
             let waiting = self.waiting.entry(file).or_default();
-            if waiting.last().is_none_or(|(_, last)| *last != change) {
-                waiting.push((lane, change));
+            self.waiting_len -= waiting.len();
+            // A move, or a doubt that a later move must see, is never needless.
+            let is_needless = |earlier: &Change| matches!(earlier, Change::Read { .. } | Change::Gone { .. });
+            let makes_needless = matches!(change, Change::Read { .. } | Change::Gone { .. });
+            while waiting
+                .last()
+                .is_some_and(|(_, last)| *last == change || (makes_needless && is_needless(last)))
+            {
+                waiting.pop();
             }
+            waiting.push((lane, change));
+            self.waiting_len += waiting.len();
             return;
         }
-        self.busy.extend(files(&change).cloned());
+        self.busy.extend(outlooks(&change).map(|(file, outlook)| (file.clone(), outlook)));
         match lane {
             Lane::Live => self.live.push(change),
             Lane::Backlog => self.backlog.push_back(change),
@@ -206,13 +267,20 @@ impl State {
     }
 }
 
-/// Returns the files that a change is about.
-pub(super) fn files(change: &Change) -> impl Iterator<Item = &FileId> {
+/// Returns the files that a change is about, and what it will make of them.
+fn outlooks(change: &Change) -> impl Iterator<Item = (&FileId, Outlook)> {
     let (first, second) = match change {
-        Change::Read { file, .. } | Change::Doubtful { file } | Change::Gone { file } => (file, None),
-        Change::Moved { from, to, .. } => (from, Some(to)),
+        Change::Read { file, .. } => ((file, Outlook::Read), None),
+        Change::Doubtful { file } => ((file, Outlook::Doubtful), None),
+        Change::Gone { file } => ((file, Outlook::Leaves), None),
+        Change::Moved { from, to, .. } => ((from, Outlook::Leaves), Some((to, Outlook::Read))),
     };
     std::iter::once(first).chain(second)
+}
+
+/// Returns the files that a change is about.
+pub(super) fn files(change: &Change) -> impl Iterator<Item = &FileId> {
+    outlooks(change).map(|(file, _)| file)
 }
 
 #[cfg(test)]
@@ -266,6 +334,82 @@ mod tests {
         queue.done(&file(&gone("a")));
         queue.done(&file(&gone("b")));
         assert_eq!(queue.take(), Some(gone("b")));
+    }
+
+    fn read(name: &str, len: u64) -> Change {
+        let fingerprint = Fingerprint { len, modified_ns: 0, changed_ns: 0, inode: 0 };
+        Change::Read { file: file(&gone(name)), path: format!("/{name}").into(), fingerprint }
+    }
+
+    /// A file that was rewritten while indexing was paused took memory for each time.
+    #[test]
+    fn of_a_file_that_changes_again_and_again_only_what_still_counts_waits() {
+        let queue = Queue::default();
+        let doubtful = Change::Doubtful { file: file(&gone("a")) };
+        queue.push_live(read("a", 0));
+        for len in 1..1000 {
+            assert!(queue.push_live(gone("a")) && queue.push_live(read("a", len)));
+        }
+        assert_eq!(queue.pending(), 2, "the one in the lane, and the newest");
+        queue.push_live(doubtful.clone());
+        queue.push_live(read("a", 7));
+        queue.push_live(gone("a"));
+        assert_eq!(queue.pending(), 4, "a doubt is not needless");
+        for next in [read("a", 0), read("a", 999), doubtful, gone("a")] {
+            assert_eq!(queue.take(), Some(next));
+            queue.done(&file(&gone("a")));
+        }
+        assert_eq!(queue.pending(), 0);
+    }
+
+    #[test]
+    fn what_waits_behind_busy_files_is_bounded() {
+        let queue = Queue::default();
+        let names: Vec<String> = (0..LIVE / 2).map(|number| number.to_string()).collect();
+        names.iter().for_each(|name| assert!(queue.push_live(gone(name))));
+        let doubt = |name: &String| Change::Doubtful { file: file(&gone(name)) };
+        names.iter().for_each(|name| assert!(queue.push_live(doubt(name)) && queue.push_live(gone(name))));
+        assert!(!queue.push_live(gone("one more")));
+        let taken = queue.take().unwrap();
+        queue.done(&file(&taken));
+        assert!(queue.push_live(gone("one more")));
+    }
+
+    #[test]
+    fn the_last_change_that_waits_says_what_becomes_of_a_file() {
+        let queue = Queue::default();
+        let (a, b) = (file(&gone("a")), file(&gone("b")));
+        let outlooks = |queue: &Queue| (queue.outlook(&a), queue.outlook(&b));
+        assert_eq!(outlooks(&queue), (None, None));
+        let fingerprint = Fingerprint { len: 0, modified_ns: 0, changed_ns: 0, inode: 0 };
+        queue.push_live(Change::Moved { from: a.clone(), to: b.clone(), path: "/b".into(), fingerprint });
+        assert_eq!(outlooks(&queue), (Some(Outlook::Leaves), Some(Outlook::Read)));
+        queue.push_live(read("a", 1));
+        queue.push_live(gone("b"));
+        assert_eq!(outlooks(&queue), (Some(Outlook::Read), Some(Outlook::Leaves)));
+        queue.take().unwrap();
+        assert_eq!(
+            outlooks(&queue),
+            (Some(Outlook::Read), Some(Outlook::Leaves)),
+            "in the works is not done"
+        );
+        queue.done(&a);
+        queue.push_live(Change::Doubtful { file: a.clone() });
+        queue.done(&b);
+        assert_eq!(outlooks(&queue), (Some(Outlook::Doubtful), Some(Outlook::Leaves)));
+        queue.push_live(gone("d/c"));
+        let outlooks = |root: u32, directory: &[u8]| {
+            let mut found: Vec<_> = queue
+                .outlooks(RootId(root), &RelativePath::from_bytes(directory.to_vec()))
+                .into_iter()
+                .collect();
+            found.sort_by(|one, other| one.0.cmp(&other.0));
+            found
+        };
+        let in_d = (file(&gone("d/c")), Outlook::Leaves);
+        assert_eq!(outlooks(1, b"d"), std::slice::from_ref(&in_d));
+        assert_eq!(outlooks(1, b""), [(a, Outlook::Doubtful), (b, Outlook::Leaves), in_d]);
+        assert_eq!((outlooks(1, b"c"), outlooks(2, b"")), (Vec::new(), Vec::new()));
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! One worker: a change in, a write out. Each runs on a thread of its own, at background priority.
 //!
-//! A photo that cannot be indexed becomes a failure record, and the next one is taken. Only a store that cannot
-//! be read or written ends the worker, and with it the daemon.
+//! A photo that cannot be indexed becomes a failure record, and the next one is taken; whether it is at fault itself
+//! decides whether it is tried [`again`](super::Again). Only a store that cannot be read ends the worker, and with it the
+//! daemon.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use rustix::io::Errno;
+
 use super::progress::{Progress, Step};
 use super::queue::{Claim, Queue, files};
 use super::read::{self, Contents};
-use super::{Encoding, Former, IngestError};
+use super::{Encoding, Former, IngestError, IsGone};
 use crate::decode::{self, Cancel, DecodeError, IsolatedError, Square, Squares};
 use crate::encode::EncodeError;
 use crate::photo::{ContentHash, FileId, Fingerprint};
@@ -27,6 +31,7 @@ pub(super) struct Worker {
     pub(super) encoding: Encoding,
     pub(super) former: Arc<Former>,
     pub(super) progress: Arc<Progress>,
+    pub(super) is_gone: IsGone,
 }
 
 impl Worker {
@@ -40,6 +45,9 @@ impl Worker {
 
     fn handle(&self, change: Change) -> Result<(), IngestError> {
         let outcome = match &change {
+            // It may have come back, or be let in again, while this waited. What stands there then is known, or has a change of
+            // its own behind this one.
+            Change::Gone { file } if !(self.is_gone)(file) => Outcome::Nothing,
             Change::Gone { file } => Outcome::write(Write::Gone { file: file.clone() }),
             Change::Doubtful { file } => Outcome::write(Write::Doubtful { file: file.clone() }),
             Change::Moved { from, to, path, fingerprint } => {
@@ -57,7 +65,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets `to` have what is known of `from`, or reads it where that is not known any more, or not as it was seen.
+    /// Lets `to` have what is known of `from`, or reads it where that is not known any more, or not as it was seen, or is
+    /// back.
     fn adopt(
         &self,
         change: &Change,
@@ -68,7 +77,8 @@ impl Worker {
     ) -> Result<Outcome, IngestError> {
         let known = self.store.read()?.file(from)?.map(|record| record.fingerprint);
         let is_same = |known: Fingerprint| (known.len, known.modified_ns) == (seen.len, seen.modified_ns);
-        if known.is_some_and(is_same) {
+        let is_gone = (self.is_gone)(from);
+        if is_gone && known.is_some_and(is_same) {
             let is_there = path.symlink_metadata().is_ok_and(|now| watch::is_unchanged(seen, &now));
             let (from, to) = (from.clone(), to.clone());
             // What stands there by now, if it is something else, has a change of its own on the way.
@@ -80,8 +90,8 @@ impl Worker {
         }
         match known {
             // Its commit ends the works on it.
-            Some(_) => self.writer.write(Write::Gone { file: from.clone() })?,
-            None => self.queue.done(from),
+            Some(_) if is_gone => self.writer.write(Write::Gone { file: from.clone() })?,
+            _ => self.queue.done(from),
         }
         self.read(change, to, path, seen)
     }
@@ -116,7 +126,8 @@ impl Worker {
                 let Ok(metadata) = path.symlink_metadata() else { return Ok(Outcome::Nothing) };
                 let reason = format!("the file cannot be read: {error}");
                 let fingerprint = without_inode(Fingerprint::of(&metadata));
-                return Ok(Outcome::failed(file, fingerprint, FailureKind::Unreadable, reason));
+                let kind = if is_shortage(&error) { FailureKind::Passing } else { FailureKind::Unreadable };
+                return Ok(Outcome::failed(file, fingerprint, kind, reason));
             }
         };
         let content = ContentHash::of(&bytes);
@@ -188,9 +199,8 @@ impl Worker {
             Err(IsolatedError::Photo(error)) => return Ok(refused(file, fingerprint, &error)),
             // The daemon stops, and the next start finds the photo again.
             Err(IsolatedError::Cancelled) => return Ok(Outcome::Nothing),
-            Err(error) => {
-                return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
-            }
+            // No photo is at fault, and none is given up for it.
+            Err(error) => return Ok(Outcome::failed(file, fingerprint, FailureKind::Passing, chain(&error))),
         };
         self.progress.spent(Step::Decode, begun.elapsed());
 
@@ -200,7 +210,13 @@ impl Worker {
                 Ok(embedding) => embedding,
                 Err(error @ (EncodeError::Stopped | EncodeError::Panicked(_))) => return Err(error.into()),
                 Err(error) => {
-                    return Ok(Outcome::failed(file, fingerprint, FailureKind::Internal, chain(&error)));
+                    let kind = match error {
+                        EncodeError::Run(_) | EncodeError::Busy | EncodeError::Thread(_) => {
+                            FailureKind::Passing
+                        }
+                        _ => FailureKind::Internal,
+                    };
+                    return Ok(Outcome::failed(file, fingerprint, kind, chain(&error)));
                 }
             };
         // Where the former network fails on a photo, the photo is found once that one answers no more.
@@ -234,6 +250,12 @@ impl Outcome {
         let failure = FailureRecord { kind, reason, at, size_bytes: fingerprint.len };
         Self::write(Write::Failed { file: file.clone(), fingerprint, failure })
     }
+}
+
+/// Whether the machine, or our share of it, ran short of something that it will have again.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::NOBUFS];
+    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// The photo cannot be decoded, and why.

@@ -9,6 +9,7 @@ use super::*;
 use crate::decode::{Decoders, Limits, Program};
 use crate::encode::fake::FakeEncoder;
 use crate::encode::{EncoderPool, PoolOptions};
+use crate::ingest::Again;
 use crate::models::Preprocessing;
 use crate::photo::{Metric, ModelDigest, RelativePath, RootId};
 use crate::store::Writer;
@@ -34,7 +35,7 @@ impl World {
         let (_, encoder) = EncoderPool::start(options, load).unwrap();
         let (queue_of_writer, progress_of_writer) = (Arc::clone(&queue), Arc::clone(&progress));
         let (_, writer) = Writer::start(Arc::clone(&store), model.clone(), move |writes, _, _| {
-            crate::ingest::committed(writes, &queue_of_writer, &progress_of_writer);
+            crate::ingest::committed(writes, &queue_of_writer, &progress_of_writer, &Again::default());
             Ok(())
         })
         .unwrap();
@@ -42,9 +43,12 @@ impl World {
         let decoders = Decoders::new(Program::of_tests("decode"), Limits::default());
         let query_decoders = decoders.clone();
         let encoding = Encoding { encoder, preprocessing, decoders, query_decoders };
+        let folder = directory.path().to_path_buf();
+        let is_gone: IsGone = Arc::new(move |file| !file.path.under(&folder).exists());
+        let former = Arc::default();
         Self {
             directory,
-            worker: Worker { queue, store, model, writer, encoding, former: Arc::default(), progress },
+            worker: Worker { queue, store, model, writer, encoding, former, progress, is_gone },
             root,
         }
     }

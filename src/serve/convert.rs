@@ -10,12 +10,12 @@ use tonic::Status;
 
 use super::{Api, Served, refuse};
 use crate::decode::Taken;
-use crate::ingest::{Encoding, Hold};
+use crate::ingest::{Encoding, Hold, first_wait};
 use crate::models::Bands;
 use crate::photo::{ContentHash, FileId, Metric, PhotoId, RootId};
 use crate::proto;
 use crate::search::Recall;
-use crate::store::{FailureKind, FailureRecord, PhotoRecord, Photos, Reader, StoreError};
+use crate::store::{FailureKind, FailureRecord, PhotoRecord, Photos, ProblemKind, Reader, StoreError};
 use crate::watch::{RootState, RootStatus, Watching};
 
 /// Prefix of a photo's resource name.
@@ -159,6 +159,7 @@ pub(super) fn failure(roots: &Roots, file: &FileId, record: FailureRecord) -> Op
         kind: failure_kind(record.kind).into(),
         failure_time: Some(Timestamp { seconds: record.at, nanos: 0 }),
         size_bytes: record.size_bytes,
+        retried: first_wait(record.kind).is_some(),
     })
 }
 
@@ -171,6 +172,7 @@ fn failure_kind(kind: FailureKind) -> proto::FailureKind {
         FailureKind::Unreadable => proto::FailureKind::Unreadable,
         FailureKind::TimedOut => proto::FailureKind::TimedOut,
         FailureKind::Internal => proto::FailureKind::Internal,
+        FailureKind::Passing => proto::FailureKind::Passing,
     }
 }
 
@@ -200,7 +202,23 @@ pub(super) fn pause(hold: Hold) -> proto::Pause {
     match hold {
         Hold::Asked => proto::Pause::Asked,
         Hold::OnBattery => proto::Pause::OnBattery,
+        Hold::CannotWrite => proto::Pause::CannotWrite,
     }
+}
+
+/// Says why the index cannot be written, if that is what the error is about.
+pub(super) fn write_problem(error: &StoreError) -> Option<proto::WriteProblem> {
+    let StoreError::CannotWrite { problem, .. } = error else { return None };
+    let kind = match problem.kind {
+        ProblemKind::Full => proto::WriteProblemKind::DiskFull,
+        ProblemKind::ReadOnly => proto::WriteProblemKind::ReadOnly,
+        ProblemKind::Failing | ProblemKind::Unreadable => proto::WriteProblemKind::DiskFailing,
+    };
+    Some(proto::WriteProblem {
+        kind: kind.into(),
+        message: error.to_string(),
+        start_time: Some(problem.since.into()),
+    })
 }
 
 /// Puts a root together.

@@ -46,6 +46,8 @@ impl Api {
         let roots = self.watch.roots();
         let roots = roots.iter().map(|root| convert::root(self, &reader, root)).collect::<Result<_, _>>()?;
         let holds = self.queue.holds();
+        let write_problem =
+            self.store.check_writable().err().and_then(|error| convert::write_problem(&error));
         let served = self.networks.answering();
         let filling = self.networks.former().map(|_| self.networks.configured());
         let state = if self.stop.is_cancelled() {
@@ -76,6 +78,7 @@ impl Api {
             runtime: self.runtime.clone(),
             roots,
             decoder: convert::decoder(&served.encoding),
+            write_problem,
             pauses: holds.into_iter().map(|hold| convert::pause(hold).into()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             step_times: Some(proto::StepTimes {
@@ -158,6 +161,7 @@ impl DaemonService for Daemon {
         if !self.api.watch.rescan(root) {
             return Err(refuse::not_found("root", &name));
         }
+        self.api.again.try_all_now();
         Ok(Response::new(proto::RescanResponse {}))
     }
 

@@ -214,6 +214,7 @@ impl LibraryService for Library {
                 "the configuration or the command line names this folder: remove it there, and restart or reload",
             ));
         }
+        self.blocking(|api| api.store.check_writable()).await?;
         if !self.api.watch.remove_root(root) {
             return Err(refuse::not_found("root", &name));
         }

@@ -52,7 +52,7 @@ use self::incoming::Incoming;
 pub use self::networks::{Networks, Served};
 pub use self::socket::{Socket, SocketError};
 pub use self::token::{Token, TokenError};
-use crate::ingest::{Progress, Queue};
+use crate::ingest::{Again, Progress, Queue};
 use crate::photo::RootId;
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonServiceServer;
@@ -95,6 +95,8 @@ pub struct Api {
     pub watch: WatchHandle,
     /// Changes that wait.
     pub queue: Arc<Queue>,
+    /// Files that are tried again.
+    pub again: Arc<Again>,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Where roots are removed.

@@ -50,8 +50,14 @@ pub(super) fn given_up() -> Status {
     Status::cancelled("the call was given up")
 }
 
-/// Something of ours failed. The cause goes to the log, not to the caller.
+/// Something of ours failed. The cause goes to the log, not to the caller; but that the disk under the index takes no
+/// writes is for the caller to know, and is in the log already.
 pub(super) fn internal(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Status {
+    if let Some(error @ StoreError::CannotWrite { .. }) = error.downcast_ref() {
+        let mut details = ErrorDetails::new();
+        details.set_retry_info(Some(std::time::Duration::from_secs(30)));
+        return Status::with_error_details(Code::Unavailable, error.to_string(), details);
+    }
     tracing::error!(error, "{what}");
     Status::internal(format!("{what}; the daemon's log says more"))
 }

@@ -72,6 +72,8 @@ pub enum FailureKind {
     TimedOut,
     /// The decoder or the network failed on it.
     Internal,
+    /// No fault of the file's: the machine ran short, or the decoder was stopped from outside.
+    Passing,
 }
 
 /// A watched folder.

@@ -12,8 +12,9 @@ use notify::Watcher as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{Costs, DiskCosts};
+use super::disk::{Costs, DiskCosts, look};
 use super::events::{Signal, translate};
+use super::gone::{Verdict, judge};
 use super::live::LiveThread;
 use super::root::RootThread;
 use super::rules::{GlobalRules, RootRules, RuleError};
@@ -21,8 +22,8 @@ use super::settle::{Quiet, Settle};
 use super::state::{RootEntry, Shared, lock};
 use super::status::{Activity, RootStatus};
 use super::watches::Watches;
-use super::{Known, KnownError, Root, Sink, WatchConfig};
-use crate::photo::RootId;
+use super::{Change, Known, KnownError, Root, Sink, WatchConfig};
+use crate::photo::{FileId, RootId};
 
 /// Why the room did not start, refused a root, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -299,6 +300,26 @@ impl WatchHandle {
         lock(&shared.settle).forget_below(&path);
         shared.publish();
         true
+    }
+
+    /// Says whether a file that was given up is still gone at this moment: not there on a root that is, or left out by the
+    /// rules. One of a root that is not watched is.
+    pub fn is_gone(&self, file: &FileId) -> bool {
+        let shared = &self.inner.shared;
+        let Some(entry) = shared.root(file.root) else { return true };
+        judge(shared, &entry, file) == Verdict::Gone
+    }
+
+    /// Returns the change that reads a file again, as it stands on the disk now; none where it does not, or is left out.
+    pub fn read_again(&self, file: &FileId) -> Option<Change> {
+        let shared = &self.inner.shared;
+        let entry = shared.root(file.root).filter(|entry| entry.is_online())?;
+        if judge(shared, &entry, file) != Verdict::There {
+            return None;
+        }
+        let path = file.path.under(&entry.path());
+        let seen = look(&path, &entry.file_system(), &shared.costs).ok()??;
+        Some(Change::Read { file: file.clone(), path, fingerprint: seen.fingerprint })
     }
 
     /// Compares a root, or all of them, as a whole, and soon. False: there is no such root.

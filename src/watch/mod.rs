@@ -14,6 +14,7 @@ mod arm;
 mod config;
 mod disk;
 mod events;
+mod gone;
 mod handle;
 mod limits;
 mod live;
@@ -51,7 +52,8 @@ pub use volume::{Anchor, FileSystem, MountTable, Mounted, Volume, Volumes};
 ///
 /// Changes of one file are to be applied in the order in which they came, and a row is to be written only
 /// while `lstat` still finds the file of the change ([`is_unchanged`]): if it does not, a newer change is on
-/// its way. A file that cannot be found when it is read is no failure, for the same reason.
+/// its way. A file that cannot be found when it is read is no failure, for the same reason. That a file is gone is to be
+/// written down only while [`WatchHandle::is_gone`] says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// New or changed: read it.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Change;
-use super::disk::{Costs, Directory, Kind, look};
+use super::disk::{Costs, Directory, look};
+use super::gone::{Verdict, judge};
 use super::handle::WatchError;
 use super::poll::Backoff;
 use super::presence::Presence;
@@ -377,14 +378,12 @@ impl RootThread {
     /// Gives up files that a walk missed, as far as they are still missing from a root that is still there.
     fn give_up(&self, missing: &[FileId]) {
         for file in missing {
-            let path = file.path.under(&self.entry.path());
-            match look(&path, &self.entry.file_system(), &self.shared.costs) {
+            match judge(&self.shared, &self.entry, file) {
+                Verdict::Gone => {}
                 // It came back; its event, or the next walk, tells.
-                Ok(Some(seen)) if seen.kind == Kind::File && is_listed(&path, &self.shared.costs) => continue,
-                Ok(Some(_)) if self.entry.is_anchored(&self.shared) => {}
-                Ok(None) if is_on_absent_volume(&self.shared, &self.entry, &file.path) => continue,
-                Ok(None) if self.entry.is_anchored(&self.shared) => {}
-                Ok(_) | Err(_) => {
+                Verdict::There => continue,
+                Verdict::Unknown if is_on_absent_volume(&self.shared, &self.entry, &file.path) => continue,
+                Verdict::Unknown => {
                     self.entry.request(|requests| requests.check = true);
                     return;
                 }

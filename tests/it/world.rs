@@ -95,23 +95,56 @@ impl World {
     }
 
     pub async fn start_with(&self, args: &[&OsStr]) -> Daemon {
+        let mut command = self.resembled();
+        command.args(args);
+        self.start_command(command).await
+    }
+
+    /// Runs a command that becomes the daemon, and waits until it says that it is ready.
+    pub async fn start_command(&self, command: Command) -> Daemon {
+        let mut daemon = self.spawn(command);
+        daemon.told("READY=1", self);
+        daemon
+    }
+
+    /// Starts the daemon on the folder of photos, and waits until it is ready. `None` where it ends instead.
+    pub async fn try_start(&self) -> Option<Daemon> {
+        let mut command = self.resembled();
+        command.arg(self.photos());
+        let mut daemon = self.spawn(command);
+        let begun = Instant::now();
+        // Both are waited for, and only one of them has a timeout.
+        daemon.notify.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut message = [0; 4096];
+        while begun.elapsed() < DEADLINE {
+            if let Ok(length) = daemon.notify.recv(&mut message)
+                && String::from_utf8_lossy(&message[..length]).contains("READY=1")
+            {
+                daemon.notify.set_read_timeout(Some(DEADLINE)).unwrap();
+                return Some(daemon);
+            }
+            if daemon.child.try_wait().unwrap().is_some() {
+                return None;
+            }
+        }
+        panic!("neither ready nor at an end\n{}", self.log());
+    }
+
+    /// Runs a command that becomes the daemon, and waits for nothing.
+    pub fn spawn(&self, mut command: Command) -> Daemon {
         let address = self.path("notify");
         let _ = fs::remove_file(&address);
         let notify = UnixDatagram::bind(&address).unwrap();
         notify.set_read_timeout(Some(DEADLINE)).unwrap();
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = self
-            .resembled()
-            .args(args)
+        let child = command
             .env("NOTIFY_SOCKET", &address)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut daemon = Daemon { child, notify, channel: connect(self.socket()) };
-        daemon.told("READY=1", self);
-        daemon
+        Daemon { child, notify, channel: connect(self.socket()) }
     }
 
     /// Writes the configuration that the next start, or a reload, reads.
@@ -198,6 +231,11 @@ impl Daemon {
             status.files == files && status.state() == proto::State::Idle
         })
         .await
+    }
+
+    /// Waits until nothing is left to do.
+    pub async fn wait_for_rest(&self) -> proto::Status {
+        self.wait_for("rest", |status| status.state() == proto::State::Idle).await
     }
 
     /// Returns path and content of every searchable file, sorted.

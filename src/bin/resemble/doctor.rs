@@ -81,7 +81,8 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
     } else {
         well(format!("networks run in {}", status.runtime))
     });
-    findings.extend(status.pauses().map(|pause| unwell(format!("photos wait: {}", status::why(pause)))));
+    findings
+        .extend(status.pauses().map(|pause| unwell(format!("photos wait: {}", status::why(status, pause)))));
     findings.push(match status.failed {
         0 => well(format!("{} files are searchable, and none failed", status.files)),
         failed => unwell(format!("{failed} files could not be indexed: `resemble failures` says why")),

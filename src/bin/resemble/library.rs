@@ -77,11 +77,13 @@ pub(crate) async fn failures(channel: Connection, json: bool) -> anyhow::Result<
                     "reason": failure.reason,
                     "kind": kind,
                     "size": failure.size_bytes,
+                    "retried": failure.retried,
                     "time": output::time(failure.failure_time.as_ref()),
                 })));
                 output::json_line(&object)?;
             } else {
-                output::line(format_args!("{}: {}", output::shown(&failure.path), failure.reason))?;
+                let retried = if failure.retried { "; it will be tried again" } else { "" };
+                output::line(format_args!("{}: {}{retried}", output::shown(&failure.path), failure.reason))?;
             }
         }
         page_token = page.next_page_token;

@@ -38,7 +38,7 @@ pub(crate) async fn resume(channel: Connection) -> anyhow::Result<Answer> {
     client.resume_indexing(proto::ResumeIndexingRequest {}).await.map_err(refused)?;
     let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
     for pause in status.pauses() {
-        eprintln!("still paused: {}", why(pause));
+        eprintln!("still paused: {}", why(&status, pause));
     }
     Ok(Answer::Found)
 }
@@ -87,12 +87,16 @@ fn state(state: proto::State) -> &'static str {
     }
 }
 
-pub(crate) fn why(pause: proto::Pause) -> &'static str {
-    match pause {
+pub(crate) fn why(status: &proto::Status, pause: proto::Pause) -> String {
+    let why = match pause {
         proto::Pause::Unspecified => "for a reason that this version does not know",
         proto::Pause::Asked => "`resemble pause` was called; `resemble resume` ends it",
         proto::Pause::OnBattery => "the machine runs on its battery (ingest.pause_on_battery)",
-    }
+        proto::Pause::CannotWrite => {
+            status.write_problem.as_ref().map_or("the index cannot be written", |problem| &problem.message)
+        }
+    };
+    why.to_owned()
 }
 
 fn pause_word(pause: proto::Pause) -> String {
@@ -149,6 +153,7 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
         "photos": status.photos,
         "files": status.files,
         "pauses": status.pauses().map(pause_word).collect::<Vec<_>>(),
+        "write_problem": status.write_problem.as_ref().map(|problem| &problem.message),
         "pending": status.pending,
         "failed": status.failed,
         "files_indexed": status.files_indexed,
@@ -199,7 +204,7 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
     let at_least = if status.state() == proto::State::Scanning { "at least " } else { "" };
     output::line(format_args!("{}, resembled {}", state(status.state()), status.version))?;
     for pause in status.pauses() {
-        output::line(format_args!("paused   {}", why(pause)))?;
+        output::line(format_args!("paused   {}", why(status, pause)))?;
     }
     output::line(format_args!("photos   {} searchable, in {} files", status.photos, status.files))?;
     if status.pending > 0 {

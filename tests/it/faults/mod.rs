@@ -7,3 +7,5 @@
 
 mod clients;
 mod decoders;
+mod full_disk;
+mod kills;
