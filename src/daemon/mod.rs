@@ -7,6 +7,7 @@ mod adapters;
 mod decoders;
 mod descriptors;
 mod disk;
+mod follow;
 mod handover;
 mod index;
 mod maintenance;

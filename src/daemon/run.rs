@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
 use super::disk::DiskFailed;
-use super::handover::{self, Handover};
-use super::maintenance::{self, MaintenanceThread, Waker};
+use super::follow::{Follow, start_writer};
+use super::handover::Handover;
+use super::maintenance::{self, MaintenanceThread};
 use super::retries::Retries;
 use super::roots::{self, Roots};
 use super::signals::Listener;
@@ -25,12 +26,11 @@ use super::{decoders, disk, networks, power, priority, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode;
 use crate::encode::{CutError, EncodeError, RuntimeError};
-use crate::ingest::{self, Again, IngestError, Parts, Progress, Queue, Step, Workers};
+use crate::ingest::{Again, IngestError, Parts, Progress, Queue, Workers};
 use crate::models::ModelError;
-use crate::photo::Embedding;
-use crate::search::{FactTable, SearchError};
-use crate::serve::{self, Api, Networks, ServeError, Socket, SocketError, Token};
-use crate::store::{Committed, ModelRecord, Store, StoreError, Write, Writer, WriterHandle};
+use crate::search::SearchError;
+use crate::serve::{self, Api, ServeError, Socket, SocketError, Token};
+use crate::store::{Store, StoreError, Write};
 use crate::watch::{WatchConfig, WatchError, Watcher};
 
 /// How long the rooms have to stop. systemd's own limit is 90 seconds.
@@ -263,62 +263,6 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         Some(failed) if ended.is_err() => Err(failed.into()),
         _ => Ok(ended?),
     }
-}
-
-/// What follows each commit.
-struct Follow {
-    store: Arc<Store>,
-    networks: Arc<Networks>,
-    facts: Arc<FactTable>,
-    queue: Arc<Queue>,
-    progress: Arc<Progress>,
-    again: Arc<Again>,
-    waker: Waker,
-}
-
-impl Follow {
-    /// Facts come first, so that whatever is searchable can be filtered; then the index, and then the files are out of
-    /// the works.
-    fn commit(&self, writes: &[Write], committed: &Committed) -> Result<(), StoreError> {
-        if !committed.changed.is_empty() {
-            let reader = self.store.read()?;
-            let photos = reader.photos()?;
-            let mut changed = Vec::with_capacity(committed.changed.len());
-            for &photo in &committed.changed {
-                if let Some(record) = photos.get(photo)? {
-                    changed.push((photo, record.info, photos.files_of(photo)?));
-                }
-            }
-            self.facts.change(|facts| {
-                changed.iter().for_each(|(photo, info, files)| facts.set(*photo, info, files))
-            });
-            if let Some(former) = self.networks.former() {
-                let changed = changed.iter().map(|(photo, _, files)| (*photo, !files.is_empty()));
-                handover::follow(&former, &reader, changed)?;
-            }
-        }
-        let added = committed.added.iter().map(|(photo, Embedding(values))| (*photo, values.as_slice()));
-        self.networks
-            .configured()
-            .index
-            .apply(added, &committed.removed)
-            .map_err(|error| StoreError::Follow(error.into()))?;
-        if !committed.added.is_empty() || !committed.removed.is_empty() {
-            self.waker.wake();
-        }
-        ingest::committed(writes, &self.queue, &self.progress, &self.again);
-        Ok(())
-    }
-}
-
-/// Starts the store's writer.
-fn start_writer(model: &ModelRecord, follow: Follow) -> Result<(Writer, WriterHandle), StoreError> {
-    let store = Arc::clone(&follow.store);
-    Writer::start(store, model.clone(), move |writes: &[Write], committed: Committed, took| {
-        follow.commit(writes, &committed)?;
-        follow.progress.spent(Step::Store, took);
-        Ok(())
-    })
 }
 
 fn watch_config(config: &Config) -> WatchConfig {
