@@ -140,3 +140,63 @@ fn read_embeddings(
     apply(&mut batch)?;
     Ok(index)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::decode::{Format, PhotoInfo};
+    use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, Metric, ModelDigest, RelativePath};
+    use crate::store::{PhotoRecord, Write};
+
+    const DIM: usize = 16;
+    const PHOTOS: u8 = 60;
+
+    fn encoded(file: FileId, number: u8) -> Write {
+        let info = PhotoInfo {
+            width: 1,
+            height: 1,
+            format: Format::Png,
+            taken: None,
+            camera: None,
+            lens: None,
+            position: None,
+        };
+        let values = (0..DIM).map(|at| f32::from(number.wrapping_mul(31).wrapping_add(17 * at as u8)));
+        Write::Encoded {
+            file,
+            fingerprint: Fingerprint { len: 1, modified_ns: 0, changed_ns: 0, inode: u64::from(number) },
+            photo: PhotoRecord { content: ContentHash::of(&[number]), size_bytes: 1, info },
+            embedding: Embedding(values.collect()),
+            former: None,
+        }
+    }
+
+    /// A kill between the commit of photos and that of their codes leaves some without one.
+    #[test]
+    fn a_photo_whose_code_is_missing_or_damaged_is_in_the_index_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&directory.path().join("s.redb")).unwrap());
+        let model = store.ensure_model(ModelDigest([1; 32]), "net", DIM, Metric::L2).unwrap();
+        let root = store.add_root(Path::new("/photos"), true).unwrap();
+        let file = |number: u8| FileId { root, path: RelativePath::from_bytes(vec![b'a', number]) };
+        let writes: Vec<_> = (1..=PHOTOS).map(|number| encoded(file(number), number)).collect();
+        store.commit(&model, &writes, 0).unwrap();
+        let whole = load_index(&store, &model, &store.read().unwrap()).unwrap().0;
+        let quantizer = whole.train(&|| false).unwrap().unwrap();
+        let snapshot = whole.snapshot();
+        let codes = snapshot.codes().map(|(photo, code)| (photo, code.to_bytes().to_vec()));
+        let codes: Vec<_> = codes
+            .filter(|(photo, _)| photo.0 % 3 != 0)
+            .map(|(photo, code)| (photo, if photo.0 % 5 == 0 { code[1..].to_vec() } else { code }))
+            .collect();
+        store.keep_codes(&model, quantizer.version(), codes).unwrap();
+        let bytes = postcard::to_stdvec(quantizer.as_ref()).unwrap();
+        store.keep_quantizer(&model, quantizer.version(), &bytes).unwrap();
+
+        let (restored, written) = load_index(&store, &model, &store.read().unwrap()).unwrap();
+        assert_eq!(written.version, Some(quantizer.version()), "it starts from codes");
+        assert_eq!(restored.snapshot().ids_after(None), snapshot.ids_after(None));
+    }
+}

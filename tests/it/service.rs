@@ -132,6 +132,33 @@ async fn tcp_is_only_for_those_with_the_token() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("bearer token"), "{refused:?}");
 }
 
+/// Made under a careless umask, or by a version that left it to the umask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_of_the_photos_is_for_their_owner_alone() {
+    let world = World::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = || {
+        let mut command = world.command("sh");
+        command.args(["-c", "umask 000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_resembled"), "--listen"]);
+        command.arg(format!("127.0.0.1:{port}")).arg(world.photos()).env("RESEMBLED_MODEL", "builtin");
+        command
+    };
+    let ours = ["data/resembled", "data/resembled/resembled.redb", "data/resembled/token", "run/resembled"];
+    for loosen in [false, true] {
+        if loosen {
+            for path in ours {
+                fs::set_permissions(world.path(path), fs::Permissions::from_mode(0o777)).unwrap();
+            }
+        }
+        let daemon = world.start_command(start()).await;
+        for path in ours {
+            let mode = fs::metadata(world.path(path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{path} has {mode:o}, loosened: {loosen}");
+        }
+        daemon.stop(&world).await;
+    }
+}
+
 #[test]
 fn check_config_names_the_line_that_is_wrong() {
     let world = World::new();
