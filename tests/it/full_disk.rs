@@ -75,7 +75,7 @@ async fn on_a_full_disk_queries_are_answered_and_photos_wait_until_there_is_room
 
     daemon.stop(&world).await;
     let daemon = start(&world, &disk).await;
-    daemon.wait_for("full again", cannot_write).await;
+    let photos = import_until_full(&world, &daemon, photos).await;
     assert!(daemon.nearest(pictures::png(3), 1).await[0].distance < 1e-5, "it answers");
     disk.free();
     let status = daemon.wait_for_files(photos.into()).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::full_disk::{cannot_write, import_until_full, start};
+use crate::full_disk::{import_until_full, start};
 use crate::pictures;
 use crate::private_disk::PrivateDisk;
 use crate::world::World;
@@ -35,7 +35,7 @@ async fn a_disk_that_runs_full_fifty_times_during_an_import() {
             longest_stop = longest_stop.max(asked.elapsed());
             daemon = start(&world, &disk).await;
             daemon.stop_listening();
-            daemon.wait_for("full again", cannot_write).await;
+            photos = import_until_full(&world, &daemon, photos).await;
         }
         disk.free();
         daemon.wait_for_files(photos.into()).await;
