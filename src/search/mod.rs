@@ -46,7 +46,7 @@ mod tests;
 pub use code::{Code, Quantizer};
 pub use duplicates::{MOST_A_PHOTO, Pair, groups};
 pub use error::SearchError;
-pub use filter::{Area, FactTable, Facts, Filter, PhotoSet, RootLocation};
+pub use filter::{Area, FactTable, Facts, Filter, PhotoSet, RootLocation, TakenAt};
 pub use fitted::SUFFICIENT_RECALL;
 pub use index::{Index, Snapshot};
 pub use query::{Example, Neighbor, Options, combine};

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use prost_types::Timestamp;
 use tonic::Status;
 
+use super::files::Identity;
 use super::{Api, Served, refuse};
 use crate::decode::Taken;
 use crate::ingest::{Encoding, Hold, first_wait};
 use crate::models::Bands;
-use crate::photo::{ContentHash, FileId, Metric, PhotoId, RootId};
+use crate::photo::{ContentHash, FileId, Fingerprint, Metric, PhotoId, RootId};
 use crate::proto;
 use crate::search::Recall;
 use crate::store::{FailureKind, FailureRecord, PhotoRecord, Photos, ProblemKind, Reader, StoreError};
@@ -110,6 +111,11 @@ impl Roots {
         Self(api.watch.roots().into_iter().map(|root| (root.id, root)).collect())
     }
 
+    /// Returns a root, if it is still watched.
+    pub(super) fn get(&self, root: RootId) -> Option<&RootStatus> {
+        self.0.get(&root)
+    }
+
     /// Returns the absolute path and whether it can be reached. A root that is just being removed has neither.
     pub(super) fn file(&self, file: &FileId) -> Option<proto::File> {
         let root = self.0.get(&file.root)?;
@@ -117,7 +123,24 @@ impl Roots {
         Some(proto::File {
             path: path.as_os_str().as_bytes().to_vec(),
             online: !matches!(root.state, RootState::Offline(_)),
+            ..proto::File::default()
         })
+    }
+}
+
+/// Reads what tells a file from others.
+pub(super) fn parse_identity(identity: &proto::FileIdentity) -> Identity {
+    let ns = |time: Option<Timestamp>| {
+        time.map_or(0, |time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos))
+    };
+    Identity {
+        device: identity.device,
+        fingerprint: Fingerprint {
+            len: identity.size_bytes,
+            modified_ns: ns(identity.modify_time),
+            changed_ns: ns(identity.change_time),
+            inode: identity.inode,
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
-use super::{Api, Served, refuse};
+use super::{Api, Served, files, refuse};
 use crate::photo::PhotoId;
 use crate::proto;
 use crate::proto::DuplicateKind;
@@ -50,6 +50,15 @@ enum Ask {
 }
 
 impl Ask {
+    /// Returns within which distance and how many seconds photos are near; `None` where copies are meant.
+    fn near(self) -> Option<(f32, Option<u32>)> {
+        match self {
+            Self::Exact => None,
+            Self::Near { limit } => Some((limit, None)),
+            Self::Burst { limit, seconds } => Some((limit, Some(seconds))),
+        }
+    }
+
     fn of(request: &proto::ListDuplicateGroupsRequest, near: Option<f32>) -> Result<Self, Status> {
         if request.max_distance.is_some_and(|distance| distance.is_nan() || distance < 0.0) {
             return Err(refuse::field("max_distance", "must be a number from 0"));
@@ -88,27 +97,34 @@ impl Duplicates {
     }
 }
 
-/// Finds all groups.
-fn find(api: &Api, served: &Served, ask: Ask) -> Result<Found, StoreError> {
+/// Finds the photos of which there are several files.
+async fn find_exact(api: &Arc<Api>, served: &Served) -> Result<Found, Status> {
+    let roots = Arc::new(Roots::of(api));
+    let (store, reading, index) = (Arc::clone(&api.store), Arc::clone(&roots), served.index.snapshot());
+    let copied = blocking(move |_| {
+        let reader = store.read()?;
+        let (photos, roots) = (reader.photos()?, reading);
+        let copied = reader.copied_photos()?.into_iter().filter(|(photo, _)| index.contains(*photo));
+        let with_files = copied.map(|(photo, _)| Ok((photo, files::known(&reader, &photos, &roots, photo)?)));
+        with_files.collect::<Result<files::OfPhotos, StoreError>>()
+    });
+    let mut counted = files::count(&roots, copied.await?).await;
+    counted.retain(|&(_, files)| files > 1);
+    counted.sort_by_key(|&(photo, files)| (Reverse(files), photo));
+    Ok(Found { groups: counted.into_iter().map(|(photo, _)| vec![photo]).collect(), pending: 0 })
+}
+
+/// Finds all groups of photos that are near, and with a number of seconds taken within those.
+fn find_near(api: &Api, served: &Served, limit: f32, seconds: Option<u32>) -> Result<Found, StoreError> {
     let reader = api.store.read()?;
     let index = served.index.snapshot();
-    let (limit, seconds) = match ask {
-        Ask::Exact => {
-            let mut copied = reader.copied_photos()?;
-            copied.retain(|(photo, _)| index.contains(*photo));
-            copied.sort_by_key(|&(photo, files)| (Reverse(files), photo));
-            let groups = copied.into_iter().map(|(photo, _)| vec![photo]).collect();
-            return Ok(Found { groups, pending: 0 });
-        }
-        Ask::Near { limit } => (limit, None),
-        Ask::Burst { limit, seconds } => (limit, Some(seconds)),
-    };
     let facts = api.facts.snapshot();
     let apart = reader.told_apart()?;
     let within_seconds = |first, second| {
         seconds.is_none_or(|seconds| {
-            let taken = facts.taken(first).zip(facts.taken(second));
-            taken.is_some_and(|(one, other)| one.abs_diff(other) <= u64::from(seconds))
+            let apart =
+                facts.taken(first).zip(facts.taken(second)).map(|(one, other)| one.seconds_apart(other));
+            apart.is_some_and(|apart| apart <= u64::from(seconds))
         })
     };
     let mut pairs = Vec::new();
@@ -130,20 +146,35 @@ fn find(api: &Api, served: &Served, ask: Ask) -> Result<Found, StoreError> {
     Ok(Found { groups, pending })
 }
 
-/// Looks the photos of some groups up. What has gone meanwhile is left out, and so is a group that is none any more.
-fn groups(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::DuplicateGroup>, StoreError> {
-    let known = api.store.read()?.photos()?;
-    let roots = Roots::of(api);
-    let mut groups = Vec::with_capacity(rows.len());
-    for group in &found.groups[rows] {
-        let mut photos = Vec::with_capacity(group.len());
-        for &photo in group {
-            photos.extend(convert::photo(&known, &roots, photo)?);
-        }
-        if photos.iter().map(|photo| photo.files.len()).sum::<usize>() > 1 {
+/// Looks the photos of some groups up, and their files on the disk. What has gone meanwhile is left out, and so is a group
+/// that is none any more.
+async fn groups(
+    api: &Arc<Api>,
+    found: Arc<Found>,
+    rows: Range<usize>,
+    are_copies: bool,
+) -> Result<Vec<proto::DuplicateGroup>, Status> {
+    let reading = Arc::clone(api);
+    let mut groups = blocking(move |_| -> Result<_, StoreError> {
+        let known = reading.store.read()?.photos()?;
+        let roots = Roots::of(&reading);
+        let mut groups = Vec::with_capacity(rows.len());
+        for group in &found.groups[rows] {
+            let mut photos = Vec::with_capacity(group.len());
+            for &photo in group {
+                photos.extend(convert::photo(&known, &roots, photo)?);
+            }
             groups.push(proto::DuplicateGroup { photos });
         }
-    }
+        Ok(groups)
+    })
+    .await?;
+    files::verify(api, groups.iter_mut().flat_map(|group| &mut group.photos).collect()).await?;
+    groups.iter_mut().for_each(|group| group.photos.retain(|photo| !photo.files.is_empty()));
+    groups.retain(|group| match group.photos.as_slice() {
+        [photo] => are_copies && photo.files.len() > 1,
+        photos => photos.len() > 1,
+    });
     Ok(groups)
 }
 
@@ -163,16 +194,20 @@ impl DuplicateService for Duplicates {
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
         let page = if token.is_empty() {
-            let api = Arc::clone(&self.api);
-            let found = blocking(move |_| find(&api, &served, ask)).await?;
+            let found = match ask.near() {
+                None => find_exact(&self.api, &served).await?,
+                Some((limit, seconds)) => {
+                    let api = Arc::clone(&self.api);
+                    blocking(move |_| find_near(&api, &served, limit, seconds)).await?
+                }
+            };
             let rows = found.groups.len();
             self.pages.first(fingerprint, found, rows, size)?
         } else {
             self.pages.next(fingerprint, &token, size)?
         };
-        let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows);
         Ok(Response::new(proto::ListDuplicateGroupsResponse {
-            groups: blocking(move |_| groups(&api, &found, rows)).await?,
+            groups: groups(&self.api, Arc::clone(&page.answer), page.rows, ask.near().is_none()).await?,
             next_page_token: page.next_token,
             total_size: page.answer.groups.len() as u64,
             photos_pending: page.answer.pending,

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
-use super::{Api, disk, pages, refuse};
+use super::{Api, copies, disk, files, pages, refuse};
 use crate::photo::{FileId, RelativePath, RootId};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
@@ -87,7 +87,16 @@ impl LibraryService for Library {
                 }
             })
             .await?;
-        photo.map(Response::new).ok_or_else(|| refuse::not_found("photo", &name))
+        let mut photo = photo.ok_or_else(|| refuse::not_found("photo", &name))?;
+        files::fold_paths(&self.api, vec![&mut photo]).await?;
+        Ok(Response::new(photo))
+    }
+
+    async fn find_copies(
+        &self,
+        request: Request<proto::FindCopiesRequest>,
+    ) -> Result<Response<proto::FindCopiesResponse>, Status> {
+        copies::find(&self.api, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_photos(
@@ -102,7 +111,7 @@ impl LibraryService for Library {
                 Some(token.parse().map_err(|_| refuse::field("page_token", "not a token of ListPhotos"))?)
             }
         };
-        let response = self
+        let mut response = self
             .blocking(move |api| {
                 let reader = api.store.read()?;
                 let roots = Roots::of(api);
@@ -123,6 +132,7 @@ impl LibraryService for Library {
                 Ok(proto::ListPhotosResponse { photos, next_page_token: next.unwrap_or_default() })
             })
             .await?;
+        files::fold_paths(&self.api, response.photos.iter_mut().collect()).await?;
         Ok(Response::new(response))
     }
 

@@ -9,6 +9,7 @@
 //! | whose turn it is to take the processor | `limiter` |
 //! | threads for what takes the processor or the disk | `blocking` |
 //! | disks that a client names, and that may never answer | `disk` |
+//! | the files of an answer, as they stand on the disk | `files`, `copies` |
 //! | answers of more than one page | `pages` |
 //! | what is said to whom is refused | `refuse` |
 //!
@@ -20,9 +21,11 @@ mod blocking;
 mod calls;
 mod connections;
 mod convert;
+mod copies;
 mod daemon;
 mod disk;
 mod duplicates;
+mod files;
 mod filter;
 mod incoming;
 mod library;

@@ -11,7 +11,7 @@ use super::convert::{self, Roots};
 use super::limiter::{Limiter, Permit};
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
-use super::{Api, Served, calls, filter, refuse};
+use super::{Api, Served, calls, files, filter, refuse};
 use crate::models::Bands;
 use crate::photo::Metric;
 use crate::proto;
@@ -152,7 +152,7 @@ impl SearchService for Search {
         request.page_size = 0;
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
-        let (page, matches) = if token.is_empty() {
+        let (page, mut matches) = if token.is_empty() {
             let asked = Asked::of(request.query).await?;
             let permit = Arc::new(self.limiter.enter(connection).await?);
             let query = query::embed(&self.api, &served, &permit, asked, ask.metric).await?;
@@ -164,6 +164,8 @@ impl SearchService for Search {
             let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows.clone());
             (page, blocking(move |_| matches(&api, &found, rows)).await?)
         };
+        let photos = matches.iter_mut().filter_map(|found| found.photo.as_mut());
+        files::fold_paths(&self.api, photos.collect()).await?;
         Ok(Response::new(proto::SearchPhotosResponse {
             matches,
             metric: convert::metric(page.answer.metric).into(),

@@ -44,7 +44,7 @@ use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 pub use config::WatchConfig;
 pub use disk::{DiskCosts, is_unchanged};
 pub use handle::{WatchError, WatchHandle, Watcher};
-pub use rules::{IGNORE_FILE, RuleError};
+pub use rules::{IGNORE_FILE, RuleError, is_never_looked_at};
 pub use status::{Activity, HeldBack, OfflineReason, PollReason, RootState, RootStatus, Watching};
 pub use volume::{Anchor, FileSystem, MountTable, Mounted, Volume, Volumes};
 

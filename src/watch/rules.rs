@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -34,6 +34,7 @@ const BUILT_IN: &[&str] = &[
     "lost+found/",
     // Trash.
     ".Trash/",
+    ".Trashes/",
     ".Trash-*/",
     ".trash/",
     ".dtrash/",
@@ -50,6 +51,10 @@ const BUILT_IN: &[&str] = &[
     ".picasaoriginals/",
     // Volumes' own folders, snapshots.
     "System Volume Information/",
+    ".Spotlight-V100/",
+    ".fseventsd/",
+    ".TemporaryItems/",
+    ".DocumentRevisions-V100/",
     "\\#snapshot/",
     ".snapshots/",
     ".stversions/",
@@ -70,6 +75,20 @@ pub struct RuleError {
     /// The pattern, as it was written.
     pub pattern: String,
     source: ignore::Error,
+}
+
+/// Says whether an entry of a disk, or a folder above it, is of those that hold no photos of anybody's wherever they stand:
+/// trash, thumbnails, what programs and systems keep for themselves. Hidden folders are not among them.
+pub fn is_never_looked_at(entry: &Path, is_directory: bool) -> bool {
+    static MATCHER: OnceLock<Gitignore> = OnceLock::new();
+    let matcher = MATCHER.get_or_init(|| {
+        let mut builder = GitignoreBuilder::new("");
+        for pattern in BUILT_IN {
+            builder.add_line(None, pattern).expect("the built-in patterns are valid");
+        }
+        builder.build().expect("the built-in patterns are valid")
+    });
+    matcher.matched_path_or_any_parents(entry, is_directory).is_ignore()
 }
 
 /// The layers that hold for every root.

@@ -118,19 +118,20 @@ async fn a_card_is_checked_against_the_index_before_it_is_wiped() {
 
     pictures::write_retouched(&world.path("card/2 saved again.png"), 7, 1);
     fs::write(world.path("card/3 new.png"), pictures::png(2)).unwrap();
-    fs::write(world.path("card/deep/4 film.mov"), "x").unwrap();
+    fs::write(world.path("card/deep/4 damaged.jpg"), "x").unwrap();
+    fs::write(world.path("card/deep/5 film.mov"), "x").unwrap();
     let checked = world.resemble(["check", "--json", "card"]);
     assert_eq!(checked.status.code(), Some(1), "not all of it is: {checked:?}");
     let lines = lines(&checked);
     let states: Vec<_> = lines.iter().map(|line| line["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["copy", "same", "new", "other"]);
+    assert_eq!(states, ["copy", "same", "new", "other", "no-photo"]);
     assert!(lines[0]["photo"]["path"].as_str().unwrap().ends_with("photos/a.png"), "{}", lines[0]);
     assert!(lines[1]["photo"]["path"].as_str().unwrap().ends_with("photos/b.png"), "{}", lines[1]);
     assert!(lines[3]["reason"].as_str().unwrap().contains("not a picture"), "{}", lines[3]);
 
     let missing = world.resemble(["check", "--missing", "--copies", "card"]);
     let text = String::from_utf8(missing.stdout).unwrap();
-    assert_eq!(text, "card/2 saved again.png\ncard/3 new.png\ncard/deep/4 film.mov\n");
+    assert_eq!(text, "card/2 saved again.png\ncard/3 new.png\ncard/deep/4 damaged.jpg\n");
     assert_eq!(world.resemble(["check", "nowhere"]).status.code(), Some(2));
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod api;
+mod checking;
 mod client;
 mod crash;
 mod faults;
@@ -13,6 +14,7 @@ mod full_disk;
 mod leaving;
 mod library;
 mod model_based;
+mod namespace;
 mod networks;
 mod passing;
 mod pictures;
@@ -20,5 +22,6 @@ mod private_disk;
 mod random;
 mod searching;
 mod service;
+mod waiting;
 mod watching;
 mod world;

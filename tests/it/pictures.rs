@@ -53,6 +53,8 @@ pub struct Facts {
     pub camera: &'static str,
     /// `2024:07:01 18:03:59`
     pub taken: &'static str,
+    /// `+02:00`; some programs lose it.
+    pub offset: Option<&'static str>,
     /// Degrees north and east.
     pub position: (f64, f64),
 }
@@ -67,7 +69,7 @@ pub fn write_with(path: &Path, seed: u32, facts: &Facts) {
     fs::write(path, bytes).unwrap();
 }
 
-/// An EXIF block: a TIFF file with a main and a GPS directory.
+/// An EXIF block: a TIFF file with a main directory, one of GPS and one of details.
 fn exif(facts: &Facts) -> Vec<u8> {
     const ASCII: u16 = 2;
     const LONG: u16 = 4;
@@ -87,20 +89,26 @@ fn exif(facts: &Facts) -> Vec<u8> {
     let main = [
         (0x0110u16, ASCII, facts.camera.len() as u32 + 1, text(facts.camera)),
         (0x0132, ASCII, 20, text(facts.taken)),
+        (0x8769, LONG, 1, Vec::new()),
         (0x8825, LONG, 1, Vec::new()),
     ];
+    let offset = facts.offset.map(|offset| (0x9010u16, ASCII, offset.len() as u32 + 1, text(offset)));
+    let details: Vec<_> = offset.into_iter().collect();
     let directory_len = |entries: usize| 2 + 12 * entries + 4;
     let gps_start = 8 + directory_len(main.len());
-    let mut data_start = gps_start + directory_len(gps.len());
+    let details_start = gps_start + directory_len(gps.len());
+    let mut data_start = details_start + directory_len(details.len());
     let mut data: Vec<u8> = Vec::new();
     let mut block = b"II\x2a\x00\x08\x00\x00\x00".to_vec();
-    for entries in [&main[..], &gps[..]] {
+    for entries in [&main[..], &gps[..], &details[..]] {
         block.extend((entries.len() as u16).to_le_bytes());
         for (tag, kind, count, value) in entries {
             block.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
             block.extend(count.to_le_bytes());
             if *tag == 0x8825 {
                 block.extend((gps_start as u32).to_le_bytes());
+            } else if *tag == 0x8769 {
+                block.extend((details_start as u32).to_le_bytes());
             } else if value.len() <= 4 {
                 block.extend(value);
                 block.extend(vec![0; 4 - value.len()]);

@@ -36,9 +36,10 @@ fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 
-const ALPS: Facts = Facts { camera: "Kamera Eins", taken: "2023:08:01 10:00:00", position: (46.5, 8.0) };
+const ALPS: Facts =
+    Facts { camera: "Kamera Eins", taken: "2023:08:01 10:00:00", offset: None, position: (46.5, 8.0) };
 const CHATHAM: Facts =
-    Facts { camera: "Kamera Zwei", taken: "2024:02:01 10:00:00", position: (-44.0, -176.5) };
+    Facts { camera: "Kamera Zwei", taken: "2024:02:01 10:00:00", offset: None, position: (-44.0, -176.5) };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn filters_let_pass_what_meets_them_and_cost_no_match() {
@@ -371,6 +372,31 @@ async fn a_burst_is_near_in_time_too() {
     assert_eq!(within_ten[0].len(), 2, "a and c are 16 seconds apart: {within_ten:?}");
     assert_eq!(groups(&daemon, ask(16)).await[0].len(), 3);
     assert!(groups(&daemon, ask(7)).await.is_empty());
+}
+
+/// Programs that edit photos keep the time and lose its offset from UTC. An edited shot was hours away from its burst then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edited_shot_that_lost_its_offset_stays_in_its_burst() {
+    let world = World::new();
+    for (name, taken, offset) in [
+        ("a", "2023:08:01 10:00:00", Some("+02:00")),
+        ("b", "2023:08:01 10:00:02", Some("+02:00")),
+        ("b edited", "2023:08:01 10:00:02", None),
+        // Half a minute later by the clock, and in another zone.
+        ("elsewhere", "2023:08:01 10:00:30", Some("+01:00")),
+    ] {
+        let facts = Facts { taken, offset, ..ALPS };
+        pictures::write_with(&world.photo(format!("{name}.png")), 1, &facts);
+    }
+    let daemon = start_with_bands(&world).await;
+    daemon.wait_for_files(4).await;
+    let burst =
+        proto::ListDuplicateGroupsRequest { kind: proto::DuplicateKind::Burst.into(), ..Default::default() };
+    let mut found = groups(&daemon, burst).await;
+    found.iter_mut().for_each(|group| group.sort());
+    let expected: Vec<PathBuf> =
+        ["a", "b edited", "b"].iter().map(|name| world.photo(format!("{name}.png"))).collect();
+    assert_eq!(found, [expected]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

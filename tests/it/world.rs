@@ -247,12 +247,9 @@ impl Daemon {
             let page = self.library().list_photos(request).await.unwrap().into_inner();
             for photo in page.photos {
                 let content = photo.name.trim_start_matches("photos/").to_owned();
-                files.extend(
-                    photo
-                        .files
-                        .iter()
-                        .map(|file| (PathBuf::from(OsStr::from_bytes(&file.path)), content.clone())),
-                );
+                let paths =
+                    photo.files.iter().flat_map(|file| std::iter::once(&file.path).chain(&file.other_paths));
+                files.extend(paths.map(|path| (PathBuf::from(OsStr::from_bytes(path)), content.clone())));
             }
             if !page.next_page_token.is_empty() {
                 next = Some(proto::ListPhotosRequest { page_size: 7, page_token: page.next_page_token });

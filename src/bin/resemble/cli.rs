@@ -8,9 +8,30 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use resembled::proto;
 
+/// What scripts go by.
+const EXIT_CODES: &str = "Exit codes: 0 something was found or done, 1 nothing was found, 2 an error; \
+                          `check` and `doctor` have their own meanings, see their --help";
+
+const EXIT_CODES_OF_CHECK: &str = "\
+Each file is one of:
+  copy          another file of the index holds the same bytes, and is there now
+  copy-offline  one did when its drive was last seen; it is away or does not answer now
+  only          the index knows this very file (by whatever path), and no copy of it
+  same, near    no copy, but a photo that resembles it: shown, and no more than that
+  new           nothing like it
+  other         named like a photo, but no picture that could be compared
+  unreadable    it could not be read
+  no-photo      a film, a sidecar, trash: not compared, only counted
+
+A copy is another file on the disk: no link to the file, and nothing below the paths that were given.
+
+Exit codes: 0 there is a copy of every photo, 1 there is not, 2 a file could not be read, or another error";
+
+const EXIT_CODES_OF_DOCTOR: &str = "Exit codes: 0 all is well, 1 there is something to look at, 2 an error";
+
 /// Asks resembled: which photos resemble this one?
 #[derive(Debug, Parser)]
-#[command(name = "resemble", version)]
+#[command(name = "resemble", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -29,6 +50,10 @@ pub(crate) struct Target {
     /// Ask over TCP instead of the socket
     #[arg(long, value_name = "ADDRESS:PORT", global = true, conflicts_with = "socket")]
     pub(crate) connect: Option<SocketAddr>,
+
+    /// Waits so long for the daemon's first sign of life and for each answer; 0 waits for ever [default: 15 and 300]
+    #[arg(long, value_name = "SECONDS", global = true)]
+    pub(crate) timeout: Option<u64>,
 
     /// File with the bearer token for --connect [default: $XDG_DATA_HOME/resembled/token]
     #[arg(long, value_name = "FILE", global = true, requires = "connect")]
@@ -49,7 +74,8 @@ pub(crate) enum Command {
     Search(SearchArgs),
     /// Finds the photos that resemble a photo of the index, nearest first; its drive may be away
     Similar(SimilarArgs),
-    /// Says which of these files the index has already, byte for byte or nearly; exit code 0 if it has a copy of each
+    /// Says of which of these photos the index has a copy, byte for byte, or nearly the same picture
+    #[command(after_help = EXIT_CODES_OF_CHECK)]
     Check(CheckArgs),
     /// Lists photos that are there more than once, a group at a time
     Duplicates(DuplicatesArgs),
@@ -67,7 +93,8 @@ pub(crate) enum Command {
     Pause,
     /// Ends `pause`
     Resume,
-    /// Looks for what could be better: the daemon, its network and runtime, folders, disk. Exit code 1 if there is something
+    /// Looks for what could be better: the daemon, its service, configuration, network and runtime, folders, disk
+    #[command(after_help = EXIT_CODES_OF_DOCTOR)]
     Doctor(Output),
     /// Prints what the shell needs to complete our commands
     Completions {
@@ -130,13 +157,17 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "PATH", required = true)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Lists only the files that the index has no copy of, without a word beside them
+    /// Lists only the photos that there is no copy of, and what could not be read, without a word beside them
     #[arg(long)]
     pub(crate) missing: bool,
 
     /// Looks for copies only, not for nearly the same pictures: fast, since nothing is decoded
     #[arg(long)]
     pub(crate) copies: bool,
+
+    /// Takes a copy on a drive that is away for a copy: it was there when the drive was last seen
+    #[arg(long)]
+    pub(crate) trust_offline: bool,
 
     #[command(flatten)]
     pub(crate) output: Output,

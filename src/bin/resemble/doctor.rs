@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::Answer;
 use crate::cli::Target;
 use crate::connect::{self, refused};
-use crate::{output, status};
+use crate::{output, service, status};
 
 /// Less than this on the disk of the index is worth a word.
 const ENOUGH_BYTES: u64 = 1 << 30;
@@ -19,29 +19,35 @@ const ENOUGH_BYTES: u64 = 1 << 30;
 const ENOUGH_RECALL: f64 = 0.98;
 
 /// One thing that was looked at.
-struct Finding {
+pub(crate) struct Finding {
     is_well: bool,
-    what: String,
+    pub(crate) what: String,
 }
 
-fn well(what: impl Into<String>) -> Finding {
+pub(crate) fn well(what: impl Into<String>) -> Finding {
     Finding { is_well: true, what: what.into() }
 }
 
-fn unwell(what: impl Into<String>) -> Finding {
+pub(crate) fn unwell(what: impl Into<String>) -> Finding {
     Finding { is_well: false, what: what.into() }
 }
 
 /// [`Answer::Found`] when all is well.
 pub(crate) async fn doctor(target: &Target, json: bool) -> anyhow::Result<Answer> {
     let mut findings = Vec::new();
-    match connect::connect(target).await {
-        Ok(channel) => {
-            let mut client = DaemonServiceClient::new(channel);
-            let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
+    let answers = match ask(target).await {
+        Ok(status) => {
             examine(&status, &mut findings);
+            true
         }
-        Err(error) => findings.push(unwell(format!("{error:#}"))),
+        Err(error) => {
+            findings.push(unwell(format!("{error:#}")));
+            false
+        }
+    };
+    // Another socket is that of another daemon than the user's service.
+    if target.connect.is_none() && target.socket.is_none() {
+        findings.extend(service::findings(answers).await);
     }
     if target.connect.is_none() {
         findings.extend(disk(&Dirs::find(&|name| std::env::var_os(name))?.data));
@@ -55,6 +61,11 @@ pub(crate) async fn doctor(target: &Target, json: bool) -> anyhow::Result<Answer
     }
     let all_is_well = findings.iter().all(|finding| finding.is_well);
     Ok(if all_is_well { Answer::Found } else { Answer::Nothing })
+}
+
+async fn ask(target: &Target) -> anyhow::Result<proto::Status> {
+    let mut client = DaemonServiceClient::new(connect::connect(target).await?);
+    Ok(client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner())
 }
 
 fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {

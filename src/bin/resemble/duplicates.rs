@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use indicatif::HumanBytes;
 use resembled::photo::ContentHash;
 use resembled::proto;
 use resembled::proto::duplicate_service_client::DuplicateServiceClient;
@@ -52,12 +53,13 @@ async fn list(
         page_size: PAGE,
         page_token: String::new(),
     };
-    let (mut answer, mut number) = (Answer::Nothing, 0);
+    let (mut answer, mut number, mut more) = (Answer::Nothing, 0, Surplus::default());
     loop {
         let page = client.list_duplicate_groups(request.clone()).await.map_err(refused)?.into_inner();
         for group in &page.groups {
             answer = Answer::Found;
             number += 1;
+            more.count(group);
             if args.output.json {
                 print_json(args.kind, group)?;
             } else {
@@ -68,12 +70,38 @@ async fn list(
             if page.photos_pending > 0 {
                 eprintln!("{} photos are not compared yet; ask again in a while", page.photos_pending);
             }
-            if answer == Answer::Nothing && !args.output.json {
-                eprintln!("no duplicates found");
+            match answer {
+                Answer::Found if matches!(args.kind, DuplicateKind::Exact) => {
+                    eprintln!("{}", more.text(number))
+                }
+                Answer::Nothing if !args.output.json => eprintln!("no duplicates found"),
+                _ => {}
             }
             return Ok(answer);
         }
         request.page_token = page.next_page_token;
+    }
+}
+
+/// Files beyond the first of each photo.
+#[derive(Default)]
+struct Surplus {
+    files: u64,
+    bytes: u64,
+}
+
+impl Surplus {
+    fn count(&mut self, group: &proto::DuplicateGroup) {
+        for photo in &group.photos {
+            let surplus = (photo.files.len() as u64).saturating_sub(1);
+            self.files += surplus;
+            self.bytes += surplus * photo.size_bytes;
+        }
+    }
+
+    fn text(&self, photos: usize) -> String {
+        let (files, bytes) = (self.files, HumanBytes(self.bytes));
+        format!("{photos} photos are there more than once: {files} files, {bytes}, beyond the first of each")
     }
 }
 
@@ -94,7 +122,7 @@ fn print_text(number: usize, group: &proto::DuplicateGroup) -> anyhow::Result<()
     for photo in &group.photos {
         // One photo alone is one content in several files: those are the group.
         if group.photos.len() == 1 {
-            photo.files.iter().try_for_each(|file| output::line(output::shown(&file.path)))?;
+            photo.files.iter().try_for_each(|file| output::line(output::file(file)))?;
         } else {
             output::line(format_args!("{}  {}x{}", shown(photo), photo.width, photo.height))?;
         }

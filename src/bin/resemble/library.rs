@@ -30,7 +30,10 @@ pub(crate) async fn list(channel: Connection, json: bool) -> anyhow::Result<Answ
         let page = client.list_photos(request).await.map_err(refused)?.into_inner();
         for photo in &page.photos {
             for file in &photo.files {
-                print_file(photo, file, json)?;
+                print_file(photo, file, &file.path, json)?;
+                for path in &file.other_paths {
+                    print_file(photo, file, path, json)?;
+                }
                 answer = Answer::Found;
             }
         }
@@ -41,12 +44,12 @@ pub(crate) async fn list(channel: Connection, json: bool) -> anyhow::Result<Answ
     }
 }
 
-fn print_file(photo: &proto::Photo, file: &proto::File, json: bool) -> anyhow::Result<()> {
+fn print_file(photo: &proto::Photo, file: &proto::File, path: &[u8], json: bool) -> anyhow::Result<()> {
     if !json {
-        return output::line(output::shown(&file.path));
+        return output::line(output::shown(path));
     }
     let mut object = serde_json::Map::new();
-    output::put_path(&mut object, &file.path);
+    output::put_path(&mut object, path);
     object.extend(output::object(json!({
         "content": photo.name.trim_start_matches("photos/"),
         "size": photo.size_bytes,

@@ -1,6 +1,6 @@
 //! `resemble`: asks the daemon, and prints its answer for people or, with `--json`, for scripts.
 //!
-//! Exit codes: 0 something was found or done, 1 nothing was found, 2 an error.
+//! Exit codes: 0 something was found or done, 1 nothing was found, 2 an error; `--help` says more.
 
 mod check;
 mod cli;
@@ -12,6 +12,7 @@ mod library;
 mod manual;
 mod output;
 mod search;
+mod service;
 mod sheet;
 mod status;
 
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::output::CannotPrint;
 
 /// Whether there is an answer. Becomes the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(crate) enum Answer {
     Found,
     /// No line, and no error either.
     Nothing,
+    /// Some of it could not be done, as was said.
+    Incomplete,
 }
 
 fn main() -> ExitCode {
@@ -46,7 +50,8 @@ fn main() -> ExitCode {
     match runtime.block_on(run(cli)) {
         Ok(Answer::Found) => ExitCode::SUCCESS,
         Ok(Answer::Nothing) => ExitCode::from(1),
-        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Ok(Answer::Incomplete) => ExitCode::from(2),
+        Err(error) if error.downcast_ref().is_some_and(CannotPrint::is_closed_pipe) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }

@@ -1,21 +1,20 @@
 //! `resemble completions` and `man`: both are made of the same description as `--help`.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::Answer;
 use crate::cli::Cli;
+use crate::{Answer, output};
 
 pub(crate) fn completions(shell: Shell) -> anyhow::Result<Answer> {
     // Into memory first: the generator panics where its reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "resemble", &mut script);
-    io::stdout().lock().write_all(&script)?;
+    output::print_all(&script)?;
     Ok(Answer::Found)
 }
 

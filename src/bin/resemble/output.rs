@@ -6,14 +6,33 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use resembled::proto;
 use serde_json::{Map, Value, json};
+
+/// What is printed cannot be written. Told from other errors, since a reader who has gone, as `head` does, is none, and a
+/// daemon who has gone is.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to the standard output")]
+pub(crate) struct CannotPrint(#[from] io::Error);
+
+impl CannotPrint {
+    /// Whether the reader of our output has gone.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Prints bytes.
+pub(crate) fn print_all(bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(io::stdout().lock().write_all(bytes).map_err(CannotPrint)?)
+}
 
 /// Prints one JSON object on a line.
 pub(crate) fn json_line(object: &Map<String, Value>) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, object)?;
-    out.write_all(b"\n")?;
-    Ok(())
+    let mut bytes = serde_json::to_vec(object)?;
+    bytes.push(b'\n');
+    print_all(&bytes)
 }
 
 /// Starts a table with these columns.
@@ -28,17 +47,12 @@ pub(crate) fn table<const N: usize>(columns: [&str; N]) -> Table {
 
 /// Prints a table.
 pub(crate) fn print(table: &Table) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    table.lines().try_for_each(|row| line(row.trim_end()))
 }
 
 /// Prints a line.
 pub(crate) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")?;
-    Ok(())
+    print_all(format!("{text}\n").as_bytes())
 }
 
 /// Returns the path of a file as the system knows it.
@@ -52,13 +66,58 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// Puts a path into an object: `path` as text and, where it is not UTF-8, `path_hex` with its bytes.
+/// What a path in a `file:` URI shows as it is (RFC 3986, 3.3: unreserved characters, and the slash).
+const AS_IT_IS: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Puts a path into an object: `path` for people, and `uri`, absolute and with every byte of a name that is not UTF-8.
 pub(crate) fn put_path(object: &mut Map<String, Value>, bytes: &[u8]) {
     object.insert("path".into(), String::from_utf8_lossy(bytes).into());
-    if std::str::from_utf8(bytes).is_err() {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        object.insert("path_hex".into(), hex.into());
+    if let Ok(absolute) = absolute(&path(bytes)) {
+        let encoded = percent_encode(absolute.as_os_str().as_bytes(), AS_IT_IS);
+        object.insert("uri".into(), format!("file://{encoded}").into());
     }
+}
+
+/// Returns what a script may want of a file: whether it can be reached and, where the daemon looked, what it saw.
+pub(crate) fn file_json(file: &proto::File) -> Map<String, Value> {
+    let mut object = Map::new();
+    put_path(&mut object, &file.path);
+    object.insert("online".into(), file.online.into());
+    if let Some(presence) = presence(file.presence()) {
+        object.insert("presence".into(), presence.into());
+    }
+    if !file.other_paths.is_empty() {
+        let others = file.other_paths.iter().map(|path| {
+            let mut object = Map::new();
+            put_path(&mut object, path);
+            Value::Object(object)
+        });
+        object.insert("other_paths".into(), others.collect());
+    }
+    object
+}
+
+/// Returns the word for what was seen of a file.
+fn presence(presence: proto::FilePresence) -> Option<&'static str> {
+    match presence {
+        proto::FilePresence::Unspecified => None,
+        proto::FilePresence::Verified => Some("verified"),
+        proto::FilePresence::Offline => Some("offline"),
+        proto::FilePresence::Unreachable => Some("unreachable"),
+        proto::FilePresence::Changed => Some("changed"),
+        proto::FilePresence::Gone => Some("gone"),
+    }
+}
+
+/// Returns a file for the eyes: its path, and what keeps it from being looked at.
+pub(crate) fn file(file: &proto::File) -> String {
+    let mark = match file.presence() {
+        proto::FilePresence::Unreachable => "  (does not answer)",
+        _ if !file.online => "  (offline)",
+        _ => "",
+    };
+    format!("{}{mark}", shown(&file.path))
 }
 
 /// Makes an object of `json!({..})`.
@@ -81,16 +140,6 @@ pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(path)?)
 }
 
-/// Whether the reader of our output has gone, as `head` does.
-pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-            || cause
-                .downcast_ref::<serde_json::Error>()
-                .is_some_and(|error| error.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,11 +151,13 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_utf8_keeps_its_bytes_in_json() {
-        let mut object = Map::new();
-        put_path(&mut object, b"/p/\xff.jpg");
-        assert_eq!(object["path_hex"], "2f702fff2e6a7067");
-        let mut plain = Map::new();
-        put_path(&mut plain, b"/p/a.jpg");
-        assert_eq!(Value::Object(plain), json!({ "path": "/p/a.jpg" }));
+        let check = |bytes: &[u8], expected: Value| {
+            let mut object = Map::new();
+            put_path(&mut object, bytes);
+            assert_eq!(Value::Object(object), expected);
+        };
+        check(b"/p/a-1.jpg", json!({ "path": "/p/a-1.jpg", "uri": "file:///p/a-1.jpg" }));
+        check(b"/p/\xff%.jpg", json!({ "path": "/p/\u{fffd}%.jpg", "uri": "file:///p/%FF%25.jpg" }));
+        check("/ü b#".as_bytes(), json!({ "path": "/ü b#", "uri": "file:///%C3%BC%20b%23" }));
     }
 }

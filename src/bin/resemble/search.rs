@@ -13,6 +13,7 @@ use resembled::proto::example;
 use resembled::proto::search_photos_request::Query;
 use resembled::proto::search_service_client::SearchServiceClient;
 use serde_json::json;
+use tonic::{Code, Status};
 
 use crate::Answer;
 use crate::cli::{SearchArgs, SimilarArgs, Wanted};
@@ -45,6 +46,18 @@ pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::
     ask(channel, query, &args.file, &args.wanted).await
 }
 
+/// Says what the daemon refused; of a file that it does not know, what to do.
+fn refused_query(query: Option<&Query>, status: Status) -> anyhow::Error {
+    match query {
+        Some(Query::IndexedPath(path)) if status.code() == Code::NotFound => anyhow::anyhow!(
+            "{} is not in the index: `resemble failures` says whether it could not be read, and `resemble search FILE` \
+             takes any picture",
+            output::shown(path)
+        ),
+        _ => refused(status),
+    }
+}
+
 async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) -> anyhow::Result<Answer> {
     let title = format!("Photos that resemble {}", output::shown(file.as_os_str().as_bytes()));
     let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title, Program::this()));
@@ -61,7 +74,8 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
     };
     let mut answer = Answer::Nothing;
     loop {
-        let page = client.search_photos(request.clone()).await.map_err(refused)?.into_inner();
+        let page = client.search_photos(request.clone()).await;
+        let page = page.map_err(|status| refused_query(request.query.as_ref(), status))?.into_inner();
         if !page.matches.is_empty() {
             answer = Answer::Found;
         }
@@ -73,7 +87,7 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
             (_, Answer::Nothing) if is_last => {
                 eprintln!("nothing found among {} photos", page.photos_searched);
             }
-            (_, Answer::Nothing) => {}
+            (_, Answer::Nothing | Answer::Incomplete) => {}
         }
         if is_last {
             if let (Some(sheet), Some(file), Answer::Found) = (sheet, &wanted.html, answer) {
@@ -155,15 +169,11 @@ fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns what a script may want of a photo.
+/// Returns what a script may want of a photo: its first file, and what it has in common with its copies.
 pub(crate) fn photo_json(photo: &proto::Photo) -> serde_json::Map<String, serde_json::Value> {
-    let mut object = serde_json::Map::new();
-    if let Some(file) = photo.files.first() {
-        output::put_path(&mut object, &file.path);
-    }
+    let mut object = photo.files.first().map(output::file_json).unwrap_or_default();
     object.extend(output::object(json!({
-        "online": photo.files.first().is_some_and(|file| file.online),
-        "copies": photo.files.iter().skip(1).map(|file| String::from_utf8_lossy(&file.path)).collect::<Vec<_>>(),
+        "copies": photo.files.iter().skip(1).map(output::file_json).collect::<Vec<_>>(),
         "content": photo.name.trim_start_matches("photos/"),
         "size": photo.size_bytes,
         "width": photo.width,
@@ -203,12 +213,11 @@ pub(crate) fn band(band: proto::Band) -> Option<&'static str> {
 
 /// Returns a photo for the eyes: its first file, and what there is to say of the others.
 pub(crate) fn shown(photo: &proto::Photo) -> String {
-    let mut shown = photo.files.first().map(|file| output::shown(&file.path)).unwrap_or_default();
-    if photo.files.len() > 1 {
-        shown.push_str(&format!("  (+{} copies)", photo.files.len() - 1));
-    }
-    if photo.files.first().is_some_and(|file| !file.online) {
-        shown.push_str("  (offline)");
+    let mut shown = photo.files.first().map(output::file).unwrap_or_default();
+    match photo.files.len() {
+        0 | 1 => {}
+        2 => shown.push_str("  (+1 copy)"),
+        files => shown.push_str(&format!("  (+{} copies)", files - 1)),
     }
     shown
 }

@@ -52,8 +52,10 @@ async fn watch_status(mut client: DaemonServiceClient<Connection>, json: bool) -
             .context("the progress bar's template")?,
     );
     bar.enable_steady_tick(Duration::from_millis(500));
-    let mut last = None;
-    while let Some(status) = updates.message().await.map_err(refused)? {
+    let last = loop {
+        let Some(status) = updates.message().await.map_err(refused)? else {
+            anyhow::bail!("the daemon stopped before all was indexed");
+        };
         if json {
             print_json(&status)?;
         }
@@ -61,17 +63,13 @@ async fn watch_status(mut client: DaemonServiceClient<Connection>, json: bool) -
         bar.set_message(state(status.state()));
         bar.set_length(done + status.pending);
         bar.set_position(done);
-        let is_over = matches!(status.state(), proto::State::Idle | proto::State::Paused);
-        last = Some(status);
-        if is_over {
-            break;
+        if matches!(status.state(), proto::State::Idle | proto::State::Paused) {
+            break status;
         }
-    }
+    };
     bar.finish_and_clear();
-    match last {
-        Some(status) if !json => print_text(&status)?,
-        Some(_) => {}
-        None => anyhow::bail!("the daemon stopped"),
+    if !json {
+        print_text(&last)?;
     }
     Ok(Answer::Found)
 }

@@ -1,6 +1,6 @@
 //! What filters ask about each photo, in memory: when, where and with what it was taken, its type, its folders.
 //!
-//! 25 bytes a photo, in pages of photos with neighboring numbers that snapshots share. Names of cameras, types and
+//! 27 bytes a photo, in pages of photos with neighboring numbers that snapshots share. Names of cameras, types and
 //! folders are kept once and numbered.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,8 @@ use crate::photo::{FileId, PhotoId, RelativePath, RootId};
 
 /// A photo without a time of its own.
 pub(super) const NO_TIME: i64 = i64::MIN;
+/// A photo whose time has no offset.
+const NO_OFFSET: i16 = i16::MIN;
 /// A photo without a position.
 pub(super) const NO_POSITION: i32 = i32::MIN;
 /// Units in a degree: a centimetre on the ground.
@@ -52,11 +54,33 @@ pub struct Facts {
     folders: Arc<Folders>,
 }
 
+/// When a photo was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenAt {
+    /// Seconds since 1970: UTC where the offset is known, else by the camera's clock.
+    seconds: i64,
+    offset_minutes: Option<i16>,
+}
+
+impl TakenAt {
+    /// Returns the seconds between two shots. Where one of them has lost its offset, as many programs that edit photos make
+    /// them, the cameras' clocks are compared.
+    pub fn seconds_apart(self, other: Self) -> u64 {
+        let by_clock = |taken: Self| taken.seconds + i64::from(taken.offset_minutes.unwrap_or(0)) * 60;
+        match (self.offset_minutes, other.offset_minutes) {
+            (Some(_), Some(_)) => self.seconds.abs_diff(other.seconds),
+            _ => by_clock(self).abs_diff(by_clock(other)),
+        }
+    }
+}
+
 /// Facts of [`PAGE`] photos, each kind side by side.
 #[derive(Clone, Debug)]
 pub(super) struct Page {
     /// Seconds since 1970, UTC where the photo tells its offset, else by the camera's clock; [`NO_TIME`].
     pub taken: Vec<i64>,
+    /// Minutes by which the camera's clock was ahead of UTC; [`NO_OFFSET`].
+    offset: Vec<i16>,
     /// In [`UNITS_A_DEGREE`]; [`NO_POSITION`].
     pub latitude: Vec<i32>,
     pub longitude: Vec<i32>,
@@ -73,6 +97,7 @@ impl Page {
         let photos = PAGE as usize;
         Self {
             taken: vec![NO_TIME; photos],
+            offset: vec![NO_OFFSET; photos],
             latitude: vec![NO_POSITION; photos],
             longitude: vec![NO_POSITION; photos],
             camera: vec![0; photos],
@@ -110,6 +135,7 @@ impl Facts {
 
         let (page, place) = self.page_mut(photo);
         page.taken[place] = info.taken.map_or(NO_TIME, |taken| seconds(&taken));
+        page.offset[place] = info.taken.and_then(|taken| taken.offset_minutes).unwrap_or(NO_OFFSET);
         let units = |degrees: f64, most: f64| (degrees.clamp(-most, most) * UNITS_A_DEGREE).round() as i32;
         let position = info.position.filter(|p| p.latitude.is_finite() && p.longitude.is_finite());
         page.latitude[place] = position.map_or(NO_POSITION, |p| units(p.latitude, 90.0));
@@ -146,10 +172,13 @@ impl Facts {
         self.len() == 0
     }
 
-    /// Returns when the photo was taken, in seconds as [`PhotoInfo`] has them.
-    pub fn taken(&self, photo: PhotoId) -> Option<i64> {
+    /// Returns when the photo was taken.
+    pub fn taken(&self, photo: PhotoId) -> Option<TakenAt> {
         let page = self.pages.get(usize::try_from(photo.0 / PAGE).ok()?)?.as_ref()?;
-        Some(page.taken[(photo.0 % PAGE) as usize]).filter(|&taken| taken != NO_TIME)
+        let place = (photo.0 % PAGE) as usize;
+        let (seconds, offset) = (page.taken[place], page.offset[place]);
+        (seconds != NO_TIME)
+            .then(|| TakenAt { seconds, offset_minutes: (offset != NO_OFFSET).then_some(offset) })
     }
 
     /// Returns the pages that hold a photo, with their numbers.
@@ -237,5 +266,28 @@ impl Folders {
         folders.len += 1;
         folders.by_root.entry(root).or_default().insert(folder, folders.len);
         folders.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_lost_its_offset_is_compared_by_the_clock() {
+        let check = |one: (i64, Option<i16>), other: (i64, Option<i16>), expected| {
+            let [one, other] = [one, other].map(|(local, offset_minutes)| TakenAt {
+                seconds: local - i64::from(offset_minutes.unwrap_or(0)) * 60,
+                offset_minutes,
+            });
+            assert_eq!(one.seconds_apart(other), expected, "{one:?} {other:?}");
+            assert_eq!(other.seconds_apart(one), expected, "{other:?} {one:?}");
+        };
+        check((36_000, None), (36_004, None), 4);
+        check((36_000, Some(120)), (36_004, Some(120)), 4);
+        // The same clock in two zones: an hour apart.
+        check((36_000, Some(120)), (36_000, Some(60)), 3_600);
+        check((36_000, Some(120)), (36_004, None), 4);
+        check((36_000, None), (36_004, Some(-570)), 4);
     }
 }

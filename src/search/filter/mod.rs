@@ -11,5 +11,5 @@ mod facts;
 mod photo_set;
 
 pub use self::conditions::{Area, Filter, RootLocation};
-pub use self::facts::{FactTable, Facts};
+pub use self::facts::{FactTable, Facts, TakenAt};
 pub use self::photo_set::PhotoSet;

@@ -76,9 +76,11 @@ impl Daemon {
             for photo in page.photos {
                 let content: ContentHash = photo.name.strip_prefix("photos/").unwrap().parse().unwrap();
                 for file in photo.files {
-                    let path = PathBuf::from(OsStr::from_bytes(&file.path));
-                    let twice = files.insert(path, (content, file.online));
-                    assert!(twice.is_none(), "listed twice: {:?}", file.path);
+                    for path in std::iter::once(&file.path).chain(&file.other_paths) {
+                        let path = PathBuf::from(OsStr::from_bytes(path));
+                        let twice = files.insert(path, (content, file.online));
+                        assert!(twice.is_none(), "listed twice: {:?}", file.path);
+                    }
                 }
             }
             page_token = page.next_page_token;

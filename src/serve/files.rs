@@ -1,0 +1,384 @@
+//! The files of photos as they stand on the disk now.
+//!
+//! The index follows the disk with some delay, keeps what is on drives that are away, and knows files by their paths, of
+//! which a file may have several. Whoever deletes files on the word of an answer must not be told of a copy that is gone,
+//! or of one that is the same file. So the files of such answers are looked at (`lstat`) when the answer is made, on
+//! threads that are left behind where a disk does not answer.
+//!
+//! Invariant: of several paths that lead to one file, an answer lists one, and the others beside it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use tokio::task::JoinSet;
+use tonic::Status;
+
+use super::Api;
+use super::blocking::blocking;
+use super::convert::{self, Roots};
+use crate::deadline;
+use crate::decode::Cancel;
+use crate::photo::{Fingerprint, PhotoId, RootId};
+use crate::proto;
+use crate::proto::FilePresence;
+use crate::store::{Photos, Reader, StoreError};
+use crate::watch::{self, MountTable, OfflineReason, RootState, RootStatus, Volume, Volumes};
+
+/// Which file, whatever its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) device: u64,
+    /// Its inode is that of the moment, also on file systems that make inodes up at each mount.
+    pub(super) fingerprint: Fingerprint,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), fingerprint: Fingerprint::of(metadata) }
+    }
+
+    /// What no two files have in common at a time.
+    fn place(&self) -> (u64, u64) {
+        (self.device, self.fingerprint.inode)
+    }
+
+    /// Says whether both are one file. The same file can show under two devices: a network file system that is mounted
+    /// twice, or an overlay. Then its inode and times are the same, and no program can set the change time.
+    pub(super) fn is_same_file(&self, other: &Self, same_machine: bool) -> bool {
+        same_machine && self.place() == other.place() || self.fingerprint == other.fingerprint
+    }
+}
+
+/// A file of a photo as the index has it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) path: PathBuf,
+    pub(super) online: bool,
+    /// When its content was read.
+    pub(super) fingerprint: Fingerprint,
+    root: RootId,
+}
+
+impl Known {
+    /// Says whether this, which could not be looked at, is likely to be that file. Where inodes are made up at each mount,
+    /// size and times have to do: better a copy is overlooked than a file taken for a copy of itself.
+    fn may_be(&self, other: &Identity) -> bool {
+        let inode = if self.fingerprint.inode == 0 { 0 } else { other.fingerprint.inode };
+        self.fingerprint == Fingerprint { inode, ..other.fingerprint }
+    }
+}
+
+/// A file after a look at it.
+#[derive(Clone, Debug)]
+pub(super) struct Looked {
+    pub(super) known: Known,
+    pub(super) presence: FilePresence,
+    /// `None` where no file could be looked at.
+    identity: Option<Identity>,
+    /// A folder above it is one of those that were named.
+    is_below: bool,
+}
+
+impl Looked {
+    /// Says whether the file is, as far as can be seen, as it was when it was read.
+    pub(super) fn may_be_there(&self) -> bool {
+        !matches!(self.presence, FilePresence::Changed | FilePresence::Gone)
+    }
+
+    /// Says whether it is one of these files, or below one of the folders that were named.
+    pub(super) fn is_one_of(&self, files: &[Identity], same_machine: bool) -> bool {
+        let is = |asked: &Identity| match &self.identity {
+            Some(identity) => identity.is_same_file(asked, same_machine),
+            None => self.known.may_be(asked),
+        };
+        self.is_below || files.iter().any(is)
+    }
+}
+
+/// A file, and what else leads to it.
+pub(super) struct Physical {
+    pub(super) looked: Looked,
+    pub(super) other_paths: Vec<PathBuf>,
+}
+
+impl From<Physical> for proto::File {
+    fn from(file: Physical) -> Self {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        Self {
+            path: bytes(&file.looked.known.path),
+            online: file.looked.known.online,
+            other_paths: file.other_paths.iter().map(|path| bytes(path)).collect(),
+            presence: file.looked.presence.into(),
+        }
+    }
+}
+
+/// Returns the files of a photo as the index has them: those that are online first, then by path.
+pub(super) fn known(
+    reader: &Reader,
+    photos: &Photos,
+    roots: &Roots,
+    photo: PhotoId,
+) -> Result<Vec<Known>, StoreError> {
+    let mut known = Vec::new();
+    for file in photos.files_of(photo)? {
+        let (Some(root), Some(record)) = (roots.get(file.root), reader.file(&file)?) else { continue };
+        known.push(Known {
+            path: file.path.under(&root.path),
+            online: !is_away(root),
+            fingerprint: record.fingerprint,
+            root: file.root,
+        });
+    }
+    known.sort_by(|a, b| b.online.cmp(&a.online).then_with(|| a.path.cmp(&b.path)));
+    Ok(known)
+}
+
+/// Says whether nothing can be found at the root's path. Where the folder is missing or empty, looking tells more.
+fn is_away(root: &RootStatus) -> bool {
+    match &root.state {
+        RootState::Waiting | RootState::Scanning | RootState::Online => false,
+        RootState::Offline(reason) => !matches!(reason, OfflineReason::Missing | OfflineReason::Empty),
+    }
+}
+
+/// Returns whether two of these may be one file: only looking tells.
+fn may_be_one(files: &[Known]) -> bool {
+    let mut inodes: Vec<u64> = files.iter().map(|file| file.fingerprint.inode).collect();
+    inodes.sort_unstable();
+    inodes.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Files of one folder, each with its place among all.
+type InFolder = Vec<(usize, Known)>;
+
+/// Looks at files, in their order; the roots all at once. `folders` are those of which it is asked whether they are above.
+pub(super) async fn look(roots: &Roots, files: Vec<Known>, folders: &[(u64, u64)]) -> Vec<Looked> {
+    let mut by_root: HashMap<RootId, BTreeMap<PathBuf, InFolder>> = HashMap::new();
+    for (place, known) in files.iter().enumerate().filter(|(_, known)| known.online) {
+        let folder = known.path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        by_root.entry(known.root).or_default().entry(folder).or_default().push((place, known.clone()));
+    }
+    let mut looking = JoinSet::new();
+    for (root, by_folder) in by_root {
+        let Some(root) = roots.get(root) else { continue };
+        let eye = Eye::new(root, folders);
+        looking.spawn(look_in_root(eye, by_folder));
+    }
+    let mut seen: Vec<Option<Looked>> = vec![None; files.len()];
+    while let Some(found) = looking.join_next().await {
+        // A task that panicked has seen nothing.
+        for (place, looked) in found.unwrap_or_default() {
+            seen[place] = Some(looked);
+        }
+    }
+    let unseen = |known: Known| {
+        let presence = if known.online { FilePresence::Unreachable } else { FilePresence::Offline };
+        Looked { known, presence, identity: None, is_below: false }
+    };
+    files.into_iter().zip(seen).map(|(known, seen)| seen.unwrap_or_else(|| unseen(known))).collect()
+}
+
+/// Looks at the files of a root, folder by folder, until its disk falls silent. Returns what was seen until then.
+async fn look_in_root(mut eye: Eye, by_folder: BTreeMap<PathBuf, InFolder>) -> Vec<(usize, Looked)> {
+    let (found, seen) = mpsc::channel();
+    for (folder, files) in by_folder {
+        let found = found.clone();
+        let work = move |pulse: &deadline::Pulse| {
+            for (place, known) in files {
+                // Nobody receives where the call was given up.
+                let _ = found.send((place, eye.look_at(known)));
+                pulse.beat();
+            }
+            eye
+        };
+        match deadline::ask(&folder, deadline::PATIENCE, work).await {
+            Ok(back) => eye = back,
+            Err(silence) => {
+                tracing::debug!("not all files could be looked at: {silence}");
+                break;
+            }
+        }
+    }
+    seen.try_iter().collect()
+}
+
+/// Looks at one file of a root after another, and at each folder once.
+struct Eye {
+    root: PathBuf,
+    /// None before the root was first seen.
+    volume: Option<Volume>,
+    is_away: Option<bool>,
+    folders: Vec<(u64, u64)>,
+    is_below: HashMap<PathBuf, bool>,
+}
+
+impl Eye {
+    fn new(root: &RootStatus, folders: &[(u64, u64)]) -> Self {
+        Self {
+            root: root.path.clone(),
+            volume: root.volume.clone(),
+            is_away: None,
+            folders: folders.to_vec(),
+            is_below: HashMap::new(),
+        }
+    }
+
+    fn look_at(&mut self, known: Known) -> Looked {
+        let (presence, identity) = match fs::symlink_metadata(&known.path) {
+            Ok(metadata) if metadata.is_file() => {
+                let is_as_read = watch::is_unchanged(&known.fingerprint, &metadata);
+                let presence = if is_as_read { FilePresence::Verified } else { FilePresence::Changed };
+                (presence, Some(Identity::of(&metadata)))
+            }
+            Ok(_) => (FilePresence::Changed, None),
+            Err(error) if is_absence(&error) && self.is_away() => (FilePresence::Offline, None),
+            Err(error) if is_absence(&error) => (FilePresence::Gone, None),
+            Err(_) => (FilePresence::Unreachable, None),
+        };
+        let online = presence != FilePresence::Offline;
+        let is_below = identity.is_some() && known.path.parent().is_some_and(|folder| self.is_below(folder));
+        Looked { known: Known { online, ..known }, presence, identity, is_below }
+    }
+
+    /// Says whether the folder is one of those that were named, or below one.
+    fn is_below(&mut self, folder: &Path) -> bool {
+        if self.folders.is_empty() {
+            return false;
+        }
+        if let Some(&known) = self.is_below.get(folder) {
+            return known;
+        }
+        let is_named = fs::metadata(folder)
+            .is_ok_and(|metadata| self.folders.contains(&(metadata.dev(), metadata.ino())));
+        let is_below = is_named || folder.parent().is_some_and(|parent| self.is_below(parent));
+        self.is_below.insert(folder.to_path_buf(), is_below);
+        is_below
+    }
+
+    /// Says whether the root's volume is not at its path: what is left of that is on another one.
+    fn is_away(&mut self) -> bool {
+        let Some(volume) = &self.volume else { return false };
+        *self.is_away.get_or_insert_with(|| {
+            let left = self.root.ancestors().find(|folder| folder.is_dir());
+            let mounted = left.and_then(|folder| MountTable.at(folder).ok());
+            mounted.is_some_and(|mounted| !mounted.volume.is_same_volume(volume))
+        })
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Puts the paths of one file together, in the order of the first of each. What is changed or gone stands for itself.
+pub(super) fn fold(files: Vec<Looked>) -> Vec<Physical> {
+    let mut folded: Vec<Physical> = Vec::with_capacity(files.len());
+    let mut by_place: HashMap<(u64, u64), usize> = HashMap::new();
+    let mut by_fingerprint: HashMap<Fingerprint, usize> = HashMap::new();
+    for looked in files {
+        let place = looked.identity.map(|identity| identity.place()).filter(|_| looked.may_be_there());
+        let fingerprint = looked.identity.map_or(looked.known.fingerprint, |identity| identity.fingerprint);
+        let fingerprint = Some(fingerprint).filter(|print| print.inode != 0 && looked.may_be_there());
+        let same = place.and_then(|place| by_place.get(&place));
+        let same = same.or_else(|| fingerprint.and_then(|print| by_fingerprint.get(&print))).copied();
+        let at = match same {
+            Some(at) => {
+                folded[at].other_paths.push(looked.known.path);
+                at
+            }
+            None => {
+                folded.push(Physical { looked, other_paths: Vec::new() });
+                folded.len() - 1
+            }
+        };
+        // A file that two devices show is found again by each.
+        place.map(|place| by_place.entry(place).or_insert(at));
+        fingerprint.map(|print| by_fingerprint.entry(print).or_insert(at));
+    }
+    folded
+}
+
+/// The files of some photos of the index.
+pub(super) type OfPhotos = Vec<(PhotoId, Vec<Known>)>;
+
+/// Looks at the files of photos, and returns how many files there are of each, however many paths lead to them.
+pub(super) async fn count(roots: &Roots, photos: OfPhotos) -> Vec<(PhotoId, usize)> {
+    let mut counted = Vec::with_capacity(photos.len());
+    let (doubtful, clear): (OfPhotos, OfPhotos) =
+        photos.into_iter().partition(|(_, files)| may_be_one(files));
+    counted.extend(clear.into_iter().map(|(photo, files)| (photo, files.len())));
+    counted.extend(
+        look_at_each(roots, doubtful).await.into_iter().map(|(photo, files)| (photo, fold(files).len())),
+    );
+    counted
+}
+
+/// Looks at the files of several photos at once.
+async fn look_at_each<P>(roots: &Roots, photos: Vec<(P, Vec<Known>)>) -> Vec<(P, Vec<Looked>)> {
+    let (photos, files): (Vec<P>, Vec<Vec<Known>>) = photos.into_iter().unzip();
+    let lengths: Vec<usize> = files.iter().map(Vec::len).collect();
+    let mut looked = look(roots, files.into_iter().flatten().collect(), &[]).await.into_iter();
+    let parts = lengths.into_iter().map(|length| looked.by_ref().take(length).collect());
+    // Each part is taken before the next one is.
+    let parts: Vec<Vec<Looked>> = parts.collect();
+    photos.into_iter().zip(parts).collect()
+}
+
+/// Lists each file of these photos once, as the index knows them. Only files that may be one are looked at.
+pub(super) async fn fold_paths(api: &Api, photos: Vec<&mut proto::Photo>) -> Result<(), Status> {
+    let roots = Arc::new(Roots::of(api));
+    let several = photos.into_iter().filter(|photo| photo.files.len() > 1).collect();
+    let mut doubtful = with_files(api, &roots, several).await?;
+    doubtful.retain(|(_, files)| may_be_one(files));
+    for (photo, looked) in look_at_each(&roots, doubtful).await {
+        let as_known = |mut file: Physical| {
+            file.looked.presence = FilePresence::Unspecified;
+            file.into()
+        };
+        photo.files = fold(looked).into_iter().map(as_known).collect();
+    }
+    Ok(())
+}
+
+/// Looks at all files of these photos, lists each once, and leaves out those that are no longer there.
+pub(super) async fn verify(api: &Api, photos: Vec<&mut proto::Photo>) -> Result<(), Status> {
+    let roots = Arc::new(Roots::of(api));
+    let photos = with_files(api, &roots, photos).await?;
+    for (photo, mut looked) in look_at_each(&roots, photos).await {
+        looked.retain(Looked::may_be_there);
+        looked.sort_by_key(|file| !file.known.online);
+        photo.files = fold(looked).into_iter().map(proto::File::from).collect();
+    }
+    Ok(())
+}
+
+/// Reads the files of these photos; one that has gone from the index meanwhile has none.
+async fn with_files<'a>(
+    api: &Api,
+    roots: &Arc<Roots>,
+    photos: Vec<&'a mut proto::Photo>,
+) -> Result<Vec<(&'a mut proto::Photo, Vec<Known>)>, Status> {
+    if photos.is_empty() {
+        return Ok(Vec::new());
+    }
+    let contents = photos.iter().map(|photo| convert::parse_photo_name("name", &photo.name));
+    let contents = contents.collect::<Result<Vec<_>, Status>>()?;
+    let (store, roots) = (Arc::clone(&api.store), Arc::clone(roots));
+    let read = move |_: &Cancel| -> Result<Vec<Vec<Known>>, StoreError> {
+        let reader = store.read()?;
+        let photos = reader.photos()?;
+        let files = contents.into_iter().map(|content| match reader.photo_with(content)? {
+            Some(photo) => known(&reader, &photos, &roots, photo),
+            None => Ok(Vec::new()),
+        });
+        files.collect()
+    };
+    let files = blocking(read).await?;
+    Ok(photos.into_iter().zip(files).collect())
+}
