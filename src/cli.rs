@@ -5,9 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// What systemd and scripts go by.
+const EXIT_CODES: &str = "Exit codes: 0 done, or stopped when asked to; 1 failed; 2 the command line is wrong; \
+                          74 the disk of the index fails; 78 the configuration is not valid";
+
 /// Watches photo folders and answers: which photos resemble this one?
 #[derive(Debug, Parser)]
-#[command(name = "resembled", version, args_conflicts_with_subcommands = true)]
+#[command(name = "resembled", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do; without it, the daemon runs.
     #[command(subcommand)]

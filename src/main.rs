@@ -6,12 +6,25 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use resembled::cli::{Cli, Command};
-use resembled::config::Config;
+use resembled::config::{Config, ConfigError};
 use resembled::daemon::DaemonError;
+use resembled::log::LogError;
+use resembled::models::ModelError;
+use resembled::watch::WatchError;
 use resembled::{daemon, log};
+
+use crate::stray::StrayWord;
 
 mod commands;
 mod decode_report;
+mod stray;
+
+/// What the command line asks for makes no sense; as clap has it.
+const USAGE: u8 = 2;
+
+/// The configuration is not valid, or names what is not there (`EX_CONFIG` of sysexits.h). The unit tells systemd not to
+/// start us again.
+const CONFIGURATION: u8 = 78;
 
 /// Ends with this where the disk under the index has failed for good (`EX_IOERR` of `sysexits.h`): systemd does not start
 /// the daemon again for it.
@@ -25,14 +38,35 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("resembled: {error:#}");
-            let is_for_good = error.downcast_ref::<DaemonError>().is_some_and(DaemonError::is_for_good);
-            if is_for_good { ExitCode::from(DISK_FAILED) } else { ExitCode::FAILURE }
+            resembled::serve::turn_callers_away();
+            exit_code(&error)
         }
+    }
+}
+
+/// Says what kind of failure it is to systemd and to scripts; `--help` lists them.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let is_configuration = error.is::<ConfigError>()
+        || error.is::<ModelError>()
+        || error.is::<LogError>()
+        || matches!(
+            error.downcast_ref(),
+            Some(DaemonError::Model(_) | DaemonError::Watch(WatchError::Rule(_)))
+        );
+    if error.is::<StrayWord>() {
+        ExitCode::from(USAGE)
+    } else if error.downcast_ref().is_some_and(DaemonError::is_for_good) {
+        ExitCode::from(DISK_FAILED)
+    } else if is_configuration {
+        ExitCode::from(CONFIGURATION)
+    } else {
+        ExitCode::FAILURE
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, run, config: file } = cli;
+    let words = run.roots.clone();
     let load = move || Config::load(&run, file.as_deref(), &|name| std::env::var_os(name));
     match command {
         Some(Command::DecodeWorker) => {
@@ -43,6 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Models(models)) => commands::models(&load()?, &models),
         Some(Command::DecodeReport(report)) => decode_report::run(load()?.decode.limits(), &report),
         None => {
+            stray::check(&words)?;
             let config = load()?;
             log::start(&config.log)?;
             daemon::give_back_what_is_freed();

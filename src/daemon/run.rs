@@ -110,10 +110,12 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let reloads = Arc::new(Notify::new());
     let _signals = Listener::start(stop.clone(), Arc::clone(&reloads)).map_err(DaemonError::Signals)?;
 
+    // First, so that whoever waits at it is turned away if we cannot start.
+    let passed = Socket::from_systemd()?;
     // Taken before anything that lasts, so that a second daemon ends at once.
     let store = Arc::new(Store::open(&config.store)?);
     let problems = store.problems();
-    let socket = match Socket::from_systemd()? {
+    let socket = match passed {
         Some(socket) => socket,
         None => Socket::bind(&config.socket)?,
     };

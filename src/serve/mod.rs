@@ -53,7 +53,7 @@ use self::calls::CountCalls;
 use self::connections::{Connections, Limits};
 use self::incoming::Incoming;
 pub use self::networks::{Networks, Served};
-pub use self::socket::{Socket, SocketError};
+pub use self::socket::{Socket, SocketError, turn_callers_away};
 pub use self::token::{Token, TokenError};
 use crate::ingest::{Again, Progress, Queue};
 use crate::photo::RootId;

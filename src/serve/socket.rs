@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,21 @@ use crate::private;
 /// A bound socket.
 #[derive(Debug)]
 pub struct Socket {
-    listener: UnixListener,
+    listener: Listener,
     file: Option<SocketFile>,
+}
+
+/// What callers wait at. Dropping it before it was served turns them away: systemd holds the socket it passed, and would
+/// start us for them again and again, while each of them waits for ever.
+#[derive(Debug)]
+struct Listener(Option<UnixListener>);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.0 {
+            turn_away(listener);
+        }
+    }
 }
 
 /// The socket's file, where we made it. Dropping it removes the file.
@@ -100,7 +114,7 @@ impl Socket {
 
     fn new(listener: StdListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: UnixListener::from_std(listener)?, file })
+        Ok(Self { listener: Listener(Some(UnixListener::from_std(listener)?)), file })
     }
 
     /// Returns where it is, if we bound it.
@@ -110,8 +124,25 @@ impl Socket {
 
     /// Parts the listener from the file, which stays until it is dropped.
     pub(super) fn into_parts(self) -> (UnixListener, Option<SocketFile>) {
-        (self.listener, self.file)
+        let Self { mut listener, file } = self;
+        let listener = listener.0.take().expect("it is taken once, and with it the socket");
+        (listener, file)
     }
+}
+
+/// Turns away who waits at the socket that systemd passed, where the daemon has not taken it and never will.
+pub fn turn_callers_away() {
+    if let Ok(Some(listener)) = ListenFd::from_env().take_unix_listener(0)
+        && listener.set_nonblocking(true).is_ok()
+    {
+        turn_away(&listener);
+    }
+}
+
+/// Closes the connections that wait. The listener must not block.
+fn turn_away(listener: impl AsFd) {
+    // A connection that was taken is closed by being dropped.
+    while rustix::net::accept(&listener).is_ok() {}
 }
 
 impl Drop for SocketFile {
@@ -138,6 +169,24 @@ mod tests {
         drop(StdListener::bind(&path).unwrap());
         assert!(path.exists(), "a stale file is left by a killed daemon");
         Socket::bind(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_waits_at_a_socket_that_is_never_served_is_turned_away() {
+        use std::io::Read;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.sock");
+        let listener = StdListener::bind(&path).unwrap();
+        // As systemd does, which keeps the socket open.
+        let passed = Socket::new(listener.try_clone().unwrap(), None).unwrap();
+        let mut waiting = UnixStream::connect(&path).unwrap();
+        drop(passed);
+        assert_eq!(waiting.read(&mut [0]).unwrap(), 0, "closed");
+        // The next one waits for the next daemon.
+        let _waiting = UnixStream::connect(&path).unwrap();
+        let (served, _) = Socket::new(listener.try_clone().unwrap(), None).unwrap().into_parts();
+        assert!(served.accept().await.is_ok());
     }
 
     #[tokio::test]
