@@ -29,7 +29,7 @@ use crate::encode::{CutError, EncodeError, RuntimeError};
 use crate::ingest::{Again, IngestError, Parts, Progress, Queue, Workers};
 use crate::models::ModelError;
 use crate::search::SearchError;
-use crate::serve::{self, Api, ServeError, Socket, SocketError, Token};
+use crate::serve::{self, Api, Limiter, ServeError, Socket, SocketError, Token};
 use crate::store::{Store, StoreError, Write};
 use crate::watch::{WatchConfig, WatchError, Watcher};
 
@@ -201,6 +201,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         progress,
         writer,
         configured: Mutex::new(settled.configured),
+        limiter: Limiter::default(),
         stop: stop.clone(),
     });
     let retries =

@@ -29,7 +29,7 @@ where
     T: Send + 'static,
     E: Into<Status>,
 {
-    let silent = "the disk of the index does not answer: look at it with `resemble doctor`";
+    let silent = "the disk of the index does not answer; try again when it does";
     let thread = tokio::time::timeout(PATIENCE, THREADS.acquire()).await;
     let Ok(Ok(thread)) = thread else { return Err(Status::unavailable(silent)) };
     let cancel = Cancel::default();

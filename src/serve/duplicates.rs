@@ -11,17 +11,13 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
-use super::{Api, Served, files, refuse};
+use super::{Api, Served, calls, files, refuse};
 use crate::photo::PhotoId;
 use crate::proto;
 use crate::proto::DuplicateKind;
 use crate::proto::duplicate_service_server::DuplicateService;
 use crate::search::{self, Pair};
 use crate::store::StoreError;
-
-/// Groups of a page where the request does not say, and at the most.
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1_000;
 
 /// Seconds between two shots of a burst where the request does not say.
 const BURST_SECONDS: u32 = 10;
@@ -184,11 +180,12 @@ impl DuplicateService for Duplicates {
         &self,
         request: Request<proto::ListDuplicateGroupsRequest>,
     ) -> Result<Response<proto::ListDuplicateGroupsResponse>, Status> {
+        let connection = calls::connection(&request);
         let mut request = request.into_inner();
         let served = self.api.networks.answering();
         let near = served.manifest.bands.of(served.model.metric).map(|bands| bands.near);
         let ask = Ask::of(&request, near)?;
-        let size = pages::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
+        let size = pages::size(request.page_size, pages::GROUPS)?;
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
@@ -197,8 +194,13 @@ impl DuplicateService for Duplicates {
             let found = match ask.near() {
                 None => find_exact(&self.api, &served).await?,
                 Some((limit, seconds)) => {
-                    let api = Arc::clone(&self.api);
-                    blocking(move |_| find_near(&api, &served, limit, seconds)).await?
+                    let (api, permit) = (Arc::clone(&self.api), self.api.limiter.enter(connection).await?);
+                    let found = blocking(move |_| {
+                        // The next call may run when this has really ended.
+                        let _permit = permit;
+                        find_near(&api, &served, limit, seconds)
+                    });
+                    found.await?
                 }
             };
             let rows = found.groups.len();

@@ -16,12 +16,6 @@ use crate::proto::library_service_server::LibraryService;
 use crate::store::{StoreError, Write};
 use crate::watch::Root;
 
-/// Rows of a page where the request does not say.
-const DEFAULT_PAGE: usize = 1_000;
-
-/// Rows of a page at the most.
-const MAX_PAGE: usize = 10_000;
-
 /// How long a call waits for another that adds or removes a folder.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -104,7 +98,7 @@ impl LibraryService for Library {
         request: Request<proto::ListPhotosRequest>,
     ) -> Result<Response<proto::ListPhotosResponse>, Status> {
         let request = request.into_inner();
-        let size = pages::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
+        let size = pages::size(request.page_size, pages::ROWS)?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => {
@@ -141,7 +135,7 @@ impl LibraryService for Library {
         request: Request<proto::ListFailuresRequest>,
     ) -> Result<Response<proto::ListFailuresResponse>, Status> {
         let request = request.into_inner();
-        let size = pages::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
+        let size = pages::size(request.page_size, pages::ROWS)?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(

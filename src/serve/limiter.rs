@@ -22,7 +22,7 @@ const WAITING: usize = 1024;
 
 /// Limits the calls that run at a time. Clones share the limit.
 #[derive(Clone)]
-pub(super) struct Limiter {
+pub struct Limiter {
     shared: Arc<Shared>,
     patience: Duration,
 }
@@ -46,13 +46,15 @@ pub(super) struct Permit {
     of: Option<Arc<Shared>>,
 }
 
-impl Limiter {
+impl Default for Limiter {
     /// One call a core, and a bounded number in front.
-    pub(super) fn new() -> Self {
+    fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self::with(cores, cores * WAITING, PATIENCE)
     }
+}
 
+impl Limiter {
     fn with(running: usize, most_waiting: usize, patience: Duration) -> Self {
         let state = State { free: running, turns: VecDeque::new(), waiting: HashMap::new() };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), most_waiting }), patience }

@@ -52,6 +52,7 @@ use tonic::transport::Server;
 use self::calls::CountCalls;
 use self::connections::{Connections, Limits};
 use self::incoming::Incoming;
+pub use self::limiter::Limiter;
 pub use self::networks::{Networks, Served};
 pub use self::socket::{Socket, SocketError, turn_callers_away};
 pub use self::token::{Token, TokenError};
@@ -106,6 +107,8 @@ pub struct Api {
     pub writer: WriterHandle,
     /// Roots that cannot be removed by a call.
     pub configured: Mutex<Vec<RootId>>,
+    /// Whose turn it is to take the processor, on all sockets.
+    pub limiter: Limiter,
     /// Cancelled when the daemon stops; streams end then.
     pub stop: CancellationToken,
 }

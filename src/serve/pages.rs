@@ -116,8 +116,25 @@ fn random() -> io::Result<u64> {
     }
 }
 
+/// How many rows a page of some call may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Where the request does not say.
+    default: usize,
+    pub(super) most: usize,
+}
+
+/// Matches of a search: all of them, where the request does not say.
+pub(super) const MATCHES: Sizes = Sizes { default: 10_000, most: 10_000 };
+
+/// Groups of photos.
+pub(super) const GROUPS: Sizes = Sizes { default: 100, most: 1_000 };
+
+/// Photos and failures.
+pub(super) const ROWS: Sizes = Sizes { default: 1_000, most: 10_000 };
+
 /// Reads the size of a page.
-pub(super) fn size(asked: i32, default: usize, most: usize) -> Result<usize, Status> {
+pub(super) fn size(asked: i32, Sizes { default, most }: Sizes) -> Result<usize, Status> {
     match usize::try_from(asked) {
         Ok(0) => Ok(default),
         Ok(size) if size <= most => Ok(size),

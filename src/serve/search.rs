@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
-use super::limiter::{Limiter, Permit};
+use super::limiter::Permit;
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
 use super::{Api, Served, calls, files, filter, refuse};
@@ -22,13 +22,12 @@ use crate::store::StoreError;
 /// Matches where the request does not say how many.
 const DEFAULT_K: usize = 20;
 
-/// Matches at the most, and matches of a page. Beyond that, a client wants a list, not a search.
-const MAX_K: usize = 10_000;
+/// Matches at the most. Beyond that, a client wants a list, not a search.
+const MAX_K: usize = pages::MATCHES.most;
 
 /// The service.
 pub(super) struct Search {
     api: Arc<Api>,
-    limiter: Limiter,
     pages: Pages<Found>,
 }
 
@@ -73,7 +72,7 @@ impl Ask {
 
 impl Search {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api, limiter: Limiter::new(), pages: Pages::new() }
+        Self { api, pages: Pages::new() }
     }
 
     /// Searches on a blocking thread, and looks the first `size` matches up there; stops when the call is given up.
@@ -147,14 +146,14 @@ impl SearchService for Search {
         let mut request = request.into_inner();
         let served = self.api.networks.answering();
         let ask = Ask::of(&request, served.manifest.metric)?;
-        let size = pages::size(request.page_size, MAX_K, MAX_K)?;
+        let size = pages::size(request.page_size, pages::MATCHES)?;
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
         let (page, mut matches) = if token.is_empty() {
             let asked = Asked::of(request.query).await?;
-            let permit = Arc::new(self.limiter.enter(connection).await?);
+            let permit = Arc::new(self.api.limiter.enter(connection).await?);
             let query = query::embed(&self.api, &served, &permit, asked, ask.metric).await?;
             let (found, matches) = self.find(&served, permit, query, ask, size).await?;
             let rows = found.neighbors.len();

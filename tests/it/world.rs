@@ -161,7 +161,7 @@ impl World {
 }
 
 /// Connects at the first call.
-fn connect(socket: PathBuf) -> Channel {
+pub fn connect(socket: PathBuf) -> Channel {
     Endpoint::from_static("http://resembled.invalid").connect_with_connector_lazy(tower::service_fn(
         move |_: Uri| {
             let socket = socket.clone();

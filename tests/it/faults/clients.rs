@@ -1,25 +1,27 @@
 //! Clients that mean no good, or do not know what they do, beside one that is honest. All of them connect to addresses of this
 //! machine that the test's own daemon made, and no further.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use resembled::proto;
 use resembled::proto::search_photos_request::Query;
+use resembled::proto::search_service_client::SearchServiceClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::pictures;
 use crate::random::Random;
-use crate::world::{DEADLINE, Daemon, World};
+use crate::world::{DEADLINE, Daemon, World, connect};
 
 /// The preface of HTTP/2 and empty settings (RFC 9113, 3.4).
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -36,6 +38,17 @@ async fn a_few_idle_and_hostile_clients() {
 #[ignore = "takes minutes"]
 async fn two_thousand_idle_and_sixty_four_hostile_clients() {
     campaign(2, 2000, 64, 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_few_honest_and_greedy_clients() {
+    crowd(1, 10, 3, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn a_hundred_honest_and_thirty_two_greedy_clients() {
+    crowd(2, 100, 32, 5).await;
 }
 
 /// On TCP, who shows no token in time is shown the door, so that nobody takes the descriptors of others.
@@ -96,7 +109,7 @@ async fn campaign(seed: u64, idle: usize, hostile: usize, calls: usize) {
     }
     let (daemon, tcp) = start(&world).await;
     daemon.wait_for_files(30).await;
-    let before = latencies(&daemon, calls).await;
+    let before = latencies(&daemon.search(), calls).await;
     let (files_before, processes_before) = (files(&daemon), daemon.children().len());
     let lines_before = world.log().lines().count();
 
@@ -117,7 +130,7 @@ async fn campaign(seed: u64, idle: usize, hostile: usize, calls: usize) {
         let random = Random::new(seed + number as u64);
         others.spawn(attack(number, random, world.socket(), tcp, stop.clone()));
     }
-    let during = latencies(&daemon, calls).await;
+    let during = latencies(&daemon.search(), calls).await;
     // A photo that comes meanwhile is indexed, and a client that comes meanwhile is let in.
     pictures::write(&world.photo("late.png"), 1000);
     daemon.wait_for_files(31).await;
@@ -147,21 +160,89 @@ async fn campaign(seed: u64, idle: usize, hostile: usize, calls: usize) {
     daemon.stop(&world).await;
 }
 
-/// Starts the daemon on its socket and on TCP.
+/// Honest clients ask one thing after the other while greedy ones ask many at once and wait for none of the answers, and while
+/// photos are indexed. Nobody honest is refused.
+async fn crowd(seed: u64, honest: usize, greedy: usize, calls: usize) {
+    let world = World::new();
+    for photo in 0..30 {
+        pictures::write(&world.photo(format!("{photo}.png")), photo);
+    }
+    let daemon = world.start().await;
+    daemon.wait_for_files(30).await;
+    let before = latencies(&daemon.search(), calls).await;
+    let lines_before = world.log().lines().count();
+
+    let stop = CancellationToken::new();
+    let mut others = JoinSet::new();
+    for number in 0..greedy {
+        let search = SearchServiceClient::new(connect(world.socket()));
+        others.spawn(want_much(search, Random::new(seed + number as u64), stop.clone()));
+    }
+    for photo in 100..300 {
+        pictures::write(&world.photo(format!("{photo}.png")), photo);
+    }
+    let mut asking = JoinSet::new();
+    for _ in 0..honest {
+        let search = SearchServiceClient::new(connect(world.socket()));
+        asking.spawn(async move { latencies(&search, calls).await });
+    }
+    let mut during = asking.join_all().await.concat();
+    stop.cancel();
+    others.join_all().await;
+    daemon.wait_for_files(230).await;
+    assert_eq!(daemon.failures().await, []);
+    let lines = world.log().lines().count() - lines_before;
+    assert!(lines < 20, "one line for each hostile call\n{}", world.log());
+    during.sort();
+    println!(
+        "seed {seed}: {honest} honest and {greedy} greedy clients while indexing: p99 of one alone {:.1?}; of all p50 {:.1?}, \
+         p99 {:.1?}; 0 of {} calls refused; {lines} lines in the log",
+        p99(before),
+        during[during.len() / 2],
+        p99(during.clone()),
+        during.len(),
+    );
+    daemon.stop(&world).await;
+}
+
+/// Has as many calls in hand as one connection may, and gives each up after a moment.
+async fn want_much(search: SearchServiceClient<Channel>, mut random: Random, stop: CancellationToken) {
+    let mut calls = JoinSet::new();
+    while !stop.is_cancelled() {
+        while calls.len() < 64 {
+            let (mut search, seed) = (search.clone(), random.below(1000) as u32);
+            let patience = Duration::from_millis(50 + random.below(500) as u64);
+            calls.spawn(async move {
+                let query = Some(Query::Image(pictures::png(seed).into()));
+                let request = proto::SearchPhotosRequest { query, ..Default::default() };
+                // Whether it is answered in time does not matter here.
+                let _ = tokio::time::timeout(patience, search.search_photos(request)).await;
+            });
+        }
+        calls.join_next().await;
+    }
+}
+
+/// Starts the daemon on its socket and on TCP, with no more descriptors than a system may give.
 async fn start(world: &World) -> (Daemon, SocketAddr) {
     // The port is free when it was just given and let go.
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (photos, listen) = (world.photos(), tcp.to_string());
-    let args = [photos.as_os_str(), OsStr::new("--listen"), OsStr::new(&listen)];
-    (world.start_with(&args).await, tcp)
+    let resembled = world.resembled();
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().envs(resembled.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["-c", "ulimit -n 1024 && exec \"$@\"", "sh"]).arg(resembled.get_program());
+    command.arg(world.photos()).args(["--listen", &tcp.to_string()]);
+    (world.start_command(command).await, tcp)
 }
 
 /// Returns how long each of some searches took, of which none is refused.
-async fn latencies(daemon: &Daemon, calls: usize) -> Vec<Duration> {
-    let mut latencies = Vec::with_capacity(calls);
+async fn latencies(search: &SearchServiceClient<Channel>, calls: usize) -> Vec<Duration> {
+    let (mut search, mut latencies) = (search.clone(), Vec::with_capacity(calls));
     for call in 0..calls {
         let begun = Instant::now();
-        let matches = daemon.nearest(pictures::png(call as u32 % 30), 3).await;
+        let query = Some(Query::Image(pictures::png(call as u32 % 30).into()));
+        let request = proto::SearchPhotosRequest { query, k: 3, ..Default::default() };
+        let matches = search.search_photos(request).await.unwrap().into_inner().matches;
         latencies.push(begun.elapsed());
         assert_eq!((matches.len(), matches[0].distance < 1e-3), (3, true), "{matches:?}");
     }
