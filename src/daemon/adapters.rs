@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ingest::{Outlook, Queue};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 use crate::search::Index;
-use crate::store::{FileRecord, FileState, Store, StoreError};
+use crate::store::{FileRecord, FileState, MountRecord, RootRecord, Store, StoreError};
 use crate::watch::{Change, Children, Known, KnownError, RootState, RootStatus, Sink, Volume, Watching};
 
 /// What the store knows, as far as the network in use has encoded it, and what the changes that wait will make of that: a
@@ -81,14 +82,42 @@ impl Known for KnownFiles {
     }
 }
 
+/// Where a root is and on which volumes, as the store keeps it.
+#[derive(PartialEq, Eq)]
+struct Place {
+    seen_at: Option<Vec<u8>>,
+    volume: Option<Volume>,
+    mounts: Vec<MountRecord>,
+}
+
+impl Place {
+    fn of(status: &RootStatus) -> Self {
+        let is_elsewhere = status.path != status.configured;
+        let mounts = status.mounts.iter();
+        let mounts = mounts
+            .map(|mount| MountRecord { at: mount.at.as_bytes().to_vec(), volume: mount.volume.clone() });
+        Self {
+            seen_at: is_elsewhere.then(|| status.path.as_os_str().as_bytes().to_vec()),
+            volume: status.volume.clone(),
+            mounts: mounts.collect(),
+        }
+    }
+
+    fn write_to(&self, record: &mut RootRecord) {
+        record.seen_at.clone_from(&self.seen_at);
+        record.volume.clone_from(&self.volume);
+        record.mounts.clone_from(&self.mounts);
+    }
+}
+
 /// Changes into the queue, news of roots into the store and the log.
 pub(super) struct Changes {
     queue: Arc<Queue>,
     store: Arc<Store>,
-    /// Where each root was last written down to be.
-    places: Mutex<HashMap<RootId, (PathBuf, Option<Volume>)>>,
-    /// What was last said of each root.
-    said: Mutex<HashMap<RootId, String>>,
+    /// What was last written down of each root.
+    places: Mutex<HashMap<RootId, Place>>,
+    /// What was last said of each root, and of each volume mounted below it.
+    said: Mutex<HashMap<(RootId, RelativePath), String>>,
 }
 
 impl Changes {
@@ -103,12 +132,12 @@ impl Changes {
 
     /// Writes down where the root is, if that is news. What cannot be written now is when the disk takes writes again.
     fn remember_place(&self, status: &RootStatus) {
-        let place = (status.path.clone(), status.volume.clone());
+        let place = Place::of(status);
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if status.volume.is_none() || places.get(&status.id) == Some(&place) {
             return;
         }
-        match self.store.update_root(status.id, &status.path, status.volume.as_ref()) {
+        match self.store.update_root(status.id, |record| place.write_to(record)) {
             Ok(()) => drop(places.insert(status.id, place)),
             // Said already.
             Err(StoreError::CannotWrite { .. }) => {}
@@ -119,18 +148,29 @@ impl Changes {
         }
     }
 
-    /// Logs that a root went away, came back or has to be polled: once for each.
+    /// Logs that a root, or a volume mounted below it, went away, came back or has to be polled: once for each.
     fn say(&self, status: &RootStatus) {
-        let text = match (&status.state, &status.watching) {
+        self.say_of(status.id, &RelativePath::default(), &status.path, &status.state, &status.watching);
+        for mount in &status.mounts {
+            let path = mount.at.under(&status.path);
+            self.say_of(status.id, &mount.at, &path, &mount.state, &mount.watching);
+        }
+    }
+
+    fn say_of(&self, root: RootId, at: &RelativePath, path: &Path, state: &RootState, watching: &Watching) {
+        let text = match (state, watching) {
             (RootState::Waiting | RootState::Scanning, Watching::Inotify) => return,
-            (RootState::Offline(reason), _) => format!("offline: {reason}. Its photos stay searchable"),
+            (RootState::Offline(reason), _) => {
+                format!("offline, and its photos stay searchable: {}", reason.explain(path))
+            }
             (_, Watching::Polling(reason)) => format!("looked at from time to time only: {reason}"),
             (RootState::Online, Watching::Inotify) => "watched".to_owned(),
         };
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.get(&status.id) != Some(&text) {
-            tracing::info!("{}: {text}", status.path.display());
-            said.insert(status.id, text);
+        let said = said.entry((root, at.clone())).or_default();
+        if *said != text {
+            tracing::info!("{}: {text}", path.display());
+            *said = text;
         }
     }
 }

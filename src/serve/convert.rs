@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use prost_types::Timestamp;
@@ -122,7 +122,7 @@ impl Roots {
         let path = file.path.under(&root.path);
         Some(proto::File {
             path: path.as_os_str().as_bytes().to_vec(),
-            online: !matches!(root.state, RootState::Offline(_)),
+            online: root.is_reachable(&file.path),
             ..proto::File::default()
         })
     }
@@ -246,11 +246,22 @@ pub(super) fn write_problem(error: &StoreError) -> Option<proto::WriteProblem> {
 
 /// Puts a root together.
 pub(super) fn root(api: &Api, reader: &Reader, status: &RootStatus) -> Result<proto::Root, StoreError> {
-    let (state, detail) = match (&status.state, &status.watching) {
-        (RootState::Offline(reason), _) => (proto::RootState::Offline, reason.to_string()),
-        (_, Watching::Polling(reason)) => (proto::RootState::Polled, reason.to_string()),
-        (_, Watching::Inotify) => (proto::RootState::Online, String::new()),
-    };
+    let (state, detail) = root_state(&status.path, &status.state, &status.watching);
+    let mut mounts = Vec::with_capacity(status.mounts.len());
+    for mount in &status.mounts {
+        let path = mount.at.under(&status.path);
+        let (state, detail) = match &status.state {
+            // What becomes of it is not known while the folder itself is away.
+            RootState::Offline(_) => (proto::RootState::Offline, String::new()),
+            _ => root_state(&path, &mount.state, &mount.watching),
+        };
+        mounts.push(proto::Mount {
+            path: path.into_os_string().into_vec(),
+            state: state.into(),
+            detail,
+            files: reader.count_below(status.id, &mount.at)?,
+        });
+    }
     Ok(proto::Root {
         name: root_name(status.id),
         path: status.path.as_os_str().as_bytes().to_vec(),
@@ -258,5 +269,16 @@ pub(super) fn root(api: &Api, reader: &Reader, status: &RootStatus) -> Result<pr
         detail,
         files: reader.counts(status.id)?.files,
         configured: api.is_configured(status.id),
+        configured_path: status.configured.as_os_str().as_bytes().to_vec(),
+        mounts,
     })
+}
+
+/// Says how it stands with a root, or a volume mounted in it, and why.
+fn root_state(path: &Path, state: &RootState, watching: &Watching) -> (proto::RootState, String) {
+    match (state, watching) {
+        (RootState::Offline(reason), _) => (proto::RootState::Offline, reason.explain(path)),
+        (_, Watching::Polling(reason)) => (proto::RootState::Polled, reason.to_string()),
+        (_, Watching::Inotify) => (proto::RootState::Online, String::new()),
+    }
 }

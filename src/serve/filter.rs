@@ -80,6 +80,11 @@ pub(super) fn roots(api: &Api) -> Vec<RootLocation> {
         .map(|root| RootLocation {
             id: root.id,
             online: !matches!(root.state, RootState::Offline(_)),
+            mounts: root
+                .mounts
+                .iter()
+                .map(|mount| (mount.at.clone(), !matches!(mount.state, RootState::Offline(_))))
+                .collect(),
             path: root.path,
         })
         .collect()

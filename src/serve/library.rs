@@ -14,7 +14,7 @@ use crate::photo::{FileId, RelativePath, RootId};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
 use crate::store::{StoreError, Write};
-use crate::watch::Root;
+use crate::watch::{Root, WatchError};
 
 /// How long a call waits for another that adds or removes a folder.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -191,7 +191,7 @@ impl LibraryService for Library {
                 // Also where the call is given up meanwhile.
                 let _changing = changing;
                 let id = api.store.add_root(&path, true)?;
-                if let Err(error) = api.watch.add_root(Root { id, path, volume: None }) {
+                if let Err(error) = api.watch.add_root(Root::new(id, path)) {
                     api.writer.write(Write::RemoveRoot { root: id })?;
                     return Ok(Err(Status::failed_precondition(error.to_string())));
                 }
@@ -233,6 +233,37 @@ impl LibraryService for Library {
             .await
             .map_err(|error| refuse::internal("the store could not be written", &error))?;
         Ok(Response::new(proto::RemoveRootResponse {}))
+    }
+
+    async fn accept_root(
+        &self,
+        request: Request<proto::AcceptRootRequest>,
+    ) -> Result<Response<proto::AcceptRootResponse>, Status> {
+        let proto::AcceptRootRequest { path, validate_only } = request.into_inner();
+        let path = convert::parse_path("path", &path)?;
+        let Some((root, at)) = self.api.watch.place(&path) else {
+            return Err(Status::not_found(format!(
+                "{} is neither a watched folder nor a drive mounted in one; ListRoots has them",
+                path.display()
+            )));
+        };
+        let (api, place) = (Arc::clone(&self.api), at.clone());
+        let counted =
+            disk::ask(&path, move |pulse| api.watch.missing_at(root, &place, &|| pulse.beat())).await?;
+        let missing = counted.map_err(|error| match error {
+            WatchError::Look { path, source } => {
+                Status::failed_precondition(format!("{} cannot be looked at: {source}", path.display()))
+            }
+            error => refuse::internal("what is known could not be compared with the disk", &error),
+        })?;
+        if !validate_only {
+            tracing::info!(files = missing.missing, "{} is accepted as it is now", path.display());
+            self.api.watch.accept(root, at);
+        }
+        Ok(Response::new(proto::AcceptRootResponse {
+            known_files: missing.known,
+            forgotten_files: missing.missing,
+        }))
     }
 }
 

@@ -37,9 +37,10 @@ pub use self::error::StoreError;
 pub use self::photos::Photos;
 pub use self::reader::{Children, Counts, Reader};
 pub use self::record::{
-    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord,
+    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, PhotoRecord,
+    RootRecord,
 };
-use self::record::{from_bytes, to_bytes};
+use self::record::{from_bytes, root_from_bytes, to_bytes};
 use self::schema::{
     CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, EMBEDDINGS, FAILURES, FILES, FORMER_PAIRS, INODES, META,
     META_NEXT_MODEL, META_NEXT_ROOT, META_SCHEMA, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS,
@@ -48,7 +49,6 @@ use self::schema::{
 pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
 use crate::private;
-use crate::watch::Volume;
 
 /// Pages that redb keeps in memory: those that lead to others. Full vectors are too many to be kept, and the system's own
 /// cache has them. Its default is a gigabyte; with 32 MB, pages freed on other threads than they were taken on made it
@@ -262,7 +262,7 @@ impl Store {
             let mut known = None;
             for row in roots.iter()? {
                 let (id, record) = row?;
-                let record: RootRecord = from_bytes(record.value(), "a root")?;
+                let record = root_from_bytes(record.value())?;
                 if record.path == bytes {
                     known = Some((id.value(), record));
                 }
@@ -272,7 +272,8 @@ impl Store {
                 None => {
                     let id = next_number(&transaction, META_NEXT_ROOT)?;
                     let id = u32::try_from(id).map_err(|_| StoreError::OutOfNumbers("folders"))?;
-                    (id, RootRecord { path: bytes.to_vec(), volume: None, kept })
+                    let (volume, seen_at, mounts) = (None, None, Vec::new());
+                    (id, RootRecord { path: bytes.to_vec(), volume, kept, seen_at, mounts })
                 }
             };
             roots.insert(id, to_bytes(&record)?.as_slice())?;
@@ -282,20 +283,15 @@ impl Store {
         Ok(id)
     }
 
-    /// Writes down where a root is now, and on which volume.
-    pub fn update_root(&self, root: RootId, path: &Path, volume: Option<&Volume>) -> Result<(), StoreError> {
-        use std::os::unix::ffi::OsStrExt;
-
+    /// Changes what is written down of a root; nothing where there is none of this number.
+    pub fn update_root(&self, root: RootId, change: impl FnOnce(&mut RootRecord)) -> Result<(), StoreError> {
         let transaction = self.begin()?;
         {
             let mut roots = transaction.open_table(ROOTS)?;
-            let known = roots.get(root.0)?.map(|row| from_bytes::<RootRecord>(row.value(), "a root"));
+            let known = roots.get(root.0)?.map(|row| root_from_bytes(row.value()));
             if let Some(record) = known {
-                let record = RootRecord {
-                    path: path.as_os_str().as_bytes().to_vec(),
-                    volume: volume.cloned(),
-                    ..record?
-                };
+                let mut record = record?;
+                change(&mut record);
                 roots.insert(root.0, to_bytes(&record)?.as_slice())?;
             }
         }

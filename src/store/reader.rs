@@ -12,6 +12,7 @@ use super::ModelRecord;
 use super::StoreError;
 use super::record::{
     FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord, embedding_from_bytes, from_bytes,
+    root_from_bytes,
 };
 use super::schema::{
     CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, MODELS, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
@@ -58,7 +59,7 @@ impl Reader {
         let mut roots = Vec::new();
         for row in self.transaction.open_table(ROOTS)?.iter()? {
             let (id, record) = row?;
-            roots.push((RootId(id.value()), from_bytes(record.value(), "a root")?));
+            roots.push((RootId(id.value()), root_from_bytes(record.value())?));
         }
         Ok(roots)
     }
@@ -141,6 +142,22 @@ impl Reader {
         let counts = self.transaction.open_table(COUNTS)?;
         let (files, failures) = counts.get(root.0)?.map_or((0, 0), |row| row.value());
         Ok(Counts { files, failures })
+    }
+
+    /// Returns how many searchable files there are below a directory. The cost grows with their number.
+    pub fn count_below(&self, root: RootId, directory: &RelativePath) -> Result<u64, StoreError> {
+        let first = directory.join(OsStr::new(""));
+        let mut count = 0;
+        for row in self.transaction.open_table(FILES)?.range::<(u32, &[u8])>((root.0, first.as_bytes())..)? {
+            let (key, record) = row?;
+            let (of, path) = key.value();
+            if of != root.0 || !path.starts_with(first.as_bytes()) {
+                break;
+            }
+            let record: FileRecord = from_bytes(record.value(), "a file")?;
+            count += u64::from(matches!(record.state, FileState::Photo(_)));
+        }
+        Ok(count)
     }
 
     /// Returns the rows of all roots together.

@@ -79,12 +79,66 @@ pub enum FailureKind {
 /// A watched folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootRecord {
-    /// Absolute path, as bytes.
+    /// Absolute path as it was configured or added, links included, as bytes.
     pub path: Vec<u8>,
     /// The volume it was on when it was last seen.
     pub volume: Option<Volume>,
     /// Added by a call, so that it stays without being configured.
     pub kept: bool,
+    /// Where it was last seen, as bytes; none where that was at its path.
+    pub seen_at: Option<Vec<u8>>,
+    /// Other volumes that were mounted below it when they were last seen.
+    pub mounts: Vec<MountRecord>,
+}
+
+/// A volume mounted below a watched folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRecord {
+    /// Where, relative to the watched folder, as bytes.
+    pub at: Vec<u8>,
+    /// Which; none where an earlier version wrote the record, which kept the place only.
+    pub volume: Option<Volume>,
+}
+
+/// A watched folder as earlier versions wrote it down.
+#[derive(Serialize, Deserialize)]
+struct FormerRoot {
+    path: Vec<u8>,
+    volume: Option<FormerVolume>,
+    kept: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FormerVolume {
+    uuid: Option<String>,
+    file_system_id: Option<u64>,
+    kind: String,
+    source: String,
+    inner_path: Vec<u8>,
+    mounts: Vec<Vec<u8>>,
+}
+
+impl From<FormerRoot> for RootRecord {
+    fn from(former: FormerRoot) -> Self {
+        let FormerRoot { path, volume, kept } = former;
+        let (volume, mounts) = match volume {
+            Some(FormerVolume { uuid, file_system_id, kind, source, inner_path, mounts }) => {
+                (Some(Volume { uuid, file_system_id, kind, source, inner_path }), mounts)
+            }
+            None => (None, Vec::new()),
+        };
+        let mounts = mounts.into_iter().map(|at| MountRecord { at, volume: None }).collect();
+        Self { path, volume, kept, seen_at: None, mounts }
+    }
+}
+
+/// Reads a watched folder, also as earlier versions wrote it. The layouts cannot be confused: what follows the
+/// volume's `inner_path` in a former row is never a whole tail of a newer one.
+pub(super) fn root_from_bytes(bytes: &[u8]) -> Result<RootRecord, StoreError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((record, [])) => Ok(record),
+        _ => from_bytes::<FormerRoot>(bytes, "a root").map(RootRecord::from),
+    }
 }
 
 /// A network whose embeddings are, or were, in the store.
@@ -150,7 +204,7 @@ mod tests {
             let _ = from_bytes::<FileRecord>(&bytes, "a file");
             let _ = from_bytes::<PhotoRecord>(&bytes, "a photo");
             let _ = from_bytes::<FailureRecord>(&bytes, "a failure");
-            let _ = from_bytes::<RootRecord>(&bytes, "a root");
+            let _ = root_from_bytes(&bytes);
             let _ = from_bytes::<ModelRecord>(&bytes, "a model");
         }
 
@@ -162,6 +216,33 @@ mod tests {
                 read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(),
                 values.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
             );
+        }
+    }
+
+    #[test]
+    fn a_folder_that_an_earlier_version_wrote_down_is_read() {
+        let volume = |mounts: &[&[u8]]| FormerVolume {
+            uuid: Some("x".into()),
+            file_system_id: None,
+            kind: "ext4".into(),
+            source: "/dev/a".into(),
+            inner_path: b"/".to_vec(),
+            mounts: mounts.iter().map(|at| at.to_vec()).collect(),
+        };
+        let mounts: [&[&[u8]]; 5] = [&[], &[b"c"], &[b"\x01"], &[b"card/a"], &[b"a", b"b"]];
+        for mounts in mounts {
+            for (volume, kept) in [(Some(volume(mounts)), true), (Some(volume(mounts)), false), (None, true)]
+            {
+                let expected = volume.as_ref().map_or(0, |_| mounts.len());
+                let bytes = to_bytes(&FormerRoot { path: b"/p".to_vec(), volume, kept }).unwrap();
+                let read = root_from_bytes(&bytes).unwrap();
+                assert_eq!(
+                    (read.kept, read.mounts.len(), &read.seen_at),
+                    (kept, expected, &None),
+                    "{bytes:?}"
+                );
+                assert_eq!(root_from_bytes(&to_bytes(&read).unwrap()).unwrap(), read);
+            }
         }
     }
 

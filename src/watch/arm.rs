@@ -16,24 +16,43 @@ use super::watches::WatchProblem;
 use crate::photo::RelativePath;
 
 impl RootThread {
-    /// Decides how the root is watched and, where the kernel tells, adds all watches, so that no directory has
-    /// to wait for its watch while the walk waits for the sink.
+    /// Decides how the root, and each volume mounted below it, is watched and, where the kernel tells, adds all watches,
+    /// so that no directory has to wait for its watch while the walk waits for the sink.
     pub(super) fn arm(&mut self) {
-        let path = self.entry.path();
-        let watching = match self.entry.file_system().remote_name() {
-            Some(kind) => Watching::Polling(PollReason::FileSystem(kind)),
-            None => self.add_watches(&path),
-        };
-        if let Watching::Polling(_) = &watching {
-            self.unwatch();
-        }
-        if self.entry.status().watching != watching {
-            self.entry.update_status(&*self.shared.sink, |status| status.watching = watching);
+        self.arm_mount(&RelativePath::default());
+        for mount in self.entry.mounts().iter().filter(|mount| mount.is_online()) {
+            self.arm_mount(&mount.at);
         }
     }
 
-    fn add_watches(&self, path: &Path) -> Watching {
-        let directories = self.list_directories();
+    /// The same for the root without what is mounted below it, or for one volume mounted there.
+    pub(super) fn arm_mount(&mut self, top: &RelativePath) {
+        let path = top.under(&self.entry.path());
+        let watching = match self.entry.file_system(top).remote_name() {
+            Some(kind) => Watching::Polling(PollReason::FileSystem(kind)),
+            None => self.add_watches(top, &path),
+        };
+        if let Watching::Polling(_) = &watching {
+            self.unwatch(top);
+        }
+        self.say_watching(top, watching);
+    }
+
+    fn say_watching(&self, top: &RelativePath, watching: Watching) {
+        let sink = &*self.shared.sink;
+        if top.as_bytes().is_empty() {
+            self.entry.update_status(sink, |status| status.watching = watching);
+            return;
+        }
+        let mut mounts = self.entry.mounts().to_vec();
+        if let Some(mount) = mounts.iter_mut().find(|mount| mount.at == *top) {
+            (mount.watching, mount.is_armed) = (watching, true);
+        }
+        self.entry.set_mounts(sink, mounts.into());
+    }
+
+    fn add_watches(&self, top: &RelativePath, path: &Path) -> Watching {
+        let directories = self.list_directories(top);
         let needed = directories.len() as u64;
         let limit = kernel_limit();
         let others = {
@@ -68,12 +87,13 @@ impl RootThread {
         Watching::Inotify
     }
 
-    /// Returns all directories that the rules let in, with what they are.
-    fn list_directories(&self) -> Vec<(PathBuf, Identity)> {
+    /// Returns all directories of one mount that the rules let in, with what they are.
+    fn list_directories(&self, top: &RelativePath) -> Vec<(PathBuf, Identity)> {
         let root = self.entry.path();
         let costs = &self.shared.costs;
         let mut found = Vec::new();
-        let mut waiting = vec![RelativePath::default()];
+        let Some((_, anchor)) = self.entry.anchor_above(top) else { return found };
+        let mut waiting = vec![top.clone()];
         while let Some(directory) = waiting.pop() {
             if self.is_over() {
                 break;
@@ -82,6 +102,9 @@ impl RootThread {
             let is_root = directory.as_bytes().is_empty();
             // Whatever cannot be read now is reported by the walk.
             let Ok(opened) = Directory::open(&path, is_root, costs) else { continue };
+            if !opened.is_in(anchor, directory == *top) {
+                continue;
+            }
             let Ok(listing) = opened.list(|name| name == IGNORE_FILE, costs) else { continue };
             take_ignore_file(&self.shared, &self.entry, &directory, &opened, &listing);
             let allowed = InDirectory { shared: &self.shared, entry: &self.entry, directory: &directory };
@@ -92,12 +115,13 @@ impl RootThread {
         found
     }
 
-    /// The kernel has no watch left although our count said so: others have taken them.
-    pub(super) fn stop_watching(&self) {
+    /// The kernel has no watch left for a directory although our count said so: others have taken them.
+    pub(super) fn stop_watching(&self, directory: &RelativePath) {
         let taken = lock(&self.shared.watches).len();
         let reason = PollReason::WatchLimit { needed: setting_for(taken + 1), limit: kernel_limit() };
-        self.unwatch();
-        self.entry.update_status(&*self.shared.sink, |status| status.watching = Watching::Polling(reason));
+        let top = self.entry.anchor_above(directory).map(|(top, _)| top).unwrap_or_default();
+        self.unwatch(&top);
+        self.say_watching(&top, Watching::Polling(reason));
     }
 }
 

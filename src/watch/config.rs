@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::volume::{MountTable, Volumes};
+use super::mount_table::MountTable;
+use super::volume::Volumes;
 
 /// Settings of the room.
 #[derive(Clone)]

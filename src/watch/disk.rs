@@ -10,9 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, statx};
 
-use super::volume::FileSystem;
+use super::mount_table::{UNIQUE_MOUNT_ID, WANTED, anchor_of};
+use super::volume::{Anchor, FileSystem};
 use crate::photo::Fingerprint;
 
 /// How often the disk was asked, since the start.
@@ -63,7 +64,6 @@ pub(super) type Identity = (u64, u64);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub(super) kind: Kind,
-    pub(super) identity: Identity,
     pub(super) fingerprint: Fingerprint,
 }
 
@@ -78,7 +78,6 @@ impl Seen {
         };
         Self {
             kind,
-            identity: (stat.st_dev as u64, stat.st_ino as u64),
             fingerprint: Fingerprint {
                 len: stat.st_size as u64,
                 modified_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
@@ -118,7 +117,7 @@ pub(super) fn absent(error: io::Error) -> io::Result<()> {
 /// An open directory.
 pub(super) struct Directory {
     fd: OwnedFd,
-    identity: Identity,
+    anchor: Anchor,
 }
 
 /// Names in a directory, sorted by their bytes. Entries of other kinds are left out.
@@ -137,13 +136,17 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         costs.directory();
-        let stat = rustix::fs::fstat(&fd)?;
-        let seen = Seen::new(&stat, &FileSystem::Local);
-        Ok(Self { fd, identity: seen.identity })
+        let stat = statx(&fd, "", AtFlags::EMPTY_PATH, WANTED | UNIQUE_MOUNT_ID)?;
+        Ok(Self { fd, anchor: anchor_of(&stat) })
     }
 
     pub(super) fn identity(&self) -> Identity {
-        self.identity
+        self.anchor.identity
+    }
+
+    /// Says whether it is in this mount, or is this very directory where the kernel does not number mounts.
+    pub(super) fn is_in(&self, mount: Anchor, is_its_top: bool) -> bool {
+        self.anchor.mount == mount.mount && (!is_its_top || self.anchor.identity == mount.identity)
     }
 
     /// Reads the names that `keep` accepts among those of files, and all of directories.

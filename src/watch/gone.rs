@@ -4,7 +4,7 @@
 use super::disk::{Kind, look};
 use super::root::is_listed;
 use super::state::{RootEntry, Shared};
-use super::walk::is_on_absent_volume;
+use super::walk::Absence;
 use crate::photo::{FileId, RelativePath};
 
 /// What the disk and the rules say of a file that was missed.
@@ -14,20 +14,20 @@ pub(super) enum Verdict {
     Gone,
     /// It is there.
     There,
-    /// Its root or its volume cannot be seen, which says nothing of it.
+    /// The volume that it was on cannot be seen, which says nothing of it.
     Unknown,
 }
 
-/// Looks for a file of a root.
-pub(super) fn judge(shared: &Shared, entry: &RootEntry, file: &FileId) -> Verdict {
+/// Looks for a file of a root. `absence` remembers what it saw of the directories above.
+pub(super) fn judge(shared: &Shared, entry: &RootEntry, file: &FileId, absence: &mut Absence) -> Verdict {
     if is_left_out(shared, entry, &file.path) {
         return Verdict::Gone;
     }
     let path = file.path.under(&entry.path());
-    match look(&path, &entry.file_system(), &shared.costs) {
+    match look(&path, &entry.file_system(&file.path), &shared.costs) {
         Ok(Some(seen)) if seen.kind == Kind::File && is_listed(&path, &shared.costs) => Verdict::There,
-        Ok(None) if is_on_absent_volume(shared, entry, &file.path) => Verdict::Unknown,
-        Ok(_) if entry.is_anchored(shared) => Verdict::Gone,
+        Ok(None) if entry.is_given_up() => Verdict::Gone,
+        Ok(_) if absence.is_believable(shared, entry, &file.path) => Verdict::Gone,
         Ok(_) | Err(_) => Verdict::Unknown,
     }
 }

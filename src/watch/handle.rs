@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -12,66 +11,22 @@ use notify::Watcher as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{Costs, DiskCosts, look};
+use super::disk::{Costs, DiskCosts, Kind, look};
 use super::events::{Signal, translate};
 use super::gone::{Verdict, judge};
+use super::listen::{EndListening, MountListener};
 use super::live::LiveThread;
 use super::root::RootThread;
-use super::rules::{GlobalRules, RootRules, RuleError};
+use super::rules::{GlobalRules, RootRules};
+use super::scan::known_below;
 use super::settle::{Quiet, Settle};
 use super::state::{RootEntry, Shared, lock};
 use super::status::{Activity, RootStatus};
+use super::volume::FileSystem;
+use super::walk::Absence;
 use super::watches::Watches;
-use super::{Change, Known, KnownError, Root, Sink, WatchConfig};
-use crate::photo::{FileId, RootId};
-
-/// Why the room did not start, refused a root, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    /// The kernel gives no inotify instance.
-    #[error("cannot ask the kernel for file system events (is fs.inotify.max_user_instances used up?)")]
-    NoEvents(#[source] notify::Error),
-    /// The source of events ended.
-    #[error("file system events ended unexpectedly")]
-    EventsEnded,
-    /// The store could not say what it knows.
-    #[error("cannot ask the store what it knows")]
-    Known(#[from] KnownError),
-    /// An ignore pattern is not valid.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// The root lies in another, or another in it.
-    #[error("{} cannot be a root: it overlaps with the root {}", path.display(), other.display())]
-    Nested {
-        /// The root that was to be added.
-        path: PathBuf,
-        /// The root that is there.
-        other: PathBuf,
-    },
-    /// Roots are told apart by absolute paths.
-    #[error("{} cannot be a root: its path is not absolute", path.display())]
-    NotAbsolute {
-        /// The path.
-        path: PathBuf,
-    },
-    /// There is a root of this number.
-    #[error("there is a root {} already", id.0)]
-    SameNumber {
-        /// The number.
-        id: RootId,
-    },
-    /// A thread could not be started.
-    #[error("cannot start a thread")]
-    Thread(#[source] io::Error),
-    /// A thread ended although nobody asked it to.
-    #[error("the thread {name} ended unexpectedly")]
-    ThreadEnded {
-        /// Its name.
-        name: String,
-        /// Why; none where it panicked.
-        source: Option<Box<WatchError>>,
-    },
-}
+use super::{Change, Known, Root, Sink, WatchConfig, WatchError};
+use crate::photo::{FileId, RelativePath, RootId};
 
 /// A thread ended: its name, the root it served, and how; no result where it panicked.
 type Ended = (String, Option<Arc<RootEntry>>, Option<Result<(), WatchError>>);
@@ -173,6 +128,7 @@ impl Watcher {
             activity: watch::Sender::new(Activity::default()),
             costs: Costs::default(),
             losses: AtomicU64::new(0),
+            end_listening: EndListening::new()?,
         });
         // Set once, here, before the first watch is added and thus before the first event.
         let _ = late.set(Arc::downgrade(&shared));
@@ -180,6 +136,9 @@ impl Watcher {
         let inner = Inner { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()), ended };
         let handle = WatchHandle { inner: Arc::new(inner) };
         let watcher = Self { handle: handle.clone(), ended: ends };
+        // Listened to before the first root is looked at, so that no change falls in between.
+        let (listener, listening) = (MountListener::new(), Arc::clone(&shared));
+        handle.inner.spawn("watch-mounts".into(), None, move || listener.run(&listening))?;
         let live = LiveThread::new(shared, signals);
         handle.inner.spawn("watch-live".into(), None, move || live.run())?;
         for root in roots {
@@ -250,6 +209,7 @@ impl Inner {
     fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.wake_live();
+        self.shared.end_listening.end();
         for entry in self.shared.all_roots() {
             entry.wake();
         }
@@ -295,9 +255,11 @@ impl WatchHandle {
         let removed = shared.roots.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let Some(entry) = removed else { return false };
         entry.remove();
-        let path = entry.path();
-        lock(&shared.watches).unwatch_below(&path);
-        lock(&shared.settle).forget_below(&path);
+        if entry.is_online() {
+            let path = entry.path();
+            lock(&shared.watches).unwatch_below(&path);
+            lock(&shared.settle).forget_below(&path);
+        }
         shared.publish();
         true
     }
@@ -307,19 +269,77 @@ impl WatchHandle {
     pub fn is_gone(&self, file: &FileId) -> bool {
         let shared = &self.inner.shared;
         let Some(entry) = shared.root(file.root) else { return true };
-        judge(shared, &entry, file) == Verdict::Gone
+        judge(shared, &entry, file, &mut Absence::default()) == Verdict::Gone
     }
 
     /// Returns the change that reads a file again, as it stands on the disk now; none where it does not, or is left out.
     pub fn read_again(&self, file: &FileId) -> Option<Change> {
         let shared = &self.inner.shared;
         let entry = shared.root(file.root).filter(|entry| entry.is_online())?;
-        if judge(shared, &entry, file) != Verdict::There {
+        if judge(shared, &entry, file, &mut Absence::default()) != Verdict::There {
             return None;
         }
         let path = file.path.under(&entry.path());
-        let seen = look(&path, &entry.file_system(), &shared.costs).ok()??;
+        let seen = look(&path, &entry.file_system(&file.path), &shared.costs).ok()??;
         Some(Change::Read { file: file.clone(), path, fingerprint: seen.fingerprint })
+    }
+
+    /// Finds the watched folder, or the volume mounted in one, whose path this is: the one that was configured, or the
+    /// one where it is. Returns the root, and the place from there.
+    pub fn place(&self, path: &Path) -> Option<(RootId, RelativePath)> {
+        let roots = self.roots();
+        let is_root = |root: &&RootStatus| root.path == path || root.configured == path;
+        if let Some(root) = roots.iter().find(is_root) {
+            return Some((root.id, RelativePath::default()));
+        }
+        roots.iter().find_map(|root| {
+            let mount = root.mounts.iter().find(|mount| mount.at.under(&root.path) == path)?;
+            Some((root.id, mount.at.clone()))
+        })
+    }
+
+    /// Returns how many files are known at a place, and how many of those are not there now: what [`Self::accept`] gives
+    /// up. Asks the disk for each, and calls `beat` after each.
+    ///
+    /// # Errors
+    /// The disk does not tell, or the store does not.
+    pub fn missing_at(
+        &self,
+        root: RootId,
+        at: &RelativePath,
+        beat: &dyn Fn(),
+    ) -> Result<Missing, WatchError> {
+        let shared = &self.inner.shared;
+        let mut missing = Missing::default();
+        let Some(entry) = shared.root(root) else { return Ok(missing) };
+        // What is accepted is what the path leads to, wherever the root was last.
+        let configured = || shared.config.volumes.resolve(&entry.configured);
+        let top = if entry.is_online() { entry.path() } else { configured().map_or(entry.path(), Arc::from) };
+        let mut failure = None;
+        known_below(&*shared.known, root, at.clone(), |file| {
+            missing.known += 1;
+            match look(&file.path.under(&top), &FileSystem::Local, &shared.costs) {
+                Ok(seen) => missing.missing += u64::from(seen.is_none_or(|seen| seen.kind != Kind::File)),
+                Err(error) => failure = Some((file, error)),
+            }
+            beat();
+            failure.is_none() && !shared.is_stopping()
+        })?;
+        match failure {
+            Some((file, source)) => Err(WatchError::Look { path: file.path.under(&top), source }),
+            None => Ok(missing),
+        }
+    }
+
+    /// Takes what is at a place now for what should be there, whatever was there before: soon, what is known of it and
+    /// missing is given up. False: there is no such root.
+    pub fn accept(&self, root: RootId, at: RelativePath) -> bool {
+        let Some(entry) = self.inner.shared.root(root) else { return false };
+        entry.request(|requests| {
+            requests.accept.insert(at);
+        });
+        self.inner.shared.publish();
+        true
     }
 
     /// Compares a root, or all of them, as a whole, and soon. False: there is no such root.
@@ -383,6 +403,15 @@ impl WatchHandle {
     pub fn costs(&self) -> DiskCosts {
         self.inner.shared.costs.so_far()
     }
+}
+
+/// What is known at a place and not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Files that are known.
+    pub known: u64,
+    /// Of those: not there now.
+    pub missing: u64,
 }
 
 /// Says whether one of both lies in the other, as written or as the disk resolves them.

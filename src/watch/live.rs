@@ -15,13 +15,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::Change;
 use super::disk::{Kind, look};
+use super::error::WatchError;
 use super::events::Signal;
-use super::handle::WatchError;
 use super::rules::refresh;
 use super::scan::known_below;
 use super::settle::Touch;
 use super::state::{RootEntry, Shared, lock};
-use super::walk::{Entered, enter};
+use super::walk::{Absence, Entered, enter};
 use crate::photo::{Fingerprint, RelativePath};
 
 /// So many events are taken at once before the quiet paths get their turn.
@@ -150,7 +150,7 @@ impl LiveThread {
             | Touch::Linked => false,
         };
         if may_be_directory {
-            let seen = look(path, &entry.file_system(), &self.shared.costs);
+            let seen = look(path, &entry.file_system(&below), &self.shared.costs);
             if matches!(seen, Ok(Some(seen)) if seen.kind == Kind::Directory) {
                 return self.enter_tree(&entry, below);
             }
@@ -176,7 +176,7 @@ impl LiveThread {
         }
         let known = &self.shared.known;
         let file = entry.file(below.clone());
-        let fingerprint = match look(path, &entry.file_system(), &self.shared.costs) {
+        let fingerprint = match look(path, &entry.file_system(below), &self.shared.costs) {
             Ok(Some(seen)) => Some(seen.fingerprint),
             Ok(None) | Err(_) => known.file(&file)?,
         };
@@ -224,6 +224,7 @@ impl LiveThread {
                 tracing::warn!(path = %path.display(), error, "cannot read the folder; its photos stay as they are");
                 return Ok(None);
             }
+            Entered::Away => return Ok(None),
             Entered::NoWatch => {
                 entry.request(|requests| requests.lost_watches = true);
                 return Ok(None);
@@ -256,7 +257,7 @@ impl LiveThread {
         seen: Option<Fingerprint>,
     ) -> Result<(), WatchError> {
         let directory = file.parent().unwrap_or_default();
-        if seen.is_none() && !entry.is_anchored(&self.shared) {
+        if seen.is_none() && !Absence::default().is_believable(&self.shared, entry, file) {
             entry.request(|requests| requests.check = true);
             return Ok(());
         }

@@ -2,9 +2,9 @@
 //!
 //! Comparing the disk with what is [`Known`] decides; events only say where to look. One comparison
 //! (`scan`) serves the start, live events, polling and the rescan. Threads: one named `watch-live` turns
-//! events into changes and never waits for anybody; one a root, named `watch-root-N`, walks, polls and finds
-//! out whether the root is there at all. A walk that waits for a full backlog therefore delays no live change
-//! and no other root.
+//! events into changes, and waits for the disk and the store but never for the sink; one a root, named
+//! `watch-root-N`, walks, polls and finds out whether the root is there at all. A walk that waits for a full
+//! backlog therefore delays no live change and no other root.
 //!
 //! Invariant: once nothing changes any more, the changes handed out make the index equal the disk. Whatever
 //! is lost on the way (a kernel queue, a queue of ours, a watch, a full sink) becomes another comparison.
@@ -13,20 +13,26 @@
 mod arm;
 mod config;
 mod disk;
+mod error;
 mod events;
 mod gone;
 mod handle;
 mod limits;
+mod listen;
 mod live;
+mod mount_table;
+mod mounts;
 mod poll;
 mod presence;
 mod quiet;
+mod remount;
 mod root;
 mod rules;
 mod scan;
 mod settle;
 mod state;
 mod status;
+mod superblock;
 mod vanish;
 mod volume;
 mod walk;
@@ -43,10 +49,14 @@ use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 
 pub use config::WatchConfig;
 pub use disk::{DiskCosts, is_unchanged};
-pub use handle::{WatchError, WatchHandle, Watcher};
+pub use error::WatchError;
+pub use handle::{Missing, WatchHandle, Watcher};
+pub use mount_table::MountTable;
 pub use rules::{IGNORE_FILE, RuleError, is_never_looked_at};
-pub use status::{Activity, HeldBack, OfflineReason, PollReason, RootState, RootStatus, Watching};
-pub use volume::{Anchor, FileSystem, MountTable, Mounted, Volume, Volumes};
+pub use status::{
+    Activity, HeldBack, MountStatus, OfflineReason, PollReason, RootState, RootStatus, Watching,
+};
+pub use volume::{Anchor, FileSystem, MountId, Mounted, Volume, Volumes};
 
 /// One thing that ingest must do so that the index equals the disk.
 ///
@@ -114,7 +124,7 @@ pub trait Known: Send + Sync {
     /// read without failure.
     fn with_inode(&self, inode: u64) -> Result<Vec<(FileId, Fingerprint)>, KnownError>;
 
-    /// Says whether no file is known below `root`.
+    /// Says whether no photo is known below `root`; files that gave none do not count.
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError>;
 
     /// Returns the files of a root that were handed out and may become known any moment.
@@ -139,8 +149,28 @@ pub trait Sink: Send + Sync {
 pub struct Root {
     /// Its number.
     pub id: RootId,
-    /// Absolute path.
+    /// Absolute path, as it was configured or added.
     pub path: PathBuf,
+    /// Where it was last seen; none where that was at its path.
+    pub seen_at: Option<PathBuf>,
     /// The volume it was last seen on; none where it was never seen.
+    pub volume: Option<Volume>,
+    /// The other volumes that were mounted below it.
+    pub mounts: Vec<KnownMount>,
+}
+
+impl Root {
+    /// A root of which nothing is known yet.
+    pub fn new(id: RootId, path: PathBuf) -> Self {
+        Self { id, path, seen_at: None, volume: None, mounts: Vec::new() }
+    }
+}
+
+/// A volume below a root, as the store remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownMount {
+    /// Where it was mounted, from the root.
+    pub at: RelativePath,
+    /// Which volume; none where only the place is known.
     pub volume: Option<Volume>,
 }

@@ -1,6 +1,6 @@
 //! How often a root that cannot be watched is walked. Pure.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A walk may take this share of the time at most: one part in so many.
 const SHARE: u32 = 50;
@@ -12,6 +12,13 @@ pub(super) struct Backoff {
     shortest: Duration,
     longest: Duration,
     current: Duration,
+}
+
+/// A walk that is due at some time.
+#[derive(Debug)]
+pub(super) struct Poll {
+    pub(super) due: Instant,
+    pub(super) backoff: Backoff,
 }
 
 impl Backoff {

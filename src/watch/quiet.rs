@@ -4,14 +4,14 @@
 //! What was written to and then moved away before it was read is announced first of all, so that nobody adopts
 //! what is known of it under its new name.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Change;
 use super::disk::{Directory, Kind, look};
-use super::handle::WatchError;
+use super::error::WatchError;
 use super::live::LiveThread;
 use super::root::is_listed;
 use super::rules::IGNORE_FILE;
@@ -20,7 +20,7 @@ use super::settle::{Due, Touch, Verdict};
 use super::state::{RootEntry, Shared, lock};
 use super::status::HeldBack;
 use super::vanish::Belief;
-use super::walk::{is_on_absent_volume, moved_from};
+use super::walk::{Absence, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 
 /// So many quiet paths are taken at once before the events get their turn.
@@ -95,7 +95,7 @@ impl LiveThread {
         };
         let Some(name) = due.path.file_name() else { return Ok(()) };
         let costs = &self.shared.costs;
-        let seen = match look(&due.path, &entry.file_system(), costs) {
+        let seen = match look(&due.path, &entry.file_system(&below), costs) {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::debug!(path = %due.path.display(), %error, "cannot look at the file");
@@ -205,8 +205,8 @@ impl LiveThread {
         paths: Vec<Missing>,
         moved: &HashSet<FileId>,
     ) -> Result<(), WatchError> {
-        let mut known_missing = 0;
-        let mut files = HashSet::new();
+        // With whether the file is known.
+        let mut files = BTreeMap::new();
         // Read before they vanished, and written down any moment.
         let in_works: BTreeSet<FileId> = self.shared.known.in_works(entry.id).into_iter().collect();
         for Missing { path, is_directory } in paths {
@@ -215,8 +215,7 @@ impl LiveThread {
             // A photo on its way into the store is not known yet, and must be given up nonetheless.
             let is_photo = path.as_path().file_name().is_some_and(|name| self.shared.is_wanted(name));
             if is_known || is_photo {
-                known_missing += u64::from(is_known && !moved.contains(&file));
-                files.insert(file);
+                files.insert(file, is_known);
             }
             if is_directory {
                 continue;
@@ -224,21 +223,24 @@ impl LiveThread {
             // All that begins with the path and a slash stands together.
             let first = entry.file(path.join(OsStr::new("")));
             let is_below = |file: &&FileId| file.path.as_bytes().starts_with(first.path.as_bytes());
-            files.extend(in_works.range(&first..).take_while(is_below).cloned());
+            files.extend(in_works.range(&first..).take_while(is_below).map(|file| (file.clone(), false)));
             known_below(&*self.shared.known, entry.id, path, |file| {
-                known_missing += u64::from(!moved.contains(&file));
-                files.insert(file);
+                files.insert(file, true);
                 true
             })?;
         }
-        files.retain(|file| !moved.contains(file) && !is_on_absent_volume(&self.shared, entry, &file.path));
+        files.retain(|file, _| !moved.contains(file) && !entry.is_away(&file.path));
+        let mut absence = Absence::default();
+        let seen = files.len();
+        files.retain(|file, _| absence.is_believable(&self.shared, entry, &file.path));
+        self.keep_what_was_emptied(entry, &mut files);
+        if files.len() < seen {
+            entry.request(|requests| requests.check = true);
+        }
         if files.is_empty() {
             return Ok(());
         }
-        if !entry.is_anchored(&self.shared) || self.is_empty_root(entry, known_missing)? {
-            entry.request(|requests| requests.check = true);
-            return Ok(());
-        }
+        let known_missing = files.values().filter(|&&is_known| is_known).count() as u64;
         let now = Instant::now();
         let belief = lock(&entry.disappearance).judge_part(known_missing, entry.known_files(), now);
         if let Belief::Held { until } = belief {
@@ -251,7 +253,7 @@ impl LiveThread {
             entry.request(|requests| requests.check = true);
             return Ok(());
         }
-        for file in files {
+        for file in files.into_keys() {
             let parent = file.path.parent().unwrap_or_default();
             let is_known = self.shared.known.file(&file)?.is_some();
             if !self.shared.sink.live(Change::Gone { file }) {
@@ -263,14 +265,18 @@ impl LiveThread {
         Ok(())
     }
 
-    /// Says whether the root has lost its last entry, and photos with it.
-    fn is_empty_root(&self, entry: &Arc<RootEntry>, known_missing: u64) -> Result<bool, WatchError> {
-        if known_missing == 0 {
-            return Ok(false);
-        }
+    /// Gives up nothing on a volume that has lost its last entry, and photos with it.
+    fn keep_what_was_emptied(&self, entry: &RootEntry, files: &mut BTreeMap<FileId, bool>) {
+        let top_of = |file: &FileId| entry.anchor_above(&file.path).map(|(top, _)| top);
+        let known = files.iter().filter(|(_, is_known)| **is_known);
+        let tops: BTreeSet<RelativePath> = known.filter_map(|(file, _)| top_of(file)).collect();
         let costs = &self.shared.costs;
-        let listing = Directory::open(&entry.path(), true, costs)
-            .and_then(|directory| directory.list(|_| false, costs));
-        Ok(listing.is_ok_and(|listing| listing.is_empty))
+        let is_empty = |top: &RelativePath| {
+            let opened = Directory::open(&top.under(&entry.path()), top.as_bytes().is_empty(), costs);
+            let listing = opened.and_then(|directory| directory.list(|_| false, costs));
+            listing.is_ok_and(|listing| listing.is_empty)
+        };
+        let emptied: BTreeSet<_> = tops.into_iter().filter(is_empty).collect();
+        files.retain(|file, _| top_of(file).is_none_or(|top| !emptied.contains(&top)));
     }
 }

@@ -4,23 +4,23 @@
 //! Only this thread says that a root is offline or online again. It may wait for the sink as long as it
 //! likes: watches are in place before the first photo is handed out, so live changes do not wait for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Change;
 use super::disk::{Costs, Directory, look};
+use super::error::WatchError;
 use super::gone::{Verdict, judge};
-use super::handle::WatchError;
-use super::poll::Backoff;
-use super::presence::Presence;
+use super::poll::{Backoff, Poll};
+use super::presence::{Found, Look, Presence};
 use super::scan::{Changed, Findings, known_below};
 use super::settle::Touch;
 use super::state::{Requests, RootEntry, Shared, lock};
-use super::status::{HeldBack, RootState, Watching};
+use super::status::{HeldBack, OfflineReason, RootState, Watching};
 use super::vanish::Belief;
-use super::walk::{Entered, enter, hand_over, hand_to_backlog, is_on_absent_volume, moved_from};
+use super::walk::{Absence, Entered, enter, hand_over, hand_to_backlog, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath};
 
 /// A file on a polled root that changed before this long ago is taken to be whole at first sight; generous,
@@ -36,6 +36,10 @@ pub(super) struct RootThread {
     next_check: Instant,
     next_poll: Option<Instant>,
     backoff: Backoff,
+    /// What is there now at these places is what should be there, for this turn.
+    accepted: BTreeSet<RelativePath>,
+    /// When volumes mounted below the root are to be walked, which the kernel does not tell of.
+    pub(super) mount_polls: BTreeMap<RelativePath, Poll>,
     /// Polled files that looked different from what is known, as they looked.
     pub(super) unsettled: HashMap<RelativePath, Fingerprint>,
 }
@@ -52,17 +56,17 @@ enum End {
 
 /// What a walk counted.
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     directories: u64,
     present: u64,
     /// Of those: will be counted by the live thread when it hands them out.
     new_and_unsettled: u64,
     unreadable: u64,
-    changes: u64,
+    pub(super) changes: u64,
     missing: Vec<FileId>,
     missing_count: u64,
     moved: HashSet<FileId>,
-    unsettled: HashMap<RelativePath, Fingerprint>,
+    pub(super) unsettled: HashMap<RelativePath, Fingerprint>,
 }
 
 impl Tally {
@@ -77,8 +81,16 @@ impl Tally {
 impl RootThread {
     pub(super) fn new(shared: Arc<Shared>, entry: Arc<RootEntry>) -> Self {
         let backoff = Backoff::new(shared.config.poll_every);
-        let now = Instant::now();
-        Self { shared, entry, next_check: now, next_poll: None, backoff, unsettled: HashMap::new() }
+        Self {
+            shared,
+            entry,
+            next_check: Instant::now(),
+            next_poll: None,
+            backoff,
+            accepted: BTreeSet::new(),
+            mount_polls: BTreeMap::new(),
+            unsettled: HashMap::new(),
+        }
     }
 
     pub(super) fn run(mut self) -> Result<(), WatchError> {
@@ -99,24 +111,58 @@ impl RootThread {
 
     fn deadline(&self) -> Instant {
         let confirm = *lock(&self.entry.confirm_at);
-        [self.next_poll, confirm].into_iter().flatten().fold(self.next_check, Instant::min)
+        let polls = self.mount_polls.values().map(|poll| poll.due);
+        [self.next_poll, confirm].into_iter().flatten().chain(polls).fold(self.next_check, Instant::min)
     }
 
     fn turn(&mut self, mut requests: Requests) -> Result<(), WatchError> {
-        let presence = self.look_for_root(requests.check)?;
+        self.accepted = std::mem::take(&mut requests.accept);
+        let accepts_root = self.accepted.contains(&RelativePath::default());
+        requests.full |= accepts_root;
+        requests.check |= !self.accepted.is_empty();
+        if requests.remounted {
+            self.distrust_anchors();
+        }
+        let look = match requests.check {
+            _ if accepts_root => Look::Accepting,
+            true => Look::Thorough,
+            false => Look::Brief,
+        };
+        let presence = Presence::look(&self.shared, &self.entry, look)?;
         let now = Instant::now();
         self.next_check = now + self.shared.config.check_every;
         match presence {
-            Presence::Absent => {
+            Presence::Absent(reason) => {
                 self.next_poll = None;
+                self.mount_polls.clear();
                 *lock(&self.entry.confirm_at) = None;
+                let is_gone_for_good = accepts_root && reason == OfflineReason::Missing;
+                self.go_offline(reason);
+                if is_gone_for_good {
+                    self.entry.set_given_up(true);
+                    known_below(&*self.shared.known, self.entry.id, RelativePath::default(), |file| {
+                        hand_over(&self.shared, &self.entry, Change::Gone { file })
+                    })?;
+                }
                 return Ok(());
             }
-            Presence::Present => {}
-            Presence::Returned => {
+            Presence::Same => {}
+            Presence::Returned(found) => {
+                self.come_online(*found);
                 requests.full = true;
                 requests.lost_watches = true;
             }
+        }
+        if requests.check || requests.remounted || requests.full || requests.lost_watches {
+            for directory in self.look_at_mounts(requests.lost_watches)? {
+                requests.add_below(directory);
+            }
+            for directory in self.accepted.clone() {
+                requests.add_below(directory);
+            }
+        }
+        for directory in self.due_mounts(now) {
+            requests.add_below(directory);
         }
         let is_poll_due = self.next_poll.is_some_and(|due| due <= now);
         let is_confirmation_due = lock(&self.entry.confirm_at).take_if(|due| *due <= now).is_some();
@@ -129,6 +175,50 @@ impl RootThread {
             self.walk_part(directory)?;
         }
         Ok(())
+    }
+
+    fn go_offline(&mut self, reason: OfflineReason) {
+        if self.entry.status().state == RootState::Offline(reason.clone()) {
+            return;
+        }
+        self.entry.set_given_up(false);
+        self.entry.set_anchor(None);
+        self.entry.update_status(&*self.shared.sink, |status| {
+            status.state = RootState::Offline(reason);
+            status.held_back = None;
+        });
+        self.unwatch(&RelativePath::default());
+        self.unsettled.clear();
+    }
+
+    fn come_online(&self, found: Found) {
+        let Found { place, is_followed, anchor, mounted } = found;
+        let before = self.entry.status();
+        if is_followed && before.path != place {
+            tracing::info!(from = %before.path.display(), to = %place.display(), "the root is found elsewhere; following it");
+        }
+        if *self.entry.path() != *place {
+            // An offline root holds no watch, and another root may be where it was.
+            if !matches!(before.state, RootState::Offline(_)) {
+                self.unwatch(&RelativePath::default());
+            }
+            self.entry.set_path(&place);
+        }
+        self.entry.set_given_up(false);
+        self.entry.set_anchor(Some(anchor));
+        self.entry.set_file_system(mounted.file_system);
+        self.entry.update_status(&*self.shared.sink, |status| {
+            status.state = RootState::Scanning;
+            status.path = place;
+            status.volume = Some(mounted.volume);
+        });
+    }
+
+    /// Takes back every watch below a directory, and forgets what settles there.
+    pub(super) fn unwatch(&self, directory: &RelativePath) {
+        let path = directory.under(&self.entry.path());
+        lock(&self.shared.watches).unwatch_below(&path);
+        lock(&self.shared.settle).forget_below(&path);
     }
 
     fn walk_all(&mut self, lost_watches: bool) -> Result<(), WatchError> {
@@ -153,8 +243,12 @@ impl RootThread {
         }
         tally.missing.retain(|file| !tally.moved.contains(file));
         tally.missing_count = tally.missing_count.saturating_sub(tally.moved.len() as u64);
-        let belief =
-            lock(&self.entry.disappearance).judge_walk(tally.missing_count, tally.present, Instant::now());
+        let now = Instant::now();
+        let belief = if self.accepts(&RelativePath::default()) {
+            lock(&self.entry.disappearance).accept()
+        } else {
+            lock(&self.entry.disappearance).judge_walk(tally.missing_count, tally.present, now)
+        };
         let held_back = match belief {
             Belief::Believed => {
                 self.give_up(&tally.missing);
@@ -174,17 +268,17 @@ impl RootThread {
         }
         let counted_meanwhile = self.entry.files().saturating_sub(files_before);
         self.entry.set_files(tally.present - tally.new_and_unsettled + counted_meanwhile);
-        let mounts = self.entry.mounts().iter().map(|mount| mount.as_bytes().to_vec()).collect();
         self.entry.update_status(&*self.shared.sink, |status| {
             status.state = RootState::Online;
             status.directories = tally.directories;
             status.unreadable = tally.unreadable;
             status.held_back = held_back;
-            if let Some(volume) = &mut status.volume {
-                volume.mounts = mounts;
-            }
         });
-        self.plan_poll(&tally, started.elapsed());
+        let took = started.elapsed();
+        self.plan_poll(&tally, took);
+        for mount in self.entry.mounts().iter() {
+            self.plan_mount_poll(&mount.at, &tally, took);
+        }
         self.unsettled = tally.unsettled;
         Ok(())
     }
@@ -201,14 +295,12 @@ impl RootThread {
     }
 
     fn walk_part(&mut self, directory: RelativePath) -> Result<(), WatchError> {
-        let rules = self.entry.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_left_out = rules.leaves_out_at_any_level(&directory, true);
-        drop(rules);
-        if is_left_out {
+        if self.is_directory_left_out(&directory) {
             return Ok(());
         }
+        let started = Instant::now();
         let mut tally = Tally::default();
-        match self.walk(directory, &mut tally)? {
+        match self.walk(directory.clone(), &mut tally)? {
             End::Complete => {}
             End::RootLost => {
                 self.entry.request(|requests| requests.check = true);
@@ -218,36 +310,71 @@ impl RootThread {
         }
         tally.missing.retain(|file| !tally.moved.contains(file));
         let missing = tally.missing.len() as u64;
-        let belief =
-            lock(&self.entry.disappearance).judge_part(missing, self.entry.known_files(), Instant::now());
+        let (known, now) = (self.entry.known_files(), Instant::now());
+        let belief = if self.accepts(&directory) {
+            Belief::Believed
+        } else {
+            lock(&self.entry.disappearance).judge_part(missing, known, now)
+        };
         match belief {
             Belief::Believed => self.give_up(&tally.missing),
             Belief::Held { until } => *lock(&self.entry.confirm_at) = Some(until),
         }
+        self.plan_mount_poll(&directory, &tally, started.elapsed());
+        self.unsettled.retain(|file, _| !file.as_path().starts_with(directory.as_path()));
         self.unsettled.extend(tally.unsettled);
         Ok(())
     }
 
     /// Walks everything below `start`, handing out what has to be read.
-    fn walk(&self, start: RelativePath, tally: &mut Tally) -> Result<End, WatchError> {
+    fn walk(&mut self, start: RelativePath, tally: &mut Tally) -> Result<End, WatchError> {
         let mut waiting = vec![start];
         while let Some(directory) = waiting.pop() {
             if self.is_over() {
                 return Ok(End::Over);
             }
+            // A walk takes hours while photos wait for their turn, and a drive that comes or goes does not wait for that.
+            if self.entry.take_check() {
+                match Presence::look(&self.shared, &self.entry, Look::Thorough)? {
+                    Presence::Same => waiting.extend(self.look_at_mounts(false)?),
+                    Presence::Absent(_) | Presence::Returned(_) => return Ok(End::RootLost),
+                }
+            }
             let is_root = directory.as_bytes().is_empty();
             let findings = match enter(&self.shared, &self.entry, &directory, false)? {
-                Entered::Compared(findings) => findings,
+                Entered::Compared(findings) => {
+                    if is_root {
+                        self.entry.set_given_up(false);
+                    }
+                    findings
+                }
                 // Judged by the next look at the root, which knows whether it had photos.
-                Entered::Empty(_) if is_root && !self.shared.known.is_empty(self.entry.id)? => {
+                Entered::Empty(_)
+                    if is_root
+                        && !self.accepts(&directory)
+                        && !self.shared.known.is_empty(self.entry.id)? =>
+                {
                     return Ok(End::RootLost);
                 }
-                Entered::Empty(findings) => findings,
-                Entered::Gone | Entered::Unreadable(_) if is_root => return Ok(End::RootLost),
+                Entered::Gone | Entered::Unreadable(_) | Entered::Away if is_root => {
+                    return Ok(End::RootLost);
+                }
+                // What was known of it is kept, whatever became of it.
+                Entered::Away => continue,
+                Entered::Empty(_) | Entered::Gone if self.is_mount_with_photos(&directory)? => {
+                    self.entry.request(|requests| requests.check = true);
+                    continue;
+                }
+                Entered::Empty(findings) => {
+                    if is_root && self.accepts(&directory) {
+                        self.entry.set_given_up(true);
+                    }
+                    findings
+                }
                 Entered::Gone => {
                     let (known, id) = (&*self.shared.known, self.entry.id);
                     known_below(known, id, directory, |file| {
-                        tally.miss(file);
+                        self.miss(file, tally);
                         true
                     })?;
                     continue;
@@ -260,7 +387,7 @@ impl RootThread {
                     continue;
                 }
                 Entered::NoWatch => {
-                    self.stop_watching();
+                    self.stop_watching(&directory);
                     waiting.push(directory);
                     continue;
                 }
@@ -279,6 +406,24 @@ impl RootThread {
         Ok(End::Complete)
     }
 
+    /// Says whether what is at a place now is what should be there, as our user said of it or of what is around it.
+    pub(super) fn accepts(&self, place: &RelativePath) -> bool {
+        self.accepted.iter().any(|accepted| place.as_path().starts_with(accepted.as_path()))
+    }
+
+    /// Counts a file that is not there, unless it is on a volume that is away.
+    fn miss(&self, file: FileId, tally: &mut Tally) {
+        if !self.entry.is_away(&file.path) {
+            tally.miss(file);
+        }
+    }
+
+    /// Says whether a volume is mounted at this directory, or was, of which anything is known.
+    fn is_mount_with_photos(&self, directory: &RelativePath) -> Result<bool, WatchError> {
+        let is_mount = self.entry.mounts().iter().any(|mount| mount.at == *directory);
+        Ok(is_mount && !self.accepts(directory) && self.is_known_below(directory)?)
+    }
+
     /// Gives up what was handed out and is not known yet, where the rules leave it out since then, or it is gone.
     fn give_up_in_works(&self) -> bool {
         let in_works = self.shared.known.in_works(self.entry.id);
@@ -286,6 +431,11 @@ impl RootThread {
             .into_iter()
             .filter(|file| self.is_left_out(file) || self.is_gone(file))
             .all(|file| hand_over(&self.shared, &self.entry, Change::Gone { file }))
+    }
+
+    pub(super) fn is_directory_left_out(&self, directory: &RelativePath) -> bool {
+        let rules = self.entry.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        rules.leaves_out_at_any_level(directory, true)
     }
 
     fn is_left_out(&self, file: &FileId) -> bool {
@@ -296,10 +446,8 @@ impl RootThread {
     /// Says whether nothing stands at the file's path, on a root and a volume that are there.
     fn is_gone(&self, file: &FileId) -> bool {
         let (shared, entry) = (&self.shared, &self.entry);
-        let seen = look(&file.path.under(&entry.path()), &entry.file_system(), &shared.costs);
-        matches!(seen, Ok(None))
-            && entry.is_anchored(shared)
-            && !is_on_absent_volume(shared, entry, &file.path)
+        let seen = look(&file.path.under(&entry.path()), &entry.file_system(&file.path), &shared.costs);
+        matches!(seen, Ok(None)) && Absence::default().is_believable(shared, entry, &file.path)
     }
 
     fn hand_out(
@@ -330,11 +478,11 @@ impl RootThread {
             }
         }
         for name in findings.missing {
-            tally.miss(entry.file(directory.join(&name)));
+            self.miss(entry.file(directory.join(&name)), tally);
         }
         for name in findings.missing_directories {
             known_below(&*shared.known, entry.id, directory.join(&name), |file| {
-                tally.miss(file);
+                self.miss(file, tally);
                 true
             })?;
         }
@@ -358,7 +506,7 @@ impl RootThread {
     /// the root is watched, among those that settle, as `touch`ed.
     fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, touch: Touch, tally: &mut Tally) -> bool {
         let age = Shared::unchanged_for(fingerprint);
-        if self.entry.is_watched() {
+        if self.entry.is_watched(&file.path) {
             let is_old = age.is_some_and(|age| age >= self.shared.config.quiet_while_open);
             if !is_old {
                 let path = file.path.under(&self.entry.path());
@@ -377,15 +525,15 @@ impl RootThread {
 
     /// Gives up files that a walk missed, as far as they are still missing from a root that is still there.
     fn give_up(&self, missing: &[FileId]) {
+        let mut absence = Absence::default();
         for file in missing {
-            match judge(&self.shared, &self.entry, file) {
+            match judge(&self.shared, &self.entry, file, &mut absence) {
                 Verdict::Gone => {}
                 // It came back; its event, or the next walk, tells.
                 Verdict::There => continue,
-                Verdict::Unknown if is_on_absent_volume(&self.shared, &self.entry, &file.path) => continue,
                 Verdict::Unknown => {
                     self.entry.request(|requests| requests.check = true);
-                    return;
+                    continue;
                 }
             }
             if !hand_over(&self.shared, &self.entry, Change::Gone { file: file.clone() }) {

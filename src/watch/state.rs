@@ -1,7 +1,7 @@
 //! What the threads of the room share: the roots and their states, the watches, the paths that settle.
 //!
 //! Locks are held for a moment, never while the disk, the store or the sink is asked, and never two at once,
-//! except that `watches` is held while a watch is added.
+//! except that `watches` is held while a watch is added, which asks the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -15,6 +15,8 @@ use tokio::sync::watch;
 
 use super::disk::Costs;
 use super::events::Signal;
+use super::listen::EndListening;
+use super::mounts::{self, Mount, MountState, Mounts, covering};
 use super::rules::{GlobalRules, IGNORE_FILE, RootRules, is_temporary};
 use super::scan::Allowed;
 use super::settle::{Settle, Touch};
@@ -47,6 +49,7 @@ pub(super) struct Shared {
     pub(super) costs: Costs,
     /// How often events were lost.
     pub(super) losses: AtomicU64,
+    pub(super) end_listening: EndListening,
 }
 
 impl Shared {
@@ -64,13 +67,15 @@ impl Shared {
         name == IGNORE_FILE || self.is_wanted(name)
     }
 
-    /// Returns the root above `path`, and the path below it.
+    /// Returns the root above `path`, and the path below it. Of two that were last seen at the same place, as when two
+    /// drives have changed their mount points, it is the one that is there.
     pub(super) fn root_of(&self, path: &Path) -> Option<(Arc<RootEntry>, RelativePath)> {
         let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
-        roots.values().find_map(|entry| {
+        let above = roots.values().filter_map(|entry| {
             let below = RelativePath::strip(&entry.path(), path)?;
             Some((Arc::clone(entry), below))
-        })
+        });
+        above.max_by_key(|(entry, _)| entry.is_online())
     }
 
     pub(super) fn root(&self, id: RootId) -> Option<Arc<RootEntry>> {
@@ -120,8 +125,12 @@ pub(super) struct Requests {
     pub(super) lost_watches: bool,
     /// Compare these directories and all below them.
     pub(super) below: BTreeSet<RelativePath>,
-    /// Find out whether the root is there.
+    /// Take what is at these places now for what should be there: the root itself, or what is mounted below it.
+    pub(super) accept: BTreeSet<RelativePath>,
+    /// Find out whether the root, and whatever is mounted below it, is there.
     pub(super) check: bool,
+    /// Something was unmounted and mounted again, which an anchor without a lasting number does not show.
+    pub(super) remounted: bool,
 }
 
 /// So many single directories are compared; past this, the root is.
@@ -129,7 +138,8 @@ const MAX_PARTS: usize = 64;
 
 impl Requests {
     pub(super) fn is_empty(&self) -> bool {
-        !self.full && !self.lost_watches && !self.check && self.below.is_empty()
+        let asks = self.full || self.lost_watches || self.check || self.remounted;
+        !asks && self.accept.is_empty() && self.below.is_empty()
     }
 
     pub(super) fn add_below(&mut self, directory: RelativePath) {
@@ -144,14 +154,16 @@ impl Requests {
 /// One root, as its own thread and the live thread see it.
 pub(super) struct RootEntry {
     pub(super) id: RootId,
+    /// The path that was configured or added, which never changes.
+    pub(super) configured: Arc<Path>,
     status: Mutex<RootStatus>,
     path: RwLock<Arc<Path>>,
     pub(super) rules: RwLock<RootRules>,
     anchor: Mutex<Option<Anchor>>,
     file_system: Mutex<FileSystem>,
     pub(super) disappearance: Mutex<Disappearance>,
-    /// Directories below the root on which other volumes are mounted, or were when last seen.
-    mounts: Mutex<BTreeSet<RelativePath>>,
+    /// Other volumes below the root; changed by its thread alone.
+    mounts: RwLock<Mounts>,
     /// When a mass disappearance is to be looked at again.
     pub(super) confirm_at: Mutex<Option<Instant>>,
     requests: Mutex<(Requests, bool)>,
@@ -159,19 +171,22 @@ pub(super) struct RootEntry {
     /// Candidate files, as far as known: counted by a walk, kept up by live changes.
     files: AtomicU64,
     is_online: AtomicBool,
+    /// Our user said that its end, or its being empty, is right: whatever is missing is gone.
+    is_given_up: AtomicBool,
     is_removed: AtomicBool,
 }
 
 impl RootEntry {
     pub(super) fn new(root: Root, rules: RootRules, confirm_after: Duration) -> Self {
-        let mounts = root.volume.iter().flat_map(|volume| &volume.mounts);
-        let mounts = mounts.map(|path| RelativePath::from_bytes(path.clone())).collect();
+        let mounts = mounts::of_root(&root);
         let status = RootStatus {
             id: root.id,
-            path: root.path.clone(),
+            configured: root.path.clone(),
+            path: root.seen_at.unwrap_or_else(|| root.path.clone()),
             state: RootState::Waiting,
             watching: Watching::Inotify,
             volume: root.volume,
+            mounts: mounts.iter().map(Mount::status).collect(),
             directories: 0,
             files: 0,
             unreadable: 0,
@@ -180,18 +195,20 @@ impl RootEntry {
         let requests = Requests { full: true, ..Requests::default() };
         Self {
             id: root.id,
+            path: RwLock::new(root.path.as_path().into()),
+            configured: root.path.into(),
             status: Mutex::new(status),
-            path: RwLock::new(root.path.into()),
             rules: RwLock::new(rules),
             anchor: Mutex::new(None),
             file_system: Mutex::new(FileSystem::Local),
             disappearance: Mutex::new(Disappearance::new(confirm_after)),
-            mounts: Mutex::new(mounts),
+            mounts: RwLock::new(mounts),
             confirm_at: Mutex::new(None),
             requests: Mutex::new((requests, true)),
             wake: Condvar::new(),
             files: AtomicU64::new(0),
             is_online: AtomicBool::new(false),
+            is_given_up: AtomicBool::new(false),
             is_removed: AtomicBool::new(false),
         }
     }
@@ -212,8 +229,12 @@ impl RootEntry {
         RootStatus { files: self.files.load(Ordering::Relaxed), ..lock(&self.status).clone() }
     }
 
-    pub(super) fn is_watched(&self) -> bool {
-        lock(&self.status).watching == Watching::Inotify
+    /// Says whether the kernel tells of changes in a directory of the root.
+    pub(super) fn is_watched(&self, directory: &RelativePath) -> bool {
+        match covering(&self.mounts(), directory) {
+            Some(mount) => mount.is_watched(),
+            None => lock(&self.status).watching == Watching::Inotify,
+        }
     }
 
     /// Returns how many files the root has, as far as known; none before the first walk over it.
@@ -268,43 +289,51 @@ impl RootEntry {
         *lock(&self.anchor) = anchor;
     }
 
-    pub(super) fn file_system(&self) -> FileSystem {
-        *lock(&self.file_system)
+    /// Returns the file system that an entry of the root is on.
+    pub(super) fn file_system(&self, path: &RelativePath) -> FileSystem {
+        match covering(&self.mounts(), path) {
+            Some(Mount { state: MountState::Online { file_system, .. }, .. }) => *file_system,
+            _ => *lock(&self.file_system),
+        }
+    }
+
+    /// Returns the mount that an entry of the root is on, where that is there: its place, and its anchor.
+    pub(super) fn anchor_above(&self, path: &RelativePath) -> Option<(RelativePath, Anchor)> {
+        match covering(&self.mounts(), path) {
+            Some(Mount { at, state: MountState::Online { anchor, .. }, .. }) => Some((at.clone(), *anchor)),
+            Some(_) => None,
+            None => self.anchor().map(|anchor| (RelativePath::default(), anchor)),
+        }
+    }
+
+    /// Says whether an entry of the root was on a volume that is away.
+    pub(super) fn is_away(&self, path: &RelativePath) -> bool {
+        covering(&self.mounts(), path).is_some_and(|mount| !mount.is_online())
     }
 
     pub(super) fn set_file_system(&self, file_system: FileSystem) {
         *lock(&self.file_system) = file_system;
     }
 
-    /// Says whether the root is, at this moment, the directory it was when it was last looked at.
-    pub(super) fn is_anchored(&self, shared: &Shared) -> bool {
-        shared.costs.stat();
-        let now = shared.config.volumes.anchor(&self.path()).ok();
-        now.is_some() && now == self.anchor()
+    /// Returns the other volumes below the root.
+    pub(super) fn mounts(&self) -> Mounts {
+        Arc::clone(&self.mounts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes in on which device a directory of the root was found. False: another volume was mounted there, and
-    /// what it hid is empty, so that volume is away, and says nothing of its photos.
-    pub(super) fn is_as_mounted(&self, directory: &RelativePath, device: u64, is_empty: bool) -> bool {
-        let Some(anchor) = self.anchor() else { return true };
-        let mut mounts = lock(&self.mounts);
-        if device == anchor.identity.0 {
-            return !mounts.contains(directory) || (!is_empty && mounts.remove(directory));
-        }
-        let mut above = directory.parent();
-        while let Some(path) = above {
-            if mounts.contains(&path) {
-                return true;
-            }
-            above = path.parent();
-        }
-        mounts.insert(directory.clone());
-        true
+    /// Says what is mounted below the root now.
+    pub(super) fn set_mounts(&self, sink: &dyn Sink, mounts: Mounts) {
+        let statuses = mounts.iter().map(Mount::status).collect();
+        *self.mounts.write().unwrap_or_else(PoisonError::into_inner) = mounts;
+        self.update_status(sink, |status| status.mounts = statuses);
     }
 
-    /// Returns the directories on which other volumes are or were mounted.
-    pub(super) fn mounts(&self) -> Vec<RelativePath> {
-        lock(&self.mounts).iter().cloned().collect()
+    /// Says whether all that is missing of the root is gone, whether or not the root is there.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_given_up(&self, is_given_up: bool) {
+        self.is_given_up.store(is_given_up, Ordering::Release);
     }
 
     pub(super) fn is_removed(&self) -> bool {
@@ -331,7 +360,7 @@ impl RootEntry {
         self.wake.notify_all();
     }
 
-    /// Waits for requests until `deadline`, or until `is_over`; takes them, and marks the root as busy if there are any.
+    /// Waits for requests until `deadline`, or until `is_over`, and takes them.
     pub(super) fn wait(&self, deadline: Instant, is_over: impl Fn() -> bool) -> Requests {
         let mut requests = lock(&self.requests);
         loop {
@@ -341,6 +370,11 @@ impl RootEntry {
             }
             requests = self.wake.wait_timeout(requests, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Takes the request to find out what is there, for who is at work already.
+    pub(super) fn take_check(&self) -> bool {
+        std::mem::take(&mut lock(&self.requests).0.check)
     }
 
     /// Waits a moment for room in the sink, or until `is_over`.

@@ -1,17 +1,20 @@
 //! What is said of a root and of the room as a whole: the words that status and log use.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::volume::Volume;
-use crate::photo::RootId;
+use crate::photo::{RelativePath, RootId};
 
 /// What is known of a root, for status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootStatus {
     /// Its number.
     pub id: RootId,
-    /// Where it is; changes when its volume is found at another mount point.
+    /// The path that was configured or added.
+    pub configured: PathBuf,
+    /// Where it is, or was when it was last seen: where the configured path leads, or another mount point at which its
+    /// volume was found.
     pub path: PathBuf,
     /// Whether it is there.
     pub state: RootState,
@@ -19,6 +22,8 @@ pub struct RootStatus {
     pub watching: Watching,
     /// The volume it is on; none before it was first seen.
     pub volume: Option<Volume>,
+    /// The other volumes that are mounted below it, or were when they were last seen; those nearer to it first.
+    pub mounts: Vec<MountStatus>,
     /// Directories at the last walk.
     pub directories: u64,
     /// Candidate files, as far as known.
@@ -27,6 +32,29 @@ pub struct RootStatus {
     pub unreadable: u64,
     /// Files that seem to be gone, but too many at once to be believed yet.
     pub held_back: Option<HeldBack>,
+}
+
+impl RootStatus {
+    /// Says whether a file of the root can be reached: both the root and the volume on which the file was are there.
+    pub fn is_reachable(&self, file: &RelativePath) -> bool {
+        let above = self.mounts.iter().filter(|mount| file.as_path().starts_with(mount.at.as_path()));
+        let state =
+            above.max_by_key(|mount| mount.at.as_bytes().len()).map_or(&self.state, |mount| &mount.state);
+        !matches!(self.state, RootState::Offline(_)) && !matches!(state, RootState::Offline(_))
+    }
+}
+
+/// What is known of a volume mounted below a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountStatus {
+    /// Where, from the root.
+    pub at: RelativePath,
+    /// Which volume; none where an earlier version wrote down the place only.
+    pub volume: Option<Volume>,
+    /// Whether it is there.
+    pub state: RootState,
+    /// How changes of it are noticed.
+    pub watching: Watching,
 }
 
 /// Whether a root is there.
@@ -53,6 +81,32 @@ pub enum OfflineReason {
     Empty,
     /// Another volume is at its path.
     OtherVolume,
+    /// It is a folder over which another volume is mounted.
+    Hidden,
+}
+
+impl OfflineReason {
+    /// Says why the folder `path` is offline, and what to do where it is to stay as it is.
+    pub fn explain(&self, path: &Path) -> String {
+        let accept = format!("`resemble roots accept {}`", shell_word(path));
+        match self {
+            Self::Missing => format!("{self} If it is gone for good, {accept} forgets its photos"),
+            Self::Unreachable(_) => self.to_string(),
+            Self::Empty | Self::OtherVolume => format!("{self}. If that is on purpose: {accept}"),
+            Self::Hidden => format!("{self}. To have those of the drive instead: {accept}"),
+        }
+    }
+}
+
+/// Writes a path so that a shell takes it for one word.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 impl fmt::Display for OfflineReason {
@@ -60,12 +114,9 @@ impl fmt::Display for OfflineReason {
         match self {
             Self::Missing => f.write_str("the folder is not there; is its drive unplugged or not mounted?"),
             Self::Unreachable(why) => write!(f, "the folder cannot be looked at: {why}"),
-            Self::Empty => f.write_str(
-                "the folder is empty, and had photos; if that is on purpose, remove the root and add it again",
-            ),
-            Self::OtherVolume => f.write_str(
-                "another drive is mounted at its path; if that is on purpose, remove the root and add it again",
-            ),
+            Self::Empty => f.write_str("the folder is empty, and had photos"),
+            Self::OtherVolume => f.write_str("its drive is not there; the folder is on another one"),
+            Self::Hidden => f.write_str("a drive is mounted over the folder, and hides its photos"),
         }
     }
 }
@@ -133,5 +184,23 @@ impl Activity {
     /// Says whether there is nothing to do.
     pub fn is_idle(self) -> bool {
         self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_can_be_given_to_a_shell() {
+        for (path, word) in [
+            ("/mnt/nas", "/mnt/nas"),
+            ("/media/u/MY CARD", "'/media/u/MY CARD'"),
+            ("/a/it's", r"'/a/it'\''s'"),
+            ("/a/$(x)", "'/a/$(x)'"),
+        ] {
+            let text = OfflineReason::Empty.explain(Path::new(path));
+            assert!(text.ends_with(&format!("`resemble roots accept {word}`")), "{text}");
+        }
     }
 }

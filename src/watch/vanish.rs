@@ -47,6 +47,12 @@ impl Disappearance {
         Belief::Believed
     }
 
+    /// Believes whatever is missing: our user said so.
+    pub(super) fn accept(&mut self) -> Belief {
+        (self.first_seen, self.recent) = (None, None);
+        Belief::Believed
+    }
+
     /// Judges `missing` files found missing where an event, or a walk over a part, led. `known` is how many
     /// files the root is known to have; none before its first walk.
     pub(super) fn judge_part(&mut self, missing: u64, known: Option<u64>, now: Instant) -> Belief {

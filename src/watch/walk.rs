@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
-use super::disk::{Directory, Kind, Listing, look};
+use super::disk::{Directory, Kind, Listing, absent, look};
 use super::rules::{IGNORE_FILE, refresh};
 use super::scan::{Findings, compare};
 use super::state::{InDirectory, RootEntry, Shared, lock};
@@ -32,6 +32,8 @@ pub(super) enum Entered {
     Gone,
     /// It cannot be read; nothing is known of what is in it.
     Unreadable(io::Error),
+    /// The volume that it was on is not there, or not looked at yet; nothing is known of what is in it.
+    Away,
     /// There is no watch left for it.
     NoWatch,
 }
@@ -43,6 +45,7 @@ pub(super) fn enter(
     directory: &RelativePath,
     again: bool,
 ) -> Result<Entered, KnownError> {
+    let Some((top, anchor)) = entry.anchor_above(directory) else { return Ok(Entered::Away) };
     let path = directory.under(&entry.path());
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Ok(Entered::Unreadable(io::Error::new(
@@ -54,7 +57,12 @@ pub(super) fn enter(
         Ok(opened) => opened,
         Err(error) => return Ok(why_not_opened(error)),
     };
-    if entry.is_watched() {
+    if !opened.is_in(anchor, *directory == top) {
+        // Something was mounted or unmounted a moment ago. The root's thread finds out what, and comes back.
+        entry.request(|requests| requests.check = true);
+        return Ok(Entered::Away);
+    }
+    if entry.is_watched(directory) {
         match lock(&shared.watches).watch(&path, opened.identity(), again) {
             Ok(()) => {}
             Err(WatchProblem::Gone) => return Ok(Entered::Gone),
@@ -66,16 +74,10 @@ pub(super) fn enter(
         Ok(listing) => listing,
         Err(error) => return Ok(Entered::Unreadable(error)),
     };
-    if !entry.is_as_mounted(directory, opened.identity().0, listing.is_empty) {
-        return Ok(Entered::Unreadable(io::Error::new(
-            io::ErrorKind::NotFound,
-            "another drive was mounted here, and is not any more",
-        )));
-    }
     take_ignore_file(shared, entry, directory, &opened, &listing);
     let known = shared.known.children(entry.id, directory)?;
     let allowed = InDirectory { shared, entry, directory };
-    let file_system = entry.file_system();
+    let file_system = entry.file_system(directory);
     let findings = compare(&listing, known, &allowed, |name| opened.look(name, &file_system, &shared.costs));
     Ok(if listing.is_empty { Entered::Empty(findings) } else { Entered::Compared(findings) })
 }
@@ -101,24 +103,53 @@ pub(super) fn take_ignore_file(
     let name = OsStr::new(IGNORE_FILE);
     let is_listed = listing.files.iter().any(|file| file == name);
     let seen = is_listed
-        .then(|| opened.look(name, &entry.file_system(), &shared.costs).ok().flatten())
+        .then(|| opened.look(name, &entry.file_system(directory), &shared.costs).ok().flatten())
         .flatten()
         .filter(|seen| seen.kind == Kind::File)
         .map(|seen| seen.fingerprint);
     refresh(&entry.rules, directory, &directory.join(name).under(&entry.path()), seen);
 }
 
-/// Says whether the volume on which this file was, other than that of its root, is away.
-pub(super) fn is_on_absent_volume(shared: &Shared, entry: &RootEntry, file: &RelativePath) -> bool {
-    let mounts = entry.mounts();
-    let Some(mount) = mounts.iter().find(|mount| file.as_path().starts_with(mount.as_path())) else {
+/// Whether that nothing stands at a path means that the file is gone. Asks the disk once for each directory.
+#[derive(Default)]
+pub(super) struct Absence {
+    /// Directories that are where they were, or that are gone themselves.
+    believed: HashSet<RelativePath>,
+}
+
+impl Absence {
+    /// Says whether all directories that lead to an entry of the root are, at this moment, in the mount in which they
+    /// were, as far as they exist. Otherwise a volume went away, or another one came in between, and nothing is known.
+    pub(super) fn is_believable(&mut self, shared: &Shared, entry: &RootEntry, path: &RelativePath) -> bool {
+        let directory = path.parent().unwrap_or_default();
+        self.believed.contains(&directory) || {
+            let is_believed = is_where_it_was(shared, entry, &directory);
+            is_believed && self.believed.insert(directory)
+        }
+    }
+}
+
+fn is_where_it_was(shared: &Shared, entry: &RootEntry, directory: &RelativePath) -> bool {
+    let Some((top, anchor)) = entry.anchor_above(directory) else { return false };
+    let (root, volumes) = (entry.path(), &shared.config.volumes);
+    shared.costs.stat();
+    if volumes.anchor(&top.under(&root)).ok() != Some(anchor) {
         return false;
-    };
-    let costs = &shared.costs;
-    let opened = Directory::open(&mount.under(&entry.path()), false, costs);
-    let listed = opened.and_then(|opened| Ok((opened.identity().0, opened.list(|_| false, costs)?.is_empty)));
-    // A mount point that cannot be looked at proves nothing.
-    listed.map_or(true, |(device, is_empty)| !entry.is_as_mounted(mount, device, is_empty))
+    }
+    let Ok(below) = directory.as_path().strip_prefix(top.as_path()) else { return false };
+    let mut path = top;
+    for name in below {
+        path = path.join(name);
+        shared.costs.stat();
+        match volumes.mount_of(&path.under(&root)) {
+            Ok((mount, _)) if mount != anchor.mount => return false,
+            Ok((_, true)) => {}
+            // It ends here, and all below it is gone with it.
+            Ok((_, false)) => return true,
+            Err(error) => return absent(error).is_ok(),
+        }
+    }
+    true
 }
 
 /// Returns the known file that is gone from its place and now stands here, if there is one.
@@ -138,13 +169,13 @@ pub(super) fn moved_from(
         }
         let Some(root) = shared.root(from.root).filter(|root| root.is_online()) else { continue };
         let path = from.path.under(&root.path());
-        let is_gone = matches!(look(&path, &root.file_system(), &shared.costs), Ok(None));
+        let is_gone = matches!(look(&path, &root.file_system(&from.path), &shared.costs), Ok(None));
         // What was written to and not read since must be read at its new name.
         if lock(&shared.settle).is_written(&path) {
             continue;
         }
-        // What cannot be seen because its root went away has not moved.
-        if is_gone && root.is_anchored(shared) {
+        // What cannot be seen because its volume went away has not moved.
+        if is_gone && Absence::default().is_believable(shared, &root, &from.path) {
             return Ok(Some(from));
         }
     }

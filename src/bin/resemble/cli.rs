@@ -106,7 +106,7 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Lists the watched folders, adds or removes one
+    /// Lists the watched folders, adds or removes one, or accepts what became of one
     Roots {
         #[command(subcommand)]
         command: Option<Roots>,
@@ -287,6 +287,17 @@ pub(crate) enum Roots {
     Remove {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+    },
+    /// Takes what is in a folder now for what should be there: another drive, a folder emptied on purpose. Says how many
+    /// files are forgotten by that, and asks; nothing on the disk is touched
+    Accept {
+        /// A watched folder, or a drive mounted in one
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+
+        /// Does not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

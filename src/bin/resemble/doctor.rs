@@ -107,6 +107,9 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
             proto::RootState::Online => well(format!("{path} is watched")),
             _ => unwell(format!("{path}: {}", root.detail)),
         });
+        let away = root.mounts.iter().filter(|mount| mount.state() != proto::RootState::Online);
+        findings
+            .extend(away.map(|mount| unwell(format!("{}: {}", output::shown(&mount.path), mount.detail))));
     }
     findings.push(match status.decoder {
         Some(proto::Decoder { seccomp: true, landlock: true, memory_limit: true, .. }) => {

@@ -1,7 +1,7 @@
 //! `resemble list`, `failures`, `roots` and `rescan`
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use resembled::proto;
@@ -108,6 +108,7 @@ pub(crate) async fn roots(channel: Connection, command: Option<Roots>, json: boo
             client.remove_root(proto::RemoveRootRequest { name }).await.map_err(refused)?;
             return Ok(Answer::Found);
         }
+        Some(Roots::Accept { folder, yes }) => return accept(&mut client, &folder, yes).await,
         None => client.list_roots(proto::ListRootsRequest {}).await.map_err(refused)?.into_inner().roots,
     };
     if json {
@@ -123,7 +124,45 @@ pub(crate) async fn roots(channel: Connection, command: Option<Roots>, json: boo
     Ok(if roots.is_empty() { Answer::Nothing } else { Answer::Found })
 }
 
-/// Prints watched folders for people.
+/// Says what accepting a folder forgets, asks, and does it.
+async fn accept(
+    client: &mut LibraryServiceClient<Connection>,
+    folder: &Path,
+    yes: bool,
+) -> anyhow::Result<Answer> {
+    let given = output::absolute(folder)?;
+    let real = given.canonicalize().ok();
+    let roots = client.list_roots(proto::ListRootsRequest {}).await.map_err(refused)?.into_inner().roots;
+    let paths = roots.iter().flat_map(|root| {
+        let mounts = root.mounts.iter().map(|mount| &mount.path);
+        [&root.path, &root.configured_path].into_iter().chain(mounts)
+    });
+    let is_meant = |path: &PathBuf| *path == given || Some(path) == real.as_ref();
+    let Some(folder) = paths.map(|path| output::path(path)).find(is_meant) else {
+        bail!(
+            "{} is neither a watched folder nor a drive mounted in one: `resemble roots` lists them",
+            given.display()
+        );
+    };
+    let path = folder.as_os_str().as_bytes().to_vec();
+    let request = proto::AcceptRootRequest { path, validate_only: true };
+    let proto::AcceptRootResponse { known_files, forgotten_files } =
+        client.accept_root(request.clone()).await.map_err(refused)?.into_inner();
+    output::line(format_args!(
+        "{}: {forgotten_files} of {known_files} files in the index are not there now, and are forgotten; nothing on the disk is touched",
+        folder.display()
+    ))?;
+    if forgotten_files > 0 && !yes && !output::confirm("Go on?")? {
+        return Ok(Answer::Nothing);
+    }
+    client
+        .accept_root(proto::AcceptRootRequest { validate_only: false, ..request })
+        .await
+        .map_err(refused)?;
+    Ok(Answer::Found)
+}
+
+/// Prints watched folders for people, and below each the drives mounted in it.
 pub(crate) fn print_roots(roots: &[proto::Root]) -> anyhow::Result<()> {
     let mut table = output::table(["folder", "files", "state", ""]);
     for root in roots {
@@ -133,6 +172,14 @@ pub(crate) fn print_roots(roots: &[proto::Root]) -> anyhow::Result<()> {
             state(root.state()).to_owned(),
             root.detail.clone(),
         ]);
+        for mount in &root.mounts {
+            table.add_row([
+                format!("  {}", output::shown(&mount.path)),
+                mount.files.to_string(),
+                state(mount.state()).to_owned(),
+                mount.detail.clone(),
+            ]);
+        }
     }
     output::print(&table)
 }
@@ -145,7 +192,20 @@ pub(crate) fn root_json(root: &proto::Root) -> serde_json::Map<String, serde_jso
         "state": state(root.state()),
         "detail": root.detail,
         "configured": root.configured,
+        "configured_path": String::from_utf8_lossy(&root.configured_path),
+        "mounts": root.mounts.iter().map(mount_json).collect::<Vec<_>>(),
     }))
+}
+
+fn mount_json(mount: &proto::Mount) -> serde_json::Map<String, serde_json::Value> {
+    let mut object = serde_json::Map::new();
+    output::put_path(&mut object, &mount.path);
+    object.extend(output::object(json!({
+        "files": mount.files,
+        "state": state(mount.state()),
+        "detail": mount.detail,
+    })));
+    object
 }
 
 fn state(state: proto::RootState) -> &'static str {
@@ -163,8 +223,8 @@ async fn root_name(client: &mut LibraryServiceClient<Connection>, folder: &Path)
     let real = given.canonicalize().ok();
     let roots = client.list_roots(proto::ListRootsRequest {}).await.map_err(refused)?.into_inner().roots;
     let found = roots.into_iter().find(|root| {
-        let path = output::path(&root.path);
-        path == given || Some(&path) == real.as_ref()
+        let paths = [output::path(&root.path), output::path(&root.configured_path)];
+        paths.iter().any(|path| *path == given || Some(path) == real.as_ref())
     });
     match found {
         Some(root) => Ok(root.name),

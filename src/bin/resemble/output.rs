@@ -1,7 +1,7 @@
 //! Lines for people and for scripts.
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,17 @@ pub(crate) fn print(table: &Table) -> anyhow::Result<()> {
 /// Prints a line.
 pub(crate) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     print_all(format!("{text}\n").as_bytes())
+}
+
+/// Asks whoever sits at the terminal; without one, there is nobody to say yes.
+pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        anyhow::bail!("nobody can be asked here: --yes says yes");
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Returns the path of a file as the system knows it.

@@ -69,6 +69,16 @@ pub struct RootLocation {
     pub path: PathBuf,
     /// Whether its volume is there.
     pub online: bool,
+    /// Folders of it at which other volumes are mounted, and whether those are there.
+    pub mounts: Vec<(RelativePath, bool)>,
+}
+
+impl RootLocation {
+    fn is_reachable(&self, folder: &RelativePath) -> bool {
+        let above = self.mounts.iter().filter(|(at, _)| folder.as_path().starts_with(at.as_path()));
+        let deepest = above.max_by_key(|(at, _)| at.as_bytes().len());
+        self.online && deepest.is_none_or(|(_, is_there)| *is_there)
+    }
 }
 
 impl Filter {
@@ -151,7 +161,7 @@ struct Marks {
 impl Marks {
     fn new(filter: &Filter, facts: &Facts, roots: &[RootLocation]) -> Self {
         let root = |id| roots.iter().find(|root| root.id == id);
-        let is_online = |id| root(id).is_some_and(|root| root.online);
+        let is_online = |id, path: &RelativePath| root(id).is_some_and(|root| root.is_reachable(path));
         let is_asked_for = |id, path: &RelativePath| {
             let Some(root) = root(id) else { return false };
             let folder = path.under(&root.path);
@@ -174,10 +184,10 @@ impl Marks {
             }),
             folders: needs_folder.then(|| {
                 facts.mark_folders(|id, path| {
-                    is_asked_for(id, path) && (filter.online != Some(true) || is_online(id))
+                    is_asked_for(id, path) && (filter.online != Some(true) || is_online(id, path))
                 })
             }),
-            reachable: (filter.online == Some(false)).then(|| facts.mark_folders(|id, _| is_online(id))),
+            reachable: (filter.online == Some(false)).then(|| facts.mark_folders(is_online)),
         }
     }
 }

@@ -77,15 +77,26 @@ fn filter() -> impl Strategy<Value = Filter> {
 
 fn roots() -> [RootLocation; 2] {
     [
-        RootLocation { id: RootId(1), path: "/one".into(), online: true },
-        RootLocation { id: RootId(2), path: "/two".into(), online: false },
+        RootLocation {
+            id: RootId(1),
+            path: "/one".into(),
+            online: true,
+            // A drive in the folder `a` is away, and one in that is there.
+            mounts: [("a", false), ("a/b", true)]
+                .map(|(at, is_there)| (RelativePath::from_bytes(at.into()), is_there))
+                .to_vec(),
+        },
+        RootLocation { id: RootId(2), path: "/two".into(), online: false, mounts: Vec::new() },
     ]
 }
 
 /// The meaning of a filter, condition by condition.
 fn passes(filter: &Filter, (_, info, files): &Photo) -> bool {
     let seconds = info.taken.map(|t| t.local_seconds - i64::from(t.offset_minutes.unwrap_or(0)) * 60);
-    let is_online = |file: &FileId| file.root == RootId(1);
+    let is_online = |file: &FileId| {
+        let is_in = |folder: &str| file.path.as_path().starts_with(folder);
+        file.root == RootId(1) && (is_in("a/b") || !is_in("a"))
+    };
     let is_in_folder = |file: &FileId| {
         let path = file.path.under(&roots()[file.root.0 as usize - 1].path);
         filter.folders.is_empty() || filter.folders.iter().any(|folder| path.starts_with(folder))

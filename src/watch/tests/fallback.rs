@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::world::{World, config};
 use crate::watch::events::Signal;
 use crate::watch::{
-    Anchor, FileSystem, MountTable, Mounted, PollReason, Volume, Volumes, WatchConfig, Watching,
+    Anchor, FileSystem, MountId, MountTable, Mounted, PollReason, Volume, Volumes, WatchConfig, Watching,
 };
 
 const QUEUE_SYSCTL: &str = "/proc/sys/fs/inotify/max_queued_events";
@@ -18,6 +18,10 @@ const QUEUE_SYSCTL: &str = "/proc/sys/fs/inotify/max_queued_events";
 struct Pretended(FileSystem);
 
 impl Volumes for Pretended {
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        MountTable.resolve(path)
+    }
+
     fn anchor(&self, path: &Path) -> io::Result<Anchor> {
         MountTable.anchor(path)
     }
@@ -28,6 +32,14 @@ impl Volumes for Pretended {
 
     fn find(&self, volume: &Volume) -> io::Result<Vec<PathBuf>> {
         MountTable.find(volume)
+    }
+
+    fn below(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        MountTable.below(path)
+    }
+
+    fn mount_of(&self, path: &Path) -> io::Result<(MountId, bool)> {
+        MountTable.mount_of(path)
     }
 }
 

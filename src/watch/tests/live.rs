@@ -286,7 +286,7 @@ fn roots_in_one_another_are_refused_and_both_are_named() {
     let link = world.outside().join("link");
     std::os::unix::fs::symlink(&inner, &link).unwrap();
     for path in [inner.clone(), link, world.outside().to_path_buf(), world.root()] {
-        let refused = world.handle().add_root(Root { id: RootId(2), path: path.clone(), volume: None });
+        let refused = world.handle().add_root(Root::new(RootId(2), path.clone()));
         let message = refused.unwrap_err().to_string();
         assert!(message.contains(&*path.to_string_lossy()), "{message}");
         assert!(message.contains(&*world.root().to_string_lossy()), "{message}");
@@ -385,7 +385,7 @@ fn the_room_stops_when_asked_and_says_so_when_a_thread_dies() {
         }
     }
     let world = World::new();
-    let roots = || vec![Root { id: ROOT, path: world.root(), volume: None }];
+    let roots = || vec![Root::new(ROOT, world.root())];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
 

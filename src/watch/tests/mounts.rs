@@ -1,8 +1,10 @@
 //! Volumes on real mounts: each test runs itself again in a user and mount namespace of its own.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::CWD;
@@ -11,9 +13,12 @@ use rustix::mount::{
     open_tree, unmount,
 };
 
-use super::world::{World, config};
+use super::world::{Index, World, config};
 use crate::photo::RootId;
-use crate::watch::{OfflineReason, PollReason, RootState, Watching};
+use crate::watch::{
+    Anchor, MountId, MountTable, Mounted, OfflineReason, PollReason, RootState, Volume, Volumes, WatchConfig,
+    Watching,
+};
 
 const INSIDE: &str = "RESEMBLED_TEST_IN_NAMESPACE";
 
@@ -123,6 +128,81 @@ fn another_volume_at_the_same_place_is_not_taken_for_the_root() {
     });
 }
 
+/// The volumes of this machine, as a machine sees cards whose serial numbers it cannot read.
+struct Vague;
+
+impl Volumes for Vague {
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        MountTable.resolve(path)
+    }
+
+    fn anchor(&self, path: &Path) -> io::Result<Anchor> {
+        MountTable.anchor(path)
+    }
+
+    fn at(&self, path: &Path) -> io::Result<Mounted> {
+        let Mounted { volume, file_system } = MountTable.at(path)?;
+        let source = if volume.kind == "tmpfs" { "/dev/sdb1".to_owned() } else { volume.source };
+        Ok(Mounted { volume: Volume { uuid: None, file_system_id: None, source, ..volume }, file_system })
+    }
+
+    fn find(&self, _: &Volume) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn below(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        MountTable.below(path)
+    }
+
+    fn mount_of(&self, path: &Path) -> io::Result<(MountId, bool)> {
+        MountTable.mount_of(path)
+    }
+}
+
+/// Two cards in one reader: the same device, the same kind, the same names on them.
+#[test]
+fn a_card_without_a_mark_is_known_by_what_is_on_it() {
+    in_namespace("a_card_without_a_mark_is_known_by_what_is_on_it", || {
+        let mut world = World::with_config(WatchConfig { volumes: Arc::new(Vague), ..config() });
+        mount_tmpfs(&world.root());
+        let nested = world.path("card");
+        for number in 0..30 {
+            world.put(&format!("{number}.jpg"), "photo");
+        }
+        fs::create_dir(&nested).unwrap();
+        mount_tmpfs(&nested);
+        world.put("card/0.jpg", "of the card");
+        world.start();
+        world.equals_disk();
+        world.idle();
+        world.forget_counts();
+        let kept = |world: &World| {
+            world.idle();
+            assert_eq!(world.store.with(|index| (index.files.len(), index.gone.len())), (31, 0));
+        };
+
+        mount_tmpfs(&nested);
+        fs::write(nested.join("0.jpg"), "of another card").unwrap();
+        let is_other = |state: &RootState| *state == RootState::Offline(OfflineReason::OtherVolume);
+        world.store.wait_until("the card is another", |index| {
+            index.statuses.values().any(|status| status.mounts.iter().any(|mount| is_other(&mount.state)))
+        });
+        kept(&world);
+        unmount(&nested, UnmountFlags::DETACH).unwrap();
+        world.store.wait_until("the card is back", |index| {
+            index.statuses.values().all(|status| status.mounts.iter().all(|mount| is_back(&mount.state)))
+        });
+        mount_tmpfs(&world.root());
+        world.put("0.jpg", "of another card");
+        world.state_is("it is offline", is_other);
+        kept(&world);
+        unmount(world.root(), UnmountFlags::DETACH).unwrap();
+        world.state_is("it is back", is_back);
+        kept(&world);
+        assert!(world.reads().is_empty());
+    });
+}
+
 #[test]
 fn a_volume_mounted_elsewhere_is_followed_without_reading() {
     in_namespace("a_volume_mounted_elsewhere_is_followed_without_reading", || {
@@ -187,10 +267,38 @@ fn a_volume_mounted_inside_a_root_keeps_its_photos_while_it_is_away() {
         world.forget_counts();
         move_mount(&volume, "", CWD, &card, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
         kept(&world);
-        // What was a mount point may become a folder like any other.
+        // What stands below the mount point is not the drive's, unless our user says that it is to be so.
         unmount(&card, UnmountFlags::DETACH).unwrap();
         world.put("own/card/plain.jpg", "plain");
-        world.handle().rescan(None);
+        kept(&world);
+        let (root, at) = world.handle().place(&card).unwrap();
+        let missing = world.handle().missing_at(root, &at, &|| {}).unwrap();
+        assert_eq!((missing.known, missing.missing), (5, 5));
+        assert!(world.handle().accept(root, at));
+        world.equals_disk();
+    });
+}
+
+/// The first walk over a large folder takes hours, since its photos wait for their turn.
+#[test]
+fn a_volume_that_comes_during_a_walk_is_seen_before_its_end() {
+    in_namespace("a_volume_that_comes_during_a_walk_is_seen_before_its_end", || {
+        let mut world = World::new();
+        for number in 0..50 {
+            world.put(&format!("{number}/{number}.jpg"), "photo");
+        }
+        world.store.with(|index| index.backlog_is_blocked = true);
+        world.start();
+        world.store.wait_until("the walk waits", |index| index.in_backlog > 0);
+        let card = world.path("card");
+        fs::create_dir(&card).unwrap();
+        mount_tmpfs(&card);
+        // One photo is taken, and the walk goes on to the next folder.
+        let is_seen = |index: &Index| index.statuses.values().any(|status| status.mounts.len() == 1);
+        world.store.with(|index| index.backlog_allowance = 1);
+        world.store.wait_until("the volume is seen", is_seen);
+        world.store.with(|index| index.backlog_is_blocked = false);
+        world.put("card/0.jpg", "of the card");
         world.equals_disk();
     });
 }

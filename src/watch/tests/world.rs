@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 use crate::watch::{
-    Change, Children, Known, KnownError, Root, RootState, RootStatus, Sink, WatchConfig, WatchHandle,
-    Watcher, is_unchanged,
+    Change, Children, Known, KnownError, KnownMount, MountStatus, Root, RootState, RootStatus, Sink,
+    WatchConfig, WatchHandle, Watcher, is_unchanged,
 };
 
 /// Longer than anything here takes on a busy machine; reached only by a failing test.
@@ -35,6 +35,8 @@ pub(super) struct Index {
     pub(super) states: Vec<(RootId, RootState)>,
     pub(super) live_is_full: bool,
     pub(super) backlog_is_blocked: bool,
+    /// So many changes still pass while it is blocked.
+    pub(super) backlog_allowance: usize,
     pub(super) is_stopping: bool,
     pub(super) in_backlog: usize,
     /// Changes are kept in the works while that is so.
@@ -206,9 +208,10 @@ impl Sink for Store {
         let mut index = self.locked();
         index.in_backlog += 1;
         self.changed.notify_all();
-        while index.backlog_is_blocked && !index.is_stopping {
+        while index.backlog_is_blocked && index.backlog_allowance == 0 && !index.is_stopping {
             index = self.changed.wait(index).unwrap_or_else(PoisonError::into_inner);
         }
+        index.backlog_allowance = index.backlog_allowance.saturating_sub(1);
         index.in_backlog -= 1;
         let is_stopping = index.is_stopping;
         drop(index);
@@ -256,7 +259,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("photos");
         fs::create_dir(&path).unwrap();
-        let roots = vec![Root { id: ROOT, path, volume: None }];
+        let roots = vec![Root::new(ROOT, path)];
         Self { store: Arc::default(), config, watcher: None, roots, folder }
     }
 
@@ -289,8 +292,10 @@ impl World {
         // What the store remembers of the roots.
         for root in &mut self.roots {
             if let Some(status) = self.store.with(|index| index.statuses.get(&root.id).cloned()) {
+                root.seen_at = Some(status.path).filter(|path| *path != root.path);
                 root.volume = status.volume;
-                root.path = status.path;
+                let known = |mount: MountStatus| KnownMount { at: mount.at, volume: mount.volume };
+                root.mounts = status.mounts.into_iter().map(known).collect();
             }
         }
         self.store.with(|index| index.is_stopping = false);
@@ -312,7 +317,7 @@ impl World {
     pub(super) fn add_root(&mut self, id: RootId, name: &str) -> PathBuf {
         let path = self.outside().join(name);
         fs::create_dir_all(&path).unwrap();
-        let root = Root { id, path: path.clone(), volume: None };
+        let root = Root::new(id, path.clone());
         if let Some((_, handle)) = &self.watcher {
             handle.add_root(root.clone()).unwrap();
         }

@@ -9,3 +9,4 @@ mod clients;
 mod decoders;
 mod full_disk;
 mod kills;
+mod volumes;

@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::random::Random;
 use daemon::Daemon;
 use disk::{Disk, Op};
 use resembled::photo::ContentHash;
 
+use crate::random::Random;
 use crate::world::World;
 
 /// Longer than anything takes on a busy machine; reached only by a failing run.
