@@ -61,6 +61,8 @@ pub enum Command {
     DecodeWorker,
     /// Decodes every photo in some folders, as the daemon would, and says what became of each; stores nothing
     DecodeReport(DecodeReport),
+    /// Checks every byte of the store; a damaged one is moved aside, and what can be read of it is kept
+    Repair,
     /// Reads the configuration, says what is wrong with it, or what follows from it
     CheckConfig,
 }

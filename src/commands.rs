@@ -1,4 +1,4 @@
-//! Commands that are not the daemon: `check-config` and `models`.
+//! Commands that are not the daemon: `check-config`, `repair` and `models`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use resembled::cli::Models;
 use resembled::config::Config;
 use resembled::models::{Catalogue, ModelState, Verdict};
+use resembled::store::{self, Repair};
 
 /// Says what follows from the configuration. That it was read at all means that it is valid.
 pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
@@ -27,6 +28,27 @@ pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     writeln!(out, "socket   {}", config.socket.display())?;
     if let Some(address) = config.listen {
         writeln!(out, "TCP      {address}, token in {}", config.token.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the store, and puts a damaged one in order.
+pub(crate) fn repair(config: &Config) -> anyhow::Result<ExitCode> {
+    let repaired = store::repair(&config.store)?;
+    let mut out = io::stdout().lock();
+    match repaired {
+        Repair::NotNeeded => {
+            writeln!(out, "{} is whole: there is nothing to repair", config.store.display())?
+        }
+        Repair::Done { kept, moved_to } => {
+            writeln!(out, "the damaged store is now {}", moved_to.display())?;
+            writeln!(
+                out,
+                "kept: {} folders, {} marks of \"not the same\", {} photos in {} files",
+                kept.folders, kept.marks, kept.photos, kept.files
+            )?;
+            writeln!(out, "start resembled: it reads the rest again from the photos")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

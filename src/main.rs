@@ -74,6 +74,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::CheckConfig) => commands::check_config(&load()?),
+        Some(Command::Repair) => commands::repair(&load()?),
         Some(Command::Models(models)) => commands::models(&load()?, &models),
         Some(Command::DecodeReport(report)) => decode_report::run(load()?.decode.limits(), &report),
         None => {
@@ -90,6 +91,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let ended = runtime.block_on(daemon::run(config, Box::new(load)));
             // What still blocks then is a message that nobody reads.
             runtime.shutdown_timeout(GRACE);
+            daemon::start_over_if_damaged(&ended);
             ended?;
             Ok(ExitCode::SUCCESS)
         }

@@ -191,9 +191,32 @@ impl fmt::Debug for Rgb {
     }
 }
 
-/// One vector of one photo, as the encoder gave it: not normalised, `dim` numbers.
+/// One vector of one photo: not normalised, `dim` numbers, as precise as the store keeps them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding(pub Vec<f32>);
+
+impl Embedding {
+    /// Greatest share of an embedding's length that rounding may change. Half precision changes about 2e-4.
+    const ROUNDING: f32 = 1e-3;
+
+    /// Rounds what a network gave to half precision, in which the store keeps it in half the room. Where that would
+    /// change it by more than a thousandth (numbers beyond 65504, or all of them tiny), it stays as it is.
+    ///
+    /// Done once, where embeddings come from the network, so that whatever is compared later was rounded alike: the
+    /// distance between two photos is exact for what is stored, and that between equal contents is 0.
+    #[must_use]
+    pub fn rounded(mut self) -> Self {
+        let rounded = |value: f32| half::f16::from_f32(value).to_f32();
+        let squares = |value: f32| value * value;
+        let error: f32 = self.0.iter().map(|&value| squares(value - rounded(value))).sum();
+        let length: f32 = self.0.iter().copied().map(squares).sum();
+        // False for what is not a number or has no end, too.
+        if error <= length * Self::ROUNDING * Self::ROUNDING {
+            self.0.iter_mut().for_each(|value| *value = rounded(*value));
+        }
+        self
+    }
+}
 
 /// How far apart two embeddings are. For both, smaller is closer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -229,6 +252,17 @@ mod tests {
         assert_eq!(file.parent().and_then(|dir| dir.parent()), Some(root.clone()));
         assert_eq!(root.parent(), None);
         assert_eq!(RelativePath::strip(Path::new("/p"), &file.under(Path::new("/p"))), Some(file));
+    }
+
+    #[test]
+    fn an_embedding_is_rounded_once_unless_that_would_change_it() {
+        let rounded = |values: &[f32]| Embedding(values.to_vec()).rounded().0;
+        let once = rounded(&[0.1, 3.25, 0.0, 5.999]);
+        assert_eq!(once, [0.099_975_586, 3.25, 0.0, 6.0]);
+        assert_eq!(rounded(&once), once);
+        for kept in [[1e6, 0.3], [1e-9, 3e-9], [f32::MAX, 0.1]] {
+            assert_eq!(rounded(&kept), kept);
+        }
     }
 
     #[test]

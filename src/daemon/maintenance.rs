@@ -274,7 +274,7 @@ fn compared_so_far(parts: &Parts) -> Result<PhotoSet, StoreError> {
 
 fn keep_quantizer(store: &Store, model: &ModelRecord, quantizer: &Quantizer) -> Result<(), StoreError> {
     let bytes = postcard::to_stdvec(quantizer)
-        .map_err(|source| StoreError::Damaged { what: "the quantizer of the sketches", source })?;
+        .map_err(|source| StoreError::Unwritable { what: "the quantizer of the sketches", source })?;
     store.keep_quantizer(model, quantizer.version(), &bytes)
 }
 

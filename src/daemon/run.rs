@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
@@ -101,10 +101,30 @@ impl DaemonError {
         }
         false
     }
+
+    /// Whether the store's file was found damaged, which the next start mends.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(StoreError::DamagedBlock { .. }))
+    }
 }
 
 /// Runs the daemon until SIGTERM, SIGINT or a failure.
 pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
+    let path = config.store.clone();
+    let mut damage = None;
+    let ended = run_rooms(config, reload, &mut damage).await;
+    // Whichever room came across it first has less to say.
+    match (&ended, damage.and_then(|damage| *damage.borrow())) {
+        (Err(_), Some(block)) => Err(StoreError::DamagedBlock { path, block }.into()),
+        _ => ended,
+    }
+}
+
+async fn run_rooms(
+    config: Config,
+    reload: Reload,
+    damage: &mut Option<watch::Receiver<Option<u64>>>,
+) -> Result<(), DaemonError> {
     let begun = Instant::now();
     let stop = CancellationToken::new();
     let reloads = Arc::new(Notify::new());
@@ -115,6 +135,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     // Taken before anything that lasts, so that a second daemon ends at once.
     let store = Arc::new(Store::open(&config.store)?);
     let problems = store.problems();
+    *damage = Some(store.damage());
     let socket = match passed {
         Some(socket) => socket,
         None => Socket::bind(&config.socket)?,
@@ -139,6 +160,7 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     };
     let (writer_thread, writer) = start_writer(&configured.model, follow)?;
     supervisor.start("the store", writer_thread.ended());
+    supervisor.start("the store's file", until_damaged(store.damage(), config.store.clone(), stop.clone()));
     let query_decoders = configured.encoding.query_decoders.clone();
     decoders::start_first(query_decoders.clone()).await;
     supervisor.start("ending idle decoders", decoders::end_idle_ones(query_decoders, stop.clone()));
@@ -337,6 +359,22 @@ async fn apply(api: &Api, config: &Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
+/// Ends the daemon when a damaged block of the store is met: from then on nothing more can be read.
+async fn until_damaged(
+    mut damage: watch::Receiver<Option<u64>>,
+    path: PathBuf,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        found = damage.wait_for(Option::is_some) => match found.ok().and_then(|block| *block) {
+            Some(block) => Err(StoreError::DamagedBlock { path, block }),
+            // The store was closed.
+            None => Ok(()),
+        },
+    }
+}
+
 /// Drops photos whose files have been gone for `keep_for`, at the start and every few hours.
 async fn purge_now_and_then(
     api: Arc<Api>,
@@ -351,6 +389,9 @@ async fn purge_now_and_then(
         }
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let before = i64::try_from(since_1970.saturating_sub(keep_for).as_secs()).unwrap_or(0);
-        api.writer.enqueue(Write::PurgeOrphans { before }).await?;
+        while api.store.read()?.has_orphans(before)? && !stop.is_cancelled() {
+            api.writer.enqueue(Write::PurgeOrphans { before }).await?;
+            api.writer.flush().await?;
+        }
     }
 }

@@ -179,7 +179,8 @@ fn next(inbox: &Inbox) -> Option<Job> {
 
 fn embed_one(encoder: &mut dyn Encoder, photo: Input) -> Result<Embedding, EncodeError> {
     let mut embeddings = encoder.embed(&[photo])?;
-    Ok(embeddings.pop().expect("an encoder gives one embedding a photo"))
+    let embedding: Embedding = embeddings.pop().expect("an encoder gives one embedding a photo");
+    Ok(embedding.rounded())
 }
 
 impl EncoderHandle {

@@ -16,7 +16,9 @@ use crate::models::Bands;
 use crate::photo::{ContentHash, FileId, Fingerprint, Metric, PhotoId, RootId};
 use crate::proto;
 use crate::search::Recall;
-use crate::store::{FailureKind, FailureRecord, PhotoRecord, Photos, ProblemKind, Reader, StoreError};
+use crate::store::{
+    FailureKind, FailureRecord, Mended, PhotoRecord, Photos, ProblemKind, Reader, StoreError,
+};
 use crate::watch::{RootState, RootStatus, Watching};
 
 /// Prefix of a photo's resource name.
@@ -219,6 +221,14 @@ pub(super) fn decoder(encoding: &Encoding) -> Option<proto::Decoder> {
         memory_limit: protection.memory,
         processes_lost: decoders.lost() + query_decoders.lost(),
     })
+}
+
+pub(super) fn mended(mended: Mended) -> proto::MendedStore {
+    proto::MendedStore {
+        mend_time: Some(Timestamp { seconds: mended.at, nanos: 0 }),
+        lost_photos: mended.lost_photos,
+        lost_files: mended.lost_files,
+    }
 }
 
 pub(super) fn pause(hold: Hold) -> proto::Pause {

@@ -81,6 +81,7 @@ impl Api {
             write_problem,
             pauses: holds.into_iter().map(|hold| convert::pause(hold).into()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            mended_store: reader.mended()?.map(convert::mended),
             step_times: Some(proto::StepTimes {
                 read_seconds: seconds(Step::Read),
                 decode_seconds: seconds(Step::Decode),

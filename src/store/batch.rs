@@ -7,16 +7,19 @@ use std::collections::BTreeMap;
 
 use redb::{Durability, MultimapTable, ReadableMultimapTable, ReadableTable, Table, WriteTransaction};
 
-use super::record::{
-    FailureRecord, FileRecord, FileState, PhotoRecord, embedding_from_bytes, embedding_to_bytes, from_bytes,
-    to_bytes,
-};
+use super::decisions::Decision;
+use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
+use super::rows::{from_bytes, to_bytes};
 use super::schema::{
-    CODES, CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, FileKey, INODES, META, META_DECODER,
-    META_NEXT_PHOTO, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS,
+    CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, META, META_DECODER, META_NEXT_PHOTO,
+    META_PURGED, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
 };
+use super::vectors::{self, Row};
 use super::{ModelRecord, ProblemKind, Store, StoreError, next_number};
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
+
+/// Photos that one [`Write::PurgeOrphans`] drops at the most, so that its transaction stays small.
+const PURGED_AT_ONCE: usize = 2000;
 
 /// One thing to write down.
 #[derive(Clone, Debug)]
@@ -89,7 +92,8 @@ pub enum Write {
         /// Its number.
         root: RootId,
     },
-    /// Drops the photos that have been without a file since before this second.
+    /// Drops photos that have been without a file since before this second: some thousands at the most. Whether there are
+    /// more says [`Reader::has_orphans`](super::Reader::has_orphans).
     PurgeOrphans {
         /// Seconds since 1970.
         before: i64,
@@ -113,7 +117,7 @@ impl Store {
     pub fn commit(&self, model: &ModelRecord, writes: &[Write], now: i64) -> Result<Committed, StoreError> {
         let mut transaction = self.begin_when_writable()?;
         transaction.set_durability(Durability::Immediate)?;
-        let committed = {
+        let (committed, decisions) = {
             let mut batch = Batch::open(&transaction, model, now)?;
             for write in writes {
                 batch.apply(write)?;
@@ -121,6 +125,7 @@ impl Store {
             batch.finish()?
         };
         transaction.commit()?;
+        self.decisions.note(&decisions);
         if self.backend.wait() { Ok(committed) } else { self.check_writable().map(|()| committed) }
     }
 
@@ -148,11 +153,13 @@ struct Batch<'txn> {
     contents: Table<'txn, [u8; 32], u64>,
     orphans: Table<'txn, u64, i64>,
     photo_files: MultimapTable<'txn, u64, FileKey>,
-    embeddings: Table<'txn, (u32, u64), &'static [u8]>,
+    vectors: Table<'txn, (u32, u64), &'static [u8]>,
     inodes: MultimapTable<'txn, u64, FileKey>,
     counts: Table<'txn, u32, (u64, u64)>,
     /// Photos whose files or embeddings changed, and whether they were searchable before the batch.
     touched: BTreeMap<PhotoId, bool>,
+    /// What the user has taken back.
+    decisions: Vec<Decision>,
 }
 
 impl<'txn> Batch<'txn> {
@@ -171,10 +178,11 @@ impl<'txn> Batch<'txn> {
             contents: transaction.open_table(CONTENTS)?,
             orphans: transaction.open_table(ORPHANS)?,
             photo_files: transaction.open_multimap_table(PHOTO_FILES)?,
-            embeddings: transaction.open_table(EMBEDDINGS)?,
+            vectors: transaction.open_table(VECTORS)?,
             inodes: transaction.open_multimap_table(INODES)?,
             counts: transaction.open_table(COUNTS)?,
             touched: BTreeMap::new(),
+            decisions: Vec::new(),
         })
     }
 
@@ -195,7 +203,7 @@ impl<'txn> Batch<'txn> {
             Write::Moved { from, to, fingerprint } => match self.file(from)? {
                 Some(record) => {
                     let failure = self.failures.get(key(from))?;
-                    let failure = failure.map(|row| from_bytes(row.value(), "a failure")).transpose()?;
+                    let failure = failure.map(|row| from_bytes(row.value())).transpose()?;
                     self.put_file(to, *fingerprint, record.state)?;
                     if let Some(failure) = failure {
                         self.put_failure(to, &failure)?;
@@ -221,7 +229,7 @@ impl<'txn> Batch<'txn> {
     }
 
     fn file(&self, file: &FileId) -> Result<Option<FileRecord>, StoreError> {
-        self.files.get(key(file))?.map(|row| from_bytes(row.value(), "a file")).transpose()
+        self.files.get(key(file))?.map(|row| from_bytes(row.value())).transpose()
     }
 
     /// Whether the root is still watched. A file can be in the works while its root is removed.
@@ -256,7 +264,13 @@ impl<'txn> Batch<'txn> {
             return Err(StoreError::EmbeddingLength { found: embedding.0.len(), expected });
         }
         self.touch(photo)?;
-        self.embeddings.insert((model.id, photo.0), embedding_to_bytes(&embedding.0).as_slice())?;
+        let (number, place) = vectors::place(photo, vectors::photos_in_row(expected));
+        let row = {
+            let before = self.vectors.get((model.id, number))?;
+            let before = before.as_ref().map(|bytes| Row::parse(bytes.value(), expected)).transpose()?;
+            vectors::put(before, place, &embedding.0)
+        };
+        self.vectors.insert((model.id, number), row.as_slice())?;
         Ok(())
     }
 
@@ -311,7 +325,7 @@ impl<'txn> Batch<'txn> {
         let mut without_photo = Vec::new();
         for row in self.files.iter()? {
             let (key, record) = row?;
-            let record: FileRecord = from_bytes(record.value(), "a file")?;
+            let record: FileRecord = from_bytes(record.value())?;
             if !matches!(record.state, FileState::Photo(_)) {
                 let (root, path) = key.value();
                 without_photo
@@ -359,10 +373,21 @@ impl<'txn> Batch<'txn> {
             self.remove_file(file)?;
         }
         self.counts.remove(root.0)?;
-        self.transaction.open_table(ROOTS)?.remove(root.0)?;
+        let mut roots = self.transaction.open_table(ROOTS)?;
+        let removed = roots.remove(root.0)?;
+        if let Some(removed) = removed {
+            let RootRecord { path, kept, .. } = from_bytes(removed.value())?;
+            if kept {
+                self.decisions.push(Decision::Folder { path, is_kept: false });
+            }
+        }
         Ok(())
     }
 
+    /// Drops up to [`PURGED_AT_ONCE`] photos, by their keys: what it takes grows with what is dropped, not with the store.
+    ///
+    /// Only the pairs that the photo makes with newer ones cannot be found that way. They do no harm, since no number is
+    /// given twice and whoever reads pairs passes over photos that are gone; packing leaves them out.
     fn purge_orphans(&mut self, before: i64) -> Result<(), StoreError> {
         let mut purged = Vec::new();
         for row in self.orphans.iter()? {
@@ -370,25 +395,74 @@ impl<'txn> Batch<'txn> {
             if since.value() < before {
                 purged.push(photo.value());
             }
+            if purged.len() == PURGED_AT_ONCE {
+                break;
+            }
+        }
+        if purged.is_empty() {
+            return Ok(());
+        }
+        let mut models: Vec<ModelRecord> = Vec::new();
+        for row in self.transaction.open_table(MODELS)?.iter()? {
+            models.push(from_bytes(row?.1.value())?);
         }
         for &photo in &purged {
-            let record =
-                self.photos.remove(photo)?.map(|row| from_bytes::<PhotoRecord>(row.value(), "a photo"));
+            let record = self.photos.remove(photo)?.map(|row| from_bytes::<PhotoRecord>(row.value()));
             if let Some(record) = record {
                 self.contents.remove(record?.content.0)?;
             }
             self.orphans.remove(photo)?;
         }
-        if !purged.is_empty() {
-            // One pass over the keys for all models; purging is rare and orphans are few.
-            let purged: std::collections::HashSet<u64> = purged.into_iter().collect();
-            self.embeddings.retain(|(_, photo), _| !purged.contains(&photo))?;
-            self.transaction.open_table(CODES)?.retain(|(_, _, photo), _| !purged.contains(&photo))?;
-            self.transaction
-                .open_table(PAIRS)?
-                .retain(|(_, first, second), _| !purged.contains(&first) && !purged.contains(&second))?;
+        for model in &models {
+            for &photo in &purged {
+                self.remove_embedding(model, PhotoId(photo))?;
+            }
+            self.purge_codes(model, &purged)?;
+            let mut pairs = self.transaction.open_table(PAIRS)?;
+            for &photo in &purged {
+                pairs.retain_in((model.id, photo, 0)..=(model.id, photo, u64::MAX), |_, _| false)?;
+            }
+        }
+        let mut meta = self.transaction.open_table(META)?;
+        let so_far = meta.get(META_PURGED)?.map_or(0, |purged| purged.value());
+        meta.insert(META_PURGED, so_far + purged.len() as u64)?;
+        Ok(())
+    }
+
+    fn remove_embedding(&mut self, model: &ModelRecord, photo: PhotoId) -> Result<(), StoreError> {
+        let dim = model.dim as usize;
+        let (number, place) = vectors::place(photo, vectors::photos_in_row(dim));
+        let rest = match self.vectors.get((model.id, number))? {
+            Some(bytes) => {
+                let row = Row::parse(bytes.value(), dim)?;
+                if !row.has(place) {
+                    return Ok(());
+                }
+                vectors::remove(&row, place)
+            }
+            None => return Ok(()),
+        };
+        match rest {
+            Some(row) => drop(self.vectors.insert((model.id, number), row.as_slice())?),
+            None => drop(self.vectors.remove((model.id, number))?),
         }
         Ok(())
+    }
+
+    /// Removes codes of every quantizer that there are any of: the one in force, and one that is just being written.
+    fn purge_codes(&mut self, model: &ModelRecord, purged: &[u64]) -> Result<(), StoreError> {
+        let mut codes = self.transaction.open_table(CODES)?;
+        let mut from = 0;
+        loop {
+            let next =
+                codes.range((model.id, from, 0)..=(model.id, u64::MAX, u64::MAX))?.next().transpose()?;
+            let Some(version) = next.map(|(key, _)| key.value().1) else { return Ok(()) };
+            for &photo in purged {
+                codes.remove((model.id, version, photo))?;
+            }
+            let Some(after) = version.checked_add(1) else { return Ok(()) };
+            from = after;
+        }
     }
 
     /// Notes whether the photo is searchable, before the batch changes that.
@@ -401,28 +475,25 @@ impl<'txn> Batch<'txn> {
     }
 
     fn is_searchable(&self, photo: PhotoId) -> Result<bool, StoreError> {
-        Ok(!self.photo_files.get(photo.0)?.is_empty()
-            && self.embeddings.get((self.model.id, photo.0))?.is_some())
+        Ok(!self.photo_files.get(photo.0)?.is_empty() && vectors::has(&self.vectors, self.model, photo)?)
     }
 
     /// Compares the touched photos with what they were.
-    fn finish(self) -> Result<Committed, StoreError> {
+    fn finish(self) -> Result<(Committed, Vec<Decision>), StoreError> {
         let mut committed =
             Committed { changed: self.touched.keys().copied().collect(), ..Committed::default() };
         for (&photo, &before) in &self.touched {
             match (before, self.is_searchable(photo)?) {
                 (false, true) => {
                     let mut values = Vec::new();
-                    if let Some(row) = self.embeddings.get((self.model.id, photo.0))? {
-                        embedding_from_bytes(row.value(), self.model.dim as usize, &mut values)?;
-                    }
+                    vectors::read(&self.vectors, self.model, photo, &mut values)?;
                     committed.added.push((photo, Embedding(values)));
                 }
                 (true, false) => committed.removed.push(photo),
                 _ => {}
             }
         }
-        Ok(committed)
+        Ok((committed, self.decisions))
     }
 }
 

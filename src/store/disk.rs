@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::Errno;
 
@@ -32,6 +32,38 @@ pub(super) trait Disk: Send + Sync + std::fmt::Debug {
     fn make_writable(&self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// One that several have.
+impl<D: Disk + ?Sized> Disk for Arc<D> {
+    fn len(&self) -> io::Result<u64> {
+        self.as_ref().len()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.as_ref().read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.as_ref().write_at(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.as_ref().set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.as_ref().sync()
+    }
+
+    fn make_writable(&self) -> io::Result<()> {
+        self.as_ref().make_writable()
+    }
+}
+
+/// Fills `out` with what stands at `offset`; that there is less is an error.
+pub(super) fn read_exact_at(disk: &impl Disk, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    if disk.read_at(offset, out)? < out.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 /// A file, locked for this process as long as it is open.

@@ -63,13 +63,63 @@ pub enum StoreError {
     #[error("the store could not be read or written")]
     Database(#[from] Box<redb::Error>),
 
-    /// A row does not parse.
-    #[error("{what} in the store is damaged")]
+    /// A row does not parse, although its bytes are those that were written.
+    #[error(
+        "{what} in the store cannot be read: it was written by another version, or by a fault in this one"
+    )]
     Damaged {
         /// The kind of row.
         what: &'static str,
-        /// What the parser says.
+    },
+
+    /// A row of embeddings is not as long as it says.
+    #[error("a row of {len} bytes does not hold embeddings of {dim} numbers")]
+    VectorRow {
+        /// Its length.
+        len: usize,
+        /// Numbers in an embedding.
+        dim: usize,
+    },
+
+    /// A row cannot be written.
+    #[error("{what} cannot be put into a row")]
+    Unwritable {
+        /// The kind of row.
+        what: &'static str,
+        /// What the writer says.
         source: postcard::Error,
+    },
+
+    /// The disk has damaged the file.
+    #[error("{} is damaged (block {block}). Start resembled again: it keeps what is whole, and reads the rest again from the photos", path.display())]
+    DamagedBlock {
+        /// The store's file.
+        path: PathBuf,
+        /// The first block that does not pass its check.
+        block: u64,
+    },
+
+    /// The file is damaged so that nothing of it can be had, or is something else.
+    #[error("{} is damaged, or is no store of resembled. Run `resembled repair`: it moves the file aside, keeps what can be read of it and of the copy of your folders and marks, and the photos are indexed again", path.display())]
+    Refused {
+        /// The store's file.
+        path: PathBuf,
+    },
+
+    /// There is nothing to repair.
+    #[error("there is no store at {}. Start resembled: it makes one", path.display())]
+    NoStore {
+        /// Where it would be.
+        path: PathBuf,
+    },
+
+    /// A new file could not be made.
+    #[error("cannot make {} anew beside itself. What was there is as it was. Give it room, or mend what the system says, and start resembled again", path.display())]
+    Build {
+        /// The store's file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
     },
 
     /// An embedding is not as long as its network's are.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::disk::FileDisk;
 use super::faulty::{Fault, FaultyDisk};
 use super::*;
 use crate::decode::{Format, PhotoInfo};

@@ -13,39 +13,49 @@
 
 mod backend;
 mod batch;
+mod checked;
 mod codes;
+mod decisions;
 mod disk;
 mod error;
+mod open;
 mod pairs;
 mod photos;
 mod reader;
+mod rebuild;
 mod record;
+mod rows;
 mod schema;
+mod source;
 mod staged;
+mod vectors;
+mod version1;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use tokio::sync::watch;
 
 use self::backend::Backend;
 pub use self::backend::{Problem, ProblemKind};
 pub use self::batch::{Committed, Write};
-use self::disk::{Disk, FileDisk, OpenError};
+use self::checked::Checked;
+use self::decisions::{Decision, Decisions};
+use self::disk::Disk;
 pub use self::error::StoreError;
+use self::open::Opened;
+pub use self::open::{Repair, repair};
 pub use self::photos::Photos;
-pub use self::reader::{Children, Counts, Reader};
+pub use self::reader::{Children, Counts, Mended, Reader};
+pub use self::rebuild::Rebuilt;
 pub use self::record::{
     Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, PhotoRecord,
     RootRecord,
 };
-use self::record::{from_bytes, root_from_bytes, to_bytes};
-use self::schema::{
-    CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, EMBEDDINGS, FAILURES, FILES, FORMER_PAIRS, INODES, META,
-    META_NEXT_MODEL, META_NEXT_ROOT, META_SCHEMA, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS,
-    ROOTS, SCHEMA_VERSION,
-};
+use self::rows::{from_bytes, to_bytes};
+use self::schema::{META, META_NEXT_MODEL, META_NEXT_ROOT, MODELS, ROOTS};
 pub use self::writer::{Writer, WriterHandle};
 use crate::photo::{Metric, ModelDigest, RootId};
 use crate::private;
@@ -57,95 +67,52 @@ const CACHE_BYTES: usize = 4 << 20;
 
 /// The open store. One process at a time has it.
 pub struct Store {
-    db: Database,
+    db: Arc<Database>,
     backend: Backend,
+    checked: Arc<Checked<Arc<dyn Disk>>>,
+    decisions: Decisions,
     path: PathBuf,
 }
 
 impl Store {
-    /// Opens the file, or makes it, its directory included, for the owner alone. A file that may only be read, or for
-    /// which there is no room, is opened all the same and takes no writes, see [`Store::problem`].
+    /// Opens the file, or makes it, its directory included, for the owner alone. One of an older version is migrated, a
+    /// damaged one mended as far as it can be read, see [`open`]. A file that may only be read, or for which there is no
+    /// room, is opened all the same and takes no writes, see [`Store::problem`].
     ///
     /// # Errors
     /// [`StoreError::InUse`] where another daemon has it, [`StoreError::Newer`] where a newer version wrote it,
-    /// [`StoreError::CannotWrite`] where it has to be made or migrated and cannot.
+    /// [`StoreError::Build`] where it has to be made, migrated or mended and the disk does not take that,
+    /// [`StoreError::Refused`] where it is damaged beyond mending, or something else.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(directory) = path.parent() {
             private::create_directory(directory)
                 .map_err(|source| StoreError::CreateDirectory { path: directory.to_path_buf(), source })?;
         }
-        let disk = FileDisk::open(path).map_err(|error| match error {
-            OpenError::InUse => StoreError::InUse { path: path.to_path_buf() },
-            OpenError::Io(error) => StoreError::not_opened(path, redb::StorageError::Io(error)),
-        })?;
-        private::tighten(path);
-        Self::open_on(disk, path)
+        Ok(Self::new(open::open(path)?, path))
     }
 
-    /// Opens what lies on a disk, which is named `path` in errors.
+    /// Opens what lies on a disk, or makes it there.
+    #[cfg(test)]
     fn open_on(disk: impl Disk + 'static, path: &Path) -> Result<Self, StoreError> {
-        let backend = Backend::new(disk)
-            .map_err(|error| StoreError::not_opened(path, redb::StorageError::Io(error)))?;
-        let db = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend.clone())
-            .map_err(|error| StoreError::not_opened(path, error))?;
-        let store = Self { db, backend, path: path.to_path_buf() };
-        store.prepare()?;
-        Ok(store)
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let is_new = disk.len().unwrap_or(0) == 0;
+        let checked = open::on_disk(path, disk, is_new)?;
+        let opened = Opened::new(path, checked)?;
+        if is_new {
+            schema::make_tables(&opened.db)?;
+        }
+        Ok(Self::new(opened, path))
     }
 
-    /// Returns whether the file has this format and every table. A start that writes nothing waits for no disk.
-    fn is_prepared(&self) -> Result<bool, StoreError> {
-        let transaction = self.db.begin_read()?;
-        let meta = match transaction.open_table(META) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(false),
-            meta => meta?,
-        };
-        let version = meta.get(META_SCHEMA)?.map(|version| version.value());
-        // The youngest of the tables, which are all made at once.
-        let is_complete = !matches!(transaction.open_table(PAIRS), Err(TableError::TableDoesNotExist(_)));
-        Ok(version == Some(SCHEMA_VERSION) && is_complete)
+    fn new(opened: Opened, path: &Path) -> Self {
+        let Opened { db, backend, checked } = opened;
+        Self { db, backend, checked, decisions: Decisions::beside(path), path: path.to_path_buf() }
     }
 
-    /// Makes the tables of a new file, and checks the format of an old one.
-    fn prepare(&self) -> Result<(), StoreError> {
-        if self.is_prepared()? {
-            return Ok(());
-        }
-        let transaction = self.begin()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            let found = meta.get(META_SCHEMA)?.map(|version| version.value());
-            match found {
-                None => drop(meta.insert(META_SCHEMA, SCHEMA_VERSION)?),
-                Some(SCHEMA_VERSION) => {}
-                Some(found) => {
-                    return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA_VERSION });
-                }
-            }
-            transaction.open_table(ROOTS)?;
-            transaction.open_table(MODELS)?;
-            transaction.open_table(FILES)?;
-            transaction.open_table(FAILURES)?;
-            transaction.open_table(PHOTOS)?;
-            transaction.open_table(CONTENTS)?;
-            transaction.open_table(ORPHANS)?;
-            transaction.open_table(EMBEDDINGS)?;
-            transaction.open_table(COUNTS)?;
-            // Younger than the first files of this format; what is missing in them is made again.
-            transaction.open_table(QUANTIZERS)?;
-            transaction.open_table(CODES)?;
-            transaction.open_table(PAIRS)?;
-            if transaction.delete_table(FORMER_PAIRS)? {
-                transaction.delete_table(COMPARED)?;
-            }
-            transaction.open_table(COMPARED)?;
-            transaction.open_table(DISTINCT)?;
-            transaction.open_multimap_table(PHOTO_FILES)?;
-            transaction.open_multimap_table(INODES)?;
-        }
-        self.finish(transaction)
+    /// Returns the number of the first damaged block that was met, and tells when one is. From then on nothing more can be
+    /// read; the next opening mends it.
+    pub fn damage(&self) -> watch::Receiver<Option<u64>> {
+        self.checked.damage()
     }
 
     /// Begins to write. Whatever is committed can be opened at once after a kill; otherwise the next start would read
@@ -223,12 +190,12 @@ impl Store {
     ) -> Result<ModelRecord, StoreError> {
         let read = self.db.begin_read()?;
         if let Some(row) = read.open_table(MODELS)?.get(digest.0)? {
-            return from_bytes(row.value(), "a model");
+            return from_bytes(row.value());
         }
         let transaction = self.begin()?;
         let record = {
             let mut models = transaction.open_table(MODELS)?;
-            let known = models.get(digest.0)?.map(|row| from_bytes::<ModelRecord>(row.value(), "a model"));
+            let known = models.get(digest.0)?.map(|row| from_bytes::<ModelRecord>(row.value()));
             match known {
                 Some(record) => record?,
                 None => {
@@ -262,7 +229,7 @@ impl Store {
             let mut known = None;
             for row in roots.iter()? {
                 let (id, record) = row?;
-                let record = root_from_bytes(record.value())?;
+                let record: RootRecord = from_bytes(record.value())?;
                 if record.path == bytes {
                     known = Some((id.value(), record));
                 }
@@ -272,14 +239,16 @@ impl Store {
                 None => {
                     let id = next_number(&transaction, META_NEXT_ROOT)?;
                     let id = u32::try_from(id).map_err(|_| StoreError::OutOfNumbers("folders"))?;
-                    let (volume, seen_at, mounts) = (None, None, Vec::new());
-                    (id, RootRecord { path: bytes.to_vec(), volume, kept, seen_at, mounts })
+                    (id, RootRecord::new(bytes.to_vec(), kept))
                 }
             };
             roots.insert(id, to_bytes(&record)?.as_slice())?;
             RootId(id)
         };
         self.finish(transaction)?;
+        if kept {
+            self.decisions.note(&[Decision::Folder { path: bytes.to_vec(), is_kept: true }]);
+        }
         Ok(id)
     }
 
@@ -288,7 +257,7 @@ impl Store {
         let transaction = self.begin()?;
         {
             let mut roots = transaction.open_table(ROOTS)?;
-            let known = roots.get(root.0)?.map(|row| root_from_bytes(row.value()));
+            let known = roots.get(root.0)?.map(|row| from_bytes::<RootRecord>(row.value()));
             if let Some(record) = known {
                 let mut record = record?;
                 change(&mut record);
@@ -307,6 +276,8 @@ fn next_number(transaction: &redb::WriteTransaction, key: &str) -> Result<u64, S
     Ok(number)
 }
 
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]

@@ -7,8 +7,10 @@ use std::collections::HashSet;
 
 use redb::ReadableTable;
 
+use super::decisions::Decision;
 use super::reader::Reader;
-use super::record::{Compared, from_bytes, to_bytes};
+use super::record::Compared;
+use super::rows::{from_bytes, to_bytes};
 use super::schema::{COMPARED, DISTINCT, PAIRS};
 use super::{ModelRecord, Store, StoreError};
 use crate::photo::{ContentHash, PhotoId};
@@ -46,20 +48,24 @@ impl Store {
     /// Tells each two of these contents apart, or takes that back.
     pub fn tell_apart(&self, contents: &[ContentHash], apart: bool) -> Result<(), StoreError> {
         let transaction = self.begin()?;
+        let mut decisions = Vec::new();
         {
             let mut table = transaction.open_table(DISTINCT)?;
             for (place, &one) in contents.iter().enumerate() {
                 for &other in contents[place + 1..].iter().filter(|&&other| other != one) {
-                    let key = (one.min(other).0, one.max(other).0);
+                    let (one, other) = (one.min(other), one.max(other));
                     if apart {
-                        table.insert(key, ())?;
+                        table.insert((one.0, other.0), ())?;
                     } else {
-                        table.remove(key)?;
+                        table.remove((one.0, other.0))?;
                     }
+                    decisions.push(Decision::Apart { one, other, is_apart: apart });
                 }
             }
         }
-        self.finish(transaction)
+        self.finish(transaction)?;
+        self.decisions.note(&decisions);
+        Ok(())
     }
 }
 
@@ -67,7 +73,7 @@ impl Reader {
     /// Returns which photos' pairs are known; `None` where none are.
     pub fn compared(&self, model: &ModelRecord) -> Result<Option<Compared>, StoreError> {
         let row = self.transaction().open_table(COMPARED)?.get(model.id)?;
-        row.map(|row| from_bytes(row.value(), "the list of compared photos")).transpose()
+        row.map(|row| from_bytes(row.value())).transpose()
     }
 
     /// Visits the near pairs, lower number first, in the order of the higher.
@@ -101,7 +107,6 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::FORMER_PAIRS;
     use super::*;
     use crate::photo::{Metric, ModelDigest};
 
@@ -132,28 +137,5 @@ mod tests {
         assert_eq!(pairs(&one), []);
         assert_eq!(store.read().unwrap().compared(&one).unwrap(), None);
         assert_eq!(pairs(&other), [(1, 2, 0.5)]);
-    }
-
-    #[test]
-    fn of_a_file_that_has_pairs_in_their_former_order_all_photos_are_compared_anew() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.redb");
-        let store = Store::open(&path).unwrap();
-        let model = store.ensure_model(ModelDigest([1; 32]), "net", 2, Metric::L2).unwrap();
-        let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(3))] };
-        store.keep_pairs(&model, [], &compared).unwrap();
-        let transaction = store.begin().unwrap();
-        transaction.delete_table(PAIRS).unwrap();
-        transaction.open_table(FORMER_PAIRS).unwrap().insert((model.id, 1, 3), 0.25).unwrap();
-        transaction.commit().unwrap();
-        drop(store);
-
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.read().unwrap().compared(&model).unwrap(), None);
-        store.read().unwrap().each_pair(&model, |_, _, _| panic!("they have gone")).unwrap();
-        store.keep_pairs(&model, [(PhotoId(1), PhotoId(3), 0.25)], &compared).unwrap();
-        drop(store);
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.read().unwrap().compared(&model).unwrap(), Some(compared));
     }
 }

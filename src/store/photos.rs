@@ -4,7 +4,8 @@ use redb::{ReadOnlyMultimapTable, ReadOnlyTable};
 
 use super::StoreError;
 use super::reader::Reader;
-use super::record::{PhotoRecord, from_bytes};
+use super::record::PhotoRecord;
+use super::rows::from_bytes;
 use super::schema::{FileKey, PHOTO_FILES, PHOTOS};
 use crate::photo::{FileId, PhotoId, RelativePath, RootId};
 
@@ -27,7 +28,7 @@ impl Reader {
 impl Photos {
     /// Returns a photo, whether a file holds it or not.
     pub fn get(&self, photo: PhotoId) -> Result<Option<PhotoRecord>, StoreError> {
-        self.photos.get(photo.0)?.map(|row| from_bytes(row.value(), "a photo")).transpose()
+        self.photos.get(photo.0)?.map(|row| from_bytes(row.value())).transpose()
     }
 
     /// Returns the files that hold a photo, by root and path.

@@ -10,13 +10,13 @@ use redb::{ReadTransaction, ReadableMultimapTable, ReadableTable, ReadableTableM
 
 use super::ModelRecord;
 use super::StoreError;
-use super::record::{
-    FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord, embedding_from_bytes, from_bytes,
-    root_from_bytes,
-};
+use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
+use super::rows::from_bytes;
 use super::schema::{
-    CONTENTS, COUNTS, EMBEDDINGS, FAILURES, FILES, INODES, MODELS, ORPHANS, PHOTO_FILES, PHOTOS, ROOTS,
+    CONTENTS, COUNTS, FAILURES, FILES, INODES, META, META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, MODELS,
+    ORPHANS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
 };
+use super::vectors::{self, Row};
 use crate::photo::{ContentHash, FileId, ModelDigest, PhotoId, RelativePath, RootId};
 
 /// Embeddings that are read in one go where they lie together.
@@ -45,6 +45,17 @@ pub struct Counts {
     pub failures: u64,
 }
 
+/// What became of a store that was damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// When it was mended, in seconds since 1970.
+    pub at: i64,
+    /// Photos that had to be encoded again, as far as that is known.
+    pub lost_photos: u64,
+    /// Files that had to be looked at again, as far as that is known.
+    pub lost_files: u64,
+}
+
 impl Reader {
     pub(super) fn new(transaction: ReadTransaction) -> Self {
         Self { transaction }
@@ -59,7 +70,7 @@ impl Reader {
         let mut roots = Vec::new();
         for row in self.transaction.open_table(ROOTS)?.iter()? {
             let (id, record) = row?;
-            roots.push((RootId(id.value()), root_from_bytes(record.value())?));
+            roots.push((RootId(id.value()), from_bytes(record.value())?));
         }
         Ok(roots)
     }
@@ -69,7 +80,7 @@ impl Reader {
         let mut models = Vec::new();
         for row in self.transaction.open_table(MODELS)?.iter()? {
             let (digest, record) = row?;
-            models.push((ModelDigest(digest.value()), from_bytes::<ModelRecord>(record.value(), "a model")?));
+            models.push((ModelDigest(digest.value()), from_bytes::<ModelRecord>(record.value())?));
         }
         models.sort_unstable_by_key(|(_, record)| record.id);
         Ok(models)
@@ -79,7 +90,7 @@ impl Reader {
     pub fn file(&self, file: &FileId) -> Result<Option<FileRecord>, StoreError> {
         let files = self.transaction.open_table(FILES)?;
         let row = files.get((file.root.0, file.path.as_bytes()))?;
-        row.map(|row| from_bytes(row.value(), "a file")).transpose()
+        row.map(|row| from_bytes(row.value())).transpose()
     }
 
     /// Returns what is known directly in a directory. The cost grows with what stands in it, not below it.
@@ -99,7 +110,7 @@ impl Reader {
                     break 'seek;
                 };
                 let Some(slash) = rest.iter().position(|&byte| byte == b'/') else {
-                    let record = from_bytes(record.value(), "a file")?;
+                    let record = from_bytes(record.value())?;
                     children.files.push((OsStr::from_bytes(rest).to_owned(), record));
                     continue;
                 };
@@ -123,7 +134,7 @@ impl Reader {
             let row = row?;
             let (root, path) = row.value();
             let Some(record) = files.get((root, path))? else { continue };
-            let record: FileRecord = from_bytes(record.value(), "a file")?;
+            let record: FileRecord = from_bytes(record.value())?;
             if matches!(record.state, FileState::Photo(_)) {
                 let file = FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) };
                 same.push((file, record));
@@ -154,7 +165,7 @@ impl Reader {
             if of != root.0 || !path.starts_with(first.as_bytes()) {
                 break;
             }
-            let record: FileRecord = from_bytes(record.value(), "a file")?;
+            let record: FileRecord = from_bytes(record.value())?;
             count += u64::from(matches!(record.state, FileState::Photo(_)));
         }
         Ok(count)
@@ -179,7 +190,7 @@ impl Reader {
 
     /// Returns whether the model has encoded the photo.
     pub fn has_embedding(&self, model: &ModelRecord, photo: PhotoId) -> Result<bool, StoreError> {
-        Ok(self.transaction.open_table(EMBEDDINGS)?.get((model.id, photo.0))?.is_some())
+        vectors::has(&self.transaction.open_table(VECTORS)?, model, photo)
     }
 
     /// Reads an embedding into `values`. False where the model has not encoded the photo.
@@ -189,12 +200,7 @@ impl Reader {
         photo: PhotoId,
         values: &mut Vec<f32>,
     ) -> Result<bool, StoreError> {
-        let embeddings = self.transaction.open_table(EMBEDDINGS)?;
-        let Some(row) = embeddings.get((model.id, photo.0))? else {
-            return Ok(false);
-        };
-        embedding_from_bytes(row.value(), model.dim as usize, values)?;
-        Ok(true)
+        vectors::read(&self.transaction.open_table(VECTORS)?, model, photo, values)
     }
 
     /// Visits the embeddings of all photos that have a file, in the order of indexing. Stops at an error of `visit`.
@@ -204,18 +210,23 @@ impl Reader {
         mut visit: impl FnMut(PhotoId, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
         let read = || -> Result<_, StoreError> {
-            let embeddings = self.transaction.open_table(EMBEDDINGS)?;
+            let vectors = self.transaction.open_table(VECTORS)?;
             let orphans = self.transaction.open_table(ORPHANS)?;
-            Ok((embeddings.range((model.id, 0)..(model.id + 1, 0))?, orphans))
+            Ok((vectors.range((model.id, 0)..(model.id + 1, 0))?, orphans))
         };
         let (rows, orphans) = read()?;
-        let mut values = Vec::with_capacity(model.dim as usize);
+        let dim = model.dim as usize;
+        let in_row = vectors::photos_in_row(dim);
+        let mut values = Vec::with_capacity(dim);
         for row in rows {
             let (key, bytes) = row.map_err(StoreError::from)?;
-            let photo = PhotoId(key.value().1);
-            if orphans.get(photo.0).map_err(StoreError::from)?.is_none() {
-                embedding_from_bytes(bytes.value(), model.dim as usize, &mut values)?;
-                visit(photo, &values)?;
+            let row = Row::parse(bytes.value(), dim)?;
+            for place in row.places() {
+                let photo = PhotoId(key.value().1 * in_row + u64::from(place));
+                if orphans.get(photo.0).map_err(StoreError::from)?.is_none() {
+                    row.read(place, &mut values);
+                    visit(photo, &values)?;
+                }
             }
         }
         Ok(())
@@ -228,30 +239,37 @@ impl Reader {
         photos: &[PhotoId],
         visit: &mut dyn FnMut(PhotoId, &[f32]),
     ) -> Result<(), StoreError> {
-        let embeddings = self.transaction.open_table(EMBEDDINGS)?;
-        let mut values = Vec::with_capacity(model.dim as usize);
-        let mut read = |photo: PhotoId, bytes: &[u8]| {
-            embedding_from_bytes(bytes, model.dim as usize, &mut values)?;
-            visit(photo, &values);
+        let table = self.transaction.open_table(VECTORS)?;
+        let dim = model.dim as usize;
+        let in_row = vectors::photos_in_row(dim);
+        let row_of = |photo: PhotoId| vectors::place(photo, in_row).0;
+        let mut values = Vec::with_capacity(dim);
+        let mut read = |bytes: &[u8], photos: &[PhotoId]| {
+            let row = Row::parse(bytes, dim)?;
+            for &photo in photos {
+                if row.read(vectors::place(photo, in_row).1, &mut values) {
+                    visit(photo, &values);
+                }
+            }
             Ok::<_, StoreError>(())
         };
-        let (Some(first), Some(last)) = (photos.first(), photos.last()) else { return Ok(()) };
+        let (Some(&first), Some(&last)) = (photos.first(), photos.last()) else { return Ok(()) };
+        let mut wanted = photos.chunk_by(|&one, &other| row_of(one) == row_of(other)).peekable();
         // Neighbors in the table are read in one go, which takes half the time of finding each.
         if photos.len() >= RUN && last.0 - first.0 < 2 * photos.len() as u64 {
-            let mut wanted = photos.iter().copied().peekable();
-            for row in embeddings.range((model.id, first.0)..=(model.id, last.0))? {
+            for row in table.range((model.id, row_of(first))..=(model.id, row_of(last)))? {
                 let (key, bytes) = row?;
-                let photo = PhotoId(key.value().1);
-                while wanted.next_if(|&next| next < photo).is_some() {}
-                if wanted.next_if_eq(&photo).is_some() {
-                    read(photo, bytes.value())?;
+                let number = key.value().1;
+                while wanted.next_if(|photos| row_of(photos[0]) < number).is_some() {}
+                if let Some(photos) = wanted.next_if(|photos| row_of(photos[0]) == number) {
+                    read(bytes.value(), photos)?;
                 }
             }
             return Ok(());
         }
-        for &photo in photos {
-            if let Some(row) = embeddings.get((model.id, photo.0))? {
-                read(photo, row.value())?;
+        for photos in wanted {
+            if let Some(bytes) = table.get((model.id, row_of(photos[0])))? {
+                read(bytes.value(), photos)?;
             }
         }
         Ok(())
@@ -281,7 +299,7 @@ impl Reader {
             {
                 let (found, record) = row?;
                 if found.value() == photo {
-                    visit(PhotoId(photo), &from_bytes(record.value(), "a photo")?, &files);
+                    visit(PhotoId(photo), &from_bytes(record.value())?, &files);
                 }
             }
         }
@@ -336,9 +354,31 @@ impl Reader {
             let (key, record) = row?;
             let (root, path) = key.value();
             let file = FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) };
-            listed.push((file, from_bytes(record.value(), "a failure")?));
+            listed.push((file, from_bytes(record.value())?));
         }
         Ok(listed)
+    }
+
+    /// Says whether a photo has been without a file since before this second.
+    pub fn has_orphans(&self, before: i64) -> Result<bool, StoreError> {
+        for row in self.transaction.open_table(ORPHANS)?.iter()? {
+            if row?.1.value() < before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns when damage was mended last, and what was lost to it. `None`: never.
+    pub fn mended(&self) -> Result<Option<Mended>, StoreError> {
+        let meta = self.transaction.open_table(META)?;
+        let number = |name: &str| Ok::<_, StoreError>(meta.get(name)?.map(|number| number.value()));
+        let Some(at) = number(META_MENDED)? else { return Ok(None) };
+        Ok(Some(Mended {
+            at: i64::try_from(at).unwrap_or(i64::MAX),
+            lost_photos: number(META_LOST_PHOTOS)?.unwrap_or(0),
+            lost_files: number(META_LOST_FILES)?.unwrap_or(0),
+        }))
     }
 
     /// Returns how many photos no file holds any more.

@@ -9,7 +9,7 @@
 //! PHOTOS      photo -> PhotoRecord              content hash, size, what the photo says of itself
 //! CONTENTS    content hash -> photo
 //! ORPHANS     photo -> second it lost its last file; its embeddings wait there for its return
-//! EMBEDDINGS  (model, photo) -> f32 ...         little endian, as the network gave them
+//! VECTORS     (model, row) -> embeddings        of some photos each, see [`vectors`](super::vectors)
 //! QUANTIZERS  model -> (version, quantizer of its codes, as the search writes it)
 //! CODES       (model, version of the quantizer, photo) -> code; made again from the embeddings where missing
 //! PAIRS       (model, photo, photo with a lower number) -> distance, of those that are near
@@ -22,11 +22,16 @@
 //! META        name -> number
 //! ```
 
-use redb::{MultimapTableDefinition, TableDefinition};
+use redb::{Database, MultimapTableDefinition, TableDefinition};
 
-/// The layout that this code reads and writes. Raised with each change of a table or a record; an older file
-/// is migrated, a newer one refused.
-pub(super) const SCHEMA_VERSION: u64 = 1;
+use super::StoreError;
+
+/// The layout that this code reads and writes. Raised with each change of a table or a row; an older file is migrated when
+/// it is opened, a newer one refused. Tests hold it against rows and files of each version, see `rows_tests.rs`.
+///
+/// 1: rows as other rooms had them, embeddings as f32 one by one, redb's file as it is.
+/// 2: rows of the store's own, embeddings as f16, a checksum for each block of the file.
+pub(super) const SCHEMA_VERSION: u64 = 2;
 
 /// Key of a file: root number and relative path.
 pub(super) type FileKey = (u32, &'static [u8]);
@@ -41,23 +46,51 @@ pub(super) const CONTENTS: TableDefinition<'_, [u8; 32], u64> = TableDefinition:
 pub(super) const ORPHANS: TableDefinition<'_, u64, i64> = TableDefinition::new("orphans");
 pub(super) const PHOTO_FILES: MultimapTableDefinition<'_, u64, FileKey> =
     MultimapTableDefinition::new("photo_files");
-pub(super) const EMBEDDINGS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("embeddings");
+pub(super) const VECTORS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("vectors");
 pub(super) const INODES: MultimapTableDefinition<'_, u64, FileKey> = MultimapTableDefinition::new("inodes");
 pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("counts");
 
-pub(super) const QUANTIZERS: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("bases");
-pub(super) const CODES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("sketches");
+pub(super) const QUANTIZERS: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("quantizers");
+pub(super) const CODES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("codes");
 
 /// By the higher number, which is that of the newer photo: what is new comes at the end.
 pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("near_pairs");
-/// The same by the lower number, as earlier versions had it; dropped, since pairs can be found again.
-pub(super) const FORMER_PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("pairs");
 pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared");
 pub(super) const DISTINCT: TableDefinition<'_, ([u8; 32], [u8; 32]), ()> = TableDefinition::new("distinct");
 
 /// Keys of [`META`].
-pub(super) const META_SCHEMA: &str = "schema";
 pub(super) const META_DECODER: &str = "decoder";
 pub(super) const META_NEXT_PHOTO: &str = "next_photo";
 pub(super) const META_NEXT_ROOT: &str = "next_root";
 pub(super) const META_NEXT_MODEL: &str = "next_model";
+/// Photos purged since the file was last packed.
+pub(super) const META_PURGED: &str = "purged";
+/// When damage was last mended, in seconds since 1970, and how many files and photos were lost to it.
+pub(super) const META_MENDED: &str = "mended";
+pub(super) const META_LOST_FILES: &str = "lost_files";
+pub(super) const META_LOST_PHOTOS: &str = "lost_photos";
+
+/// Makes the tables of a new file.
+pub(super) fn make_tables(db: &Database) -> Result<(), StoreError> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_quick_repair(true);
+    transaction.open_table(META)?;
+    transaction.open_table(ROOTS)?;
+    transaction.open_table(MODELS)?;
+    transaction.open_table(FILES)?;
+    transaction.open_table(FAILURES)?;
+    transaction.open_table(PHOTOS)?;
+    transaction.open_table(CONTENTS)?;
+    transaction.open_table(ORPHANS)?;
+    transaction.open_multimap_table(PHOTO_FILES)?;
+    transaction.open_table(VECTORS)?;
+    transaction.open_multimap_table(INODES)?;
+    transaction.open_table(COUNTS)?;
+    transaction.open_table(QUANTIZERS)?;
+    transaction.open_table(CODES)?;
+    transaction.open_table(PAIRS)?;
+    transaction.open_table(COMPARED)?;
+    transaction.open_table(DISTINCT)?;
+    transaction.commit()?;
+    Ok(())
+}

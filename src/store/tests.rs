@@ -230,12 +230,13 @@ fn a_second_daemon_is_refused_in_plain_words() {
 #[test]
 fn a_newer_format_is_refused() {
     let world = World::new();
-    let transaction = world.store.db.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert(META_SCHEMA, SCHEMA_VERSION + 1).unwrap();
-    transaction.commit().unwrap();
     let World { store, path, _directory, .. } = world;
     drop(store);
-    assert!(matches!(Store::open(&path), Err(StoreError::Newer { found: 2, .. })));
+    let (disk, newer) = (disk::FileDisk::open(&path).unwrap(), schema::SCHEMA_VERSION + 1);
+    drop(Checked::create(disk, newer).unwrap());
+    for refused in [Store::open(&path).err(), repair(&path).err()] {
+        assert!(matches!(refused, Some(StoreError::Newer { found, .. }) if found == newer));
+    }
 }
 
 #[test]

@@ -9,10 +9,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 /// What tells a volume from others, and where in it a root is. Kept by the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// UUID (or serial number) of the file system, as udev writes it.
     pub uuid: Option<String>,

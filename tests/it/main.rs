@@ -22,6 +22,7 @@ mod private_disk;
 mod random;
 mod searching;
 mod service;
+mod stores;
 mod waiting;
 mod watching;
 mod world;

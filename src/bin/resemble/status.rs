@@ -171,6 +171,11 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
             "processes_lost": decoder.processes_lost,
         },
         "search": search_json(&status.search.unwrap_or_default()),
+        "mended_store": status.mended_store.as_ref().map(|mended| json!({
+            "mend_time": output::time(mended.mend_time.as_ref()),
+            "lost_photos": mended.lost_photos,
+            "lost_files": mended.lost_files,
+        })),
         "version": status.version,
         "seconds": {
             "read": times.read_seconds,
@@ -222,6 +227,21 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
     output::line(format_args!("runtime  {}", status.runtime))?;
     output::line(format_args!("search   {}", search(&status.search.unwrap_or_default())))?;
     output::line(format_args!("decoder  {}", decoder(&status.decoder.unwrap_or_default())))?;
+    if let Some(mended) = &status.mended_store {
+        output::line(format_args!("store    {}", mended_store(mended)))?;
+    }
     output::line("")?;
     print_roots(&status.roots)
+}
+
+/// Says what became of damage to the store.
+fn mended_store(mended: &proto::MendedStore) -> String {
+    let seconds = mended.mend_time.as_ref().map_or(0, |time| time.seconds);
+    let day = jiff::Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d").to_string());
+    format!(
+        "was damaged and is mended since {}: {} photos and {} files were lost to it and read again",
+        day.unwrap_or_default(),
+        mended.lost_photos,
+        mended.lost_files
+    )
 }

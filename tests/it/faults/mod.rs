@@ -7,6 +7,7 @@
 
 mod clients;
 mod decoders;
+mod first_start;
 mod full_disk;
 mod kills;
 mod volumes;

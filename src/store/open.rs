@@ -1,0 +1,482 @@
+//! Opening the store's file, in whatever state it is.
+//!
+//! | found | what happens |
+//! | --- | --- |
+//! | nothing, or what a start that was cut short has left | a new file is made |
+//! | this version | it is opened |
+//! | this version, damaged | what can be read is copied into a new file; the photos give the rest |
+//! | version 1 | it is copied into a new file |
+//! | a newer version | refused |
+//! | anything else, or damaged beyond that | refused: [`repair`] helps, which the user asks for |
+//!
+//! Invariant: a new file gets its name when it is whole and on the disk. Before that it has another one, and whatever ends
+//! the process leaves the old file as it was.
+//!
+//! redb is given nothing that it might choke on, and still every opening and copying is fenced against panics in it.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableError};
+
+use super::backend::Backend;
+use super::checked::{self, BLOCK, Checked, HeadError};
+use super::decisions::{Decided, Decisions};
+use super::disk::{Disk, FileDisk, OpenError, read_exact_at};
+use super::rebuild::{self, Kind, Rebuilt};
+use super::rows::from_bytes;
+use super::schema::{self, DISTINCT, META, ROOTS, SCHEMA_VERSION};
+use super::source::{Overlay, Source};
+use super::{CACHE_BYTES, RootRecord, StoreError, version1};
+use crate::photo::ContentHash;
+use crate::private;
+
+/// With what the file of a redb database begins: version 1 was one.
+const REDB: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1a, 0x0a, 0xa9, 0x0d, 0x0a];
+
+/// A store that is whole, as far as opening it tells.
+pub(super) struct Opened {
+    pub(super) db: Arc<Database>,
+    pub(super) backend: Backend,
+    pub(super) checked: Arc<Checked<Arc<dyn Disk>>>,
+}
+
+/// What lies at the store's path.
+enum Found {
+    NeverMade,
+    Version1,
+    Ours,
+    Foreign,
+}
+
+/// Opens the file, and makes, migrates or mends it before that.
+///
+/// # Errors
+/// See [`Store::open`](super::Store::open).
+pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
+    let mut has_mended = false;
+    loop {
+        if !exists(path)? {
+            make(path)?;
+        }
+        let disk = open_disk(path)?;
+        private::tighten(path);
+        match look(&disk).map_err(not_read(path))? {
+            Found::NeverMade => {
+                say_never_made(path);
+                make(path)?;
+            }
+            Found::Version1 => migrate(path, disk)?,
+            Found::Foreign => return Err(StoreError::Refused { path: path.to_path_buf() }),
+            Found::Ours => match open_ours(path, disk)? {
+                Some(opened) => return Ok(opened),
+                None if has_mended => return Err(StoreError::Refused { path: path.to_path_buf() }),
+                None => {
+                    has_mended = true;
+                    mend(path)?;
+                }
+            },
+        }
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    path.try_exists().map_err(not_read(path))
+}
+
+/// What an error of the disk under `path` means.
+fn not_read(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    |error| StoreError::not_opened(path, redb::StorageError::Io(error))
+}
+
+fn open_disk(path: &Path) -> Result<FileDisk, StoreError> {
+    FileDisk::open(path).map_err(|error| match error {
+        OpenError::InUse => StoreError::InUse { path: path.to_path_buf() },
+        OpenError::Io(error) => not_read(path)(error),
+    })
+}
+
+fn look(disk: &FileDisk) -> io::Result<Found> {
+    if checked::is_ours(disk)? {
+        return Ok(Found::Ours);
+    }
+    let len = disk.len()?;
+    let mut begins = [0; REDB.len()];
+    disk.read_at(0, &mut begins)?;
+    if begins == REDB {
+        return Ok(Found::Version1);
+    }
+    // redb writes how its file begins when all else of a new one is there; and that is nothing but its header page.
+    let is_empty = begins == [0; REDB.len()] && is_zero(disk, BLOCK as u64, len)?;
+    Ok(if is_empty { Found::NeverMade } else { Found::Foreign })
+}
+
+/// Says whether there are only zeros from `at` to `end`.
+fn is_zero(disk: &FileDisk, mut at: u64, end: u64) -> io::Result<bool> {
+    let mut piece = [0; 16 * BLOCK];
+    while at < end {
+        let piece = &mut piece[..usize::try_from(end - at).unwrap_or(usize::MAX).min(16 * BLOCK)];
+        read_exact_at(disk, at, piece)?;
+        if piece.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += piece.len() as u64;
+    }
+    Ok(true)
+}
+
+/// Opens a file of this version. `None`: it is damaged.
+fn open_ours(path: &Path, disk: FileDisk) -> Result<Option<Opened>, StoreError> {
+    let checked = open_checked::<Arc<dyn Disk>>(path, Arc::new(disk))?;
+    if checked.is_damaged() {
+        return Ok(None);
+    }
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let opened = Opened::new(path, Arc::clone(&checked))?;
+        let decided = opened.decided()?;
+        Ok((opened, decided))
+    }));
+    match opened {
+        Ok(Ok((opened, decided))) => {
+            if let Err(error) = Decisions::beside(path).replace(&decided) {
+                tracing::warn!("the second copy of folders and marks could not be written: {error}");
+            }
+            Ok(Some(opened))
+        }
+        Ok(Err(_)) | Err(_) if checked.is_damaged() => Ok(None),
+        Ok(Err(error)) => Err(error),
+        Err(_panic) => Err(StoreError::Refused { path: path.to_path_buf() }),
+    }
+}
+
+fn open_checked<D: Disk>(path: &Path, disk: D) -> Result<Arc<Checked<D>>, StoreError> {
+    Checked::open(disk, SCHEMA_VERSION).map(Arc::new).map_err(|error| match error {
+        HeadError::Version(found) => {
+            StoreError::Newer { path: path.to_path_buf(), found, known: SCHEMA_VERSION }
+        }
+        HeadError::Damaged => StoreError::Refused { path: path.to_path_buf() },
+        HeadError::Io(error) => not_read(path)(error),
+    })
+}
+
+/// The same on any disk, new or not.
+#[cfg(test)]
+pub(super) fn on_disk(
+    path: &Path,
+    disk: Arc<dyn Disk>,
+    is_new: bool,
+) -> Result<Arc<Checked<Arc<dyn Disk>>>, StoreError> {
+    if is_new {
+        return Checked::create(disk, SCHEMA_VERSION).map(Arc::new).map_err(not_read(path));
+    }
+    open_checked(path, disk)
+}
+
+impl Opened {
+    /// Gives a file to redb.
+    pub(super) fn new(path: &Path, checked: Arc<Checked<Arc<dyn Disk>>>) -> Result<Self, StoreError> {
+        let backend = Backend::new(Arc::clone(&checked)).map_err(not_read(path))?;
+        let db = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend.clone())
+            .map_err(|error| StoreError::not_opened(path, error))?;
+        Ok(Self { db: Arc::new(db), backend, checked })
+    }
+
+    /// Reads what the user has decided.
+    fn decided(&self) -> Result<Decided, StoreError> {
+        let view = self.db.begin_read()?;
+        let mut decided = Decided::default();
+        for row in view.open_table(ROOTS)?.iter()? {
+            let root: RootRecord = from_bytes(row?.1.value())?;
+            if root.kept {
+                decided.folders.insert(root.path);
+            }
+        }
+        for row in view.open_table(DISTINCT)?.iter()? {
+            let (one, other) = row?.0.value();
+            decided.apart.insert((ContentHash(one), ContentHash(other)));
+        }
+        Ok(decided)
+    }
+}
+
+/// Returns the schema's number of version 1, and of nothing else: later ones have it in the head. `None`: there is none.
+fn version_of(db: &Database) -> Result<Option<u64>, StoreError> {
+    match db.begin_read()?.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        meta => Ok(meta?.get(version1::META_SCHEMA)?.map(|version| version.value())),
+    }
+}
+
+/// Makes a new file, with what is known of the user's decisions.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let decided = Decisions::beside(path).read();
+    build(path, |db| rebuild::fill(db, &mut Source::nothing(), Kind::New, &decided, now()))?;
+    if decided != Decided::default() {
+        tracing::warn!(
+            "{} is new; {} folders and {} marks of \"not the same\" were taken over from the copy beside it",
+            path.display(),
+            decided.folders.len(),
+            decided.apart.len()
+        );
+    }
+    Ok(())
+}
+
+/// Copies a store of version 1.
+fn migrate(path: &Path, disk: FileDisk) -> Result<(), StoreError> {
+    let disk = Arc::new(disk);
+    let Some(db) = sound_version1(&disk) else {
+        return Err(StoreError::Refused { path: path.to_path_buf() });
+    };
+    match version_of(&db)? {
+        None => {
+            say_never_made(path);
+            return make(path);
+        }
+        Some(version1::VERSION) => {}
+        Some(found) => {
+            return Err(StoreError::Newer { path: path.to_path_buf(), found, known: SCHEMA_VERSION });
+        }
+    }
+    tracing::info!(
+        "{} has format {}: it is copied into format {SCHEMA_VERSION}, once. Nothing is encoded anew",
+        path.display(),
+        version1::VERSION
+    );
+    let mut from = Source::open(db);
+    let rebuilt = build(path, |db| rebuild::fill(db, &mut from, Kind::Version1, &Decided::default(), now()))?;
+    if from.is_damaged() {
+        tracing::warn!("a part of the old store could not be read; its photos are read again");
+    }
+    tracing::info!(
+        "copied {} photos in {} files, and {} marks",
+        rebuilt.photos,
+        rebuilt.files,
+        rebuilt.marks
+    );
+    Ok(())
+}
+
+/// Opens a database of version 1 over a layer that keeps redb's writes from it. `None` where redb's own check of the whole
+/// file does not pass: it has no checksums of ours, and nothing else says which rows are right.
+fn sound_version1(disk: &Arc<FileDisk>) -> Option<Arc<Database>> {
+    let open = || -> Option<Database> {
+        let overlay = Overlay::new(Arc::clone(disk)).ok()?;
+        let mut db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(overlay).ok()?;
+        db.check_integrity().ok()?.then_some(db)
+    };
+    catch_unwind(AssertUnwindSafe(open)).ok().flatten().map(Arc::new)
+}
+
+fn say_never_made(path: &Path) {
+    tracing::warn!(
+        "{} was never finished, by a first start that was cut short: it is made anew",
+        path.display()
+    );
+}
+
+/// Copies what can be read of a damaged store.
+fn mend(path: &Path) -> Result<(), StoreError> {
+    tracing::error!(
+        "{} is damaged, by the disk or by a program that wrote into it: what is whole is kept, and the photos give the rest",
+        path.display()
+    );
+    let mut from = Source::damaged(open_checked(path, open_disk(path)?)?);
+    let decided = Decisions::beside(path).read();
+    let rebuilt = build_beside(path, |db| rebuild::fill(db, &mut from, Kind::Mend, &decided, now()))?;
+    if !from.has_given() {
+        // No table could be read: that is for the user to decide.
+        let _ = fs::remove_file(new_name(path));
+        return Err(StoreError::Refused { path: path.to_path_buf() });
+    }
+    take_name(path)?;
+    say_mended(&rebuilt);
+    Ok(())
+}
+
+fn say_mended(rebuilt: &Rebuilt) {
+    tracing::warn!(
+        "the store is whole again: {} folders, {} photos in {} files and {} marks were kept; {} photos and {} files were lost \
+         and are read again",
+        rebuilt.folders,
+        rebuilt.photos,
+        rebuilt.files,
+        rebuilt.marks,
+        rebuilt.lost_photos,
+        rebuilt.lost_files
+    );
+}
+
+/// What [`repair`] did.
+#[derive(Debug)]
+pub enum Repair {
+    /// Every block of the file was read and is whole.
+    NotNeeded,
+    /// A new store has what could be read of the damaged one.
+    Done {
+        /// What it has.
+        kept: Rebuilt,
+        /// Where the damaged one lies now.
+        moved_to: PathBuf,
+    },
+}
+
+/// Checks the whole store at `path`. A damaged one is moved aside, and what can be read of it is in the new one that takes its
+/// place: the next start of the daemon reads the rest again from the photos.
+///
+/// # Errors
+/// [`StoreError::NoStore`] where there is none, [`StoreError::InUse`] while a daemon runs on it, [`StoreError::Newer`]
+/// where a newer version wrote it; those of the disk.
+pub fn repair(path: &Path) -> Result<Repair, StoreError> {
+    if !exists(path)? {
+        return Err(StoreError::NoStore { path: path.to_path_buf() });
+    }
+    let disk = Arc::new(open_disk(path)?);
+    let found = look(&disk).map_err(not_read(path))?;
+    let (mut from, kind) = match found {
+        Found::NeverMade => return Ok(Repair::NotNeeded),
+        Found::Version1 if sound_version1(&disk).is_some() => return Ok(Repair::NotNeeded),
+        Found::Version1 => (Source::damaged(Arc::clone(&disk)), Kind::DamagedVersion1),
+        Found::Foreign => (Source::nothing(), Kind::Mend),
+        Found::Ours => match open_checked(path, Arc::clone(&disk)) {
+            Ok(checked) => {
+                if !checked.is_damaged() && checked.check_all().is_ok() && is_sound(&checked) {
+                    return Ok(Repair::NotNeeded);
+                }
+                (Source::damaged(checked), Kind::Mend)
+            }
+            Err(StoreError::Refused { .. }) => (Source::nothing(), Kind::Mend),
+            Err(error) => return Err(error),
+        },
+    };
+    let decided = Decisions::beside(path).read();
+    let moved_to = free_name(path);
+    let kept = build_beside(path, |db| rebuild::fill(db, &mut from, kind, &decided, now()))?;
+    // The old one has two names until the new one takes the first. Without links there is a moment with none.
+    fs::hard_link(path, &moved_to)
+        .or_else(|_| fs::rename(path, &moved_to))
+        .map_err(|source| StoreError::Build { path: path.to_path_buf(), source })?;
+    take_name(path)?;
+    Ok(Repair::Done { kept, moved_to })
+}
+
+/// Says whether redb finds its tables in a file all blocks of which are whole.
+fn is_sound(checked: &Arc<Checked<Arc<FileDisk>>>) -> bool {
+    let mut source = Source::damaged(Arc::clone(checked));
+    source.each(META, None, &mut |_, _| Ok(())).is_ok() && !source.is_damaged()
+}
+
+/// Fills a new file and gives it the store's name.
+fn build<T>(path: &Path, fill: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let filled = build_beside(path, fill)?;
+    take_name(path)?;
+    Ok(filled)
+}
+
+/// Gives the new file the store's name.
+fn take_name(path: &Path) -> Result<(), StoreError> {
+    fs::rename(new_name(path), path)
+        .and_then(|()| sync_directory_of(path))
+        .map_err(|source| StoreError::Build { path: path.to_path_buf(), source })
+}
+
+/// Fills a new file beside the store's, whole and on the disk.
+pub(super) fn build_beside<T>(
+    path: &Path,
+    fill: impl FnOnce(&Database) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let new = new_name(path);
+    let at = |source| StoreError::Build { path: path.to_path_buf(), source };
+    let disk = open_disk(&new)?;
+    let built = catch_unwind(AssertUnwindSafe(|| {
+        let checked = Arc::new(Checked::create(disk, SCHEMA_VERSION).map_err(at)?);
+        let db = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(SyncedAtLast(Arc::clone(&checked)))
+            .map_err(|error| StoreError::not_opened(&new, error))?;
+        schema::make_tables(&db)?;
+        let filled = fill(&db)?;
+        drop(db);
+        checked.sync().map_err(at)?;
+        Ok(filled)
+    }));
+    let built = built.unwrap_or_else(|_panic| Err(StoreError::Refused { path: path.to_path_buf() }));
+    if built.is_err() {
+        // It would be begun anew at the next start; until then it only takes room.
+        let _ = fs::remove_file(&new);
+    }
+    built.map_err(|error| match error {
+        StoreError::Database(source) => match *source {
+            redb::Error::Io(source) => at(source),
+            other => StoreError::Database(Box::new(other)),
+        },
+        other => other,
+    })
+}
+
+/// The name of a file that is not whole yet.
+pub(super) fn new_name(path: &Path) -> PathBuf {
+    with_suffix(path, "new")
+}
+
+/// A name for a damaged file that no other file has.
+fn free_name(path: &Path) -> PathBuf {
+    let first = with_suffix(path, "damaged");
+    let others = (2u32..).map(|number| with_suffix(path, &format!("damaged-{number}")));
+    std::iter::once(first)
+        .chain(others)
+        .find(|path| fs::symlink_metadata(path).is_err())
+        .expect("fewer than 2^32 stores were damaged")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes a renaming last.
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn now() -> i64 {
+    // A clock before 1970 only lets orphans go earlier.
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// The disk of a file that counts only once it is whole: it is synced once, at the end. Locked as a whole by the disk.
+#[derive(Debug)]
+struct SyncedAtLast<D>(D);
+
+impl<D: Disk + 'static> StorageBackend for SyncedAtLast<D> {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        read_exact_at(&self.0, offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, data)
+    }
+}
