@@ -24,7 +24,8 @@
 //!
 //! What must stay true, and is attacked by tests:
 //!
-//! - The store is the only truth. Everything in memory is rebuilt from it.
+//! - The store is the only truth. Everything in memory is rebuilt from it. What a disk has damaged in it is noticed when it is
+//!   read, and made again from the photos; its file is redb's, with a checksum for each block, and no other program opens it.
 //! - Events only say where to look; comparing the disk with the store decides. At rest, the index equals the disk.
 //! - An embedding belongs to a content and a network, never to a path.
 //! - Every distance in an answer is exact. What a search by codes may miss is measured, and `exact` misses nothing.

@@ -484,3 +484,74 @@ fn what_a_first_start_that_was_cut_short_has_left_is_made_anew() {
         Store::open(&path).unwrap();
     }
 }
+
+#[test]
+fn a_store_that_has_shrunk_gives_its_room_back_at_the_next_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    fill(&path);
+    let whole = view(&Store::open(&path).unwrap()).unwrap();
+    let store = Store::open(&path).unwrap();
+    let (model, roots) =
+        (model(&store), ROOTS.map(|(path, kept)| store.add_root(Path::new(path), kept).unwrap()));
+    let more = 1000..4000;
+    store
+        .commit(&model, &more.clone().map(|number| write(&roots, number)).collect::<Vec<_>>(), 2_500)
+        .unwrap();
+    store
+        .commit(
+            &model,
+            &more.map(|number| Write::Gone { file: file(&roots, number) }).collect::<Vec<_>>(),
+            2_500,
+        )
+        .unwrap();
+    while store.read().unwrap().has_orphans(2_600).unwrap() {
+        store.commit(&model, &[Write::PurgeOrphans { before: 2_600 }], 2_600).unwrap();
+    }
+    assert_eq!(store.read().unwrap().orphan_count().unwrap(), 0);
+    view(&store).unwrap().assert_is(&whole, "purged");
+    drop(store);
+    let large = fs::metadata(&path).unwrap().len();
+    let store = Store::open(&path).unwrap();
+    let small = fs::metadata(&path).unwrap().len();
+    assert!(small < large / 2, "{large} bytes became {small}");
+    view(&store).unwrap().assert_is(&whole, "packed");
+    assert_eq!(store.read().unwrap().quantizer(&model).unwrap(), Some((3, vec![9; 30_000])));
+}
+
+#[test]
+#[ignore = "measures"]
+fn the_file_takes_so_many_bytes_a_photo() {
+    const PHOTOS: u32 = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let store = Store::open(&path).unwrap();
+    let model = store.ensure_model(ModelDigest([1; 32]), "mobilenet_v2", 1280, Metric::L2).unwrap();
+    let root = store.add_root(Path::new("/photos"), false).unwrap();
+    let mut random = Random(7);
+    for batch in (0..PHOTOS).collect::<Vec<_>>().chunks(256) {
+        let mut writes = Vec::new();
+        for &number in batch {
+            let values = (0..1280).map(|_| random.below(6000) as f32 / 1000.0).collect();
+            let path = format!("2024/{:02}/IMG_{number:05}.jpg", number % 12 + 1);
+            let mut write = write(&[root], number * 20);
+            if let Write::Encoded { file, embedding, .. } = &mut write {
+                *file = FileId { root, path: RelativePath::from_bytes(path.into_bytes()) };
+                *embedding = Embedding(values).rounded();
+            }
+            writes.push(write);
+        }
+        store.commit(&model, &writes, 1_000).unwrap();
+    }
+    drop(store);
+    let bytes = |path: &Path| fs::metadata(path).unwrap().len() / u64::from(PHOTOS);
+    let grown = bytes(&path);
+    let opened = open::open(&path).unwrap();
+    let mut from = source::Source::open(Arc::clone(&opened.db));
+    let none = decisions::Decided::default();
+    open::build_beside(&path, |db| rebuild::fill(db, &mut from, rebuild::Kind::Pack, &none, 0)).unwrap();
+    println!(
+        "{PHOTOS} photos of 1280 numbers: {grown} bytes a photo as it grew, {} packed",
+        bytes(&open::new_name(&path))
+    );
+}

@@ -1,4 +1,8 @@
-//! The store: embeddings and files in, durable rows out; one redb file is the only truth.
+//! The store: embeddings and files in, durable rows out; one file is the only truth.
+//!
+//! From the disk upwards: `disk` (bytes), `checked` (a checksum for each block: **where a row is checked**), `backend` (what the
+//! disk refuses), redb, `schema` (tables), `rows` and `vectors` (bytes of a row), and then readers and writers. `open` makes,
+//! migrates and mends the file, all by `rebuild`. `decisions` is a second copy of what only the user knows.
 //!
 //! [`Store`] opens the file, [`Reader`] is a consistent view that never waits, [`commit`](Store::commit)
 //! applies a batch of [`Write`]s in one transaction, and [`Writer`] is the one thread that calls it. What few rows

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | nothing, or what a start that was cut short has left | a new file is made |
 //! | this version | it is opened |
+//! | this version, of which much was purged | it is packed into a new file |
 //! | this version, damaged | what can be read is copied into a new file; the photos give the rest |
 //! | version 1 | it is copied into a new file |
 //! | a newer version | refused |
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableError};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableError};
 
 use super::backend::Backend;
 use super::checked::{self, BLOCK, Checked, HeadError};
@@ -29,7 +30,7 @@ use super::decisions::{Decided, Decisions};
 use super::disk::{Disk, FileDisk, OpenError, read_exact_at};
 use super::rebuild::{self, Kind, Rebuilt};
 use super::rows::from_bytes;
-use super::schema::{self, DISTINCT, META, ROOTS, SCHEMA_VERSION};
+use super::schema::{self, DISTINCT, META, META_PURGED, PHOTOS, ROOTS, SCHEMA_VERSION};
 use super::source::{Overlay, Source};
 use super::{CACHE_BYTES, RootRecord, StoreError, version1};
 use crate::photo::ContentHash;
@@ -37,6 +38,9 @@ use crate::private;
 
 /// With what the file of a redb database begins: version 1 was one.
 const REDB: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1a, 0x0a, 0xa9, 0x0d, 0x0a];
+
+/// Fewer purged photos than this are not worth a new file.
+const PURGED_AT_LEAST: u64 = 2000;
 
 /// A store that is whole, as far as opening it tells.
 pub(super) struct Opened {
@@ -58,7 +62,7 @@ enum Found {
 /// # Errors
 /// See [`Store::open`](super::Store::open).
 pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
-    let mut has_mended = false;
+    let (mut has_mended, mut has_packed) = (false, false);
     loop {
         if !exists(path)? {
             make(path)?;
@@ -73,6 +77,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
             Found::Version1 => migrate(path, disk)?,
             Found::Foreign => return Err(StoreError::Refused { path: path.to_path_buf() }),
             Found::Ours => match open_ours(path, disk)? {
+                Some(opened) if !has_packed && opened.is_loose()? => {
+                    has_packed = true;
+                    pack(path, opened)?;
+                }
                 Some(opened) => return Ok(opened),
                 None if has_mended => return Err(StoreError::Refused { path: path.to_path_buf() }),
                 None => {
@@ -187,6 +195,13 @@ impl Opened {
         Ok(Self { db: Arc::new(db), backend, checked })
     }
 
+    /// Says whether so much was purged that the file is much larger than what is in it.
+    fn is_loose(&self) -> Result<bool, StoreError> {
+        let view = self.db.begin_read()?;
+        let purged = view.open_table(META)?.get(META_PURGED)?.map_or(0, |purged| purged.value());
+        Ok(purged >= PURGED_AT_LEAST && purged > view.open_table(PHOTOS)?.len()? / 4)
+    }
+
     /// Reads what the user has decided.
     fn decided(&self) -> Result<Decided, StoreError> {
         let view = self.db.begin_read()?;
@@ -272,6 +287,30 @@ fn sound_version1(disk: &Arc<FileDisk>) -> Option<Arc<Database>> {
         db.check_integrity().ok()?.then_some(db)
     };
     catch_unwind(AssertUnwindSafe(open)).ok().flatten().map(Arc::new)
+}
+
+/// Copies a sound store into a file that is as large as it needs. Where there is no room for that, it stays as it is.
+fn pack(path: &Path, opened: Opened) -> Result<(), StoreError> {
+    let mut from = Source::open(Arc::clone(&opened.db));
+    let nothing_more = Decided::default();
+    let packed = build_beside(path, |db| rebuild::fill(db, &mut from, Kind::Pack, &nothing_more, now()));
+    match packed {
+        // What could not be read is met again, and mended.
+        Ok(_) if from.is_damaged() => {
+            let _ = fs::remove_file(new_name(path));
+            Ok(())
+        }
+        Ok(_) => {
+            tracing::info!("packed the store: much of it had been dropped");
+            drop((from, opened));
+            take_name(path)
+        }
+        Err(StoreError::Build { source, .. }) => {
+            tracing::warn!("the store could not be packed: {source}");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn say_never_made(path: &Path) {
