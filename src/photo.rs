@@ -210,8 +210,7 @@ impl Embedding {
         let squares = |value: f32| value * value;
         let error: f32 = self.0.iter().map(|&value| squares(value - rounded(value))).sum();
         let length: f32 = self.0.iter().copied().map(squares).sum();
-        // False for what is not a number or has no end, too.
-        if error <= length * Self::ROUNDING * Self::ROUNDING {
+        if error.is_finite() && error <= length * Self::ROUNDING * Self::ROUNDING {
             self.0.iter_mut().for_each(|value| *value = rounded(*value));
         }
         self
