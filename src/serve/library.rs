@@ -182,6 +182,8 @@ impl LibraryService for Library {
         let path = convert::parse_path("path", &request.into_inner().path)?;
         let path = disk::folder(&path).await?;
         let changing = self.change_roots().await?;
+        // A removal that still waits to be written down would take the folder with it.
+        self.api.writer.flush().await.map_err(Status::from)?;
         let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
         if let Some(other) = self.api.watch.roots().into_iter().find(|root| overlaps(&root.path)) {
             return Err(Status::already_exists(format!("{} is watched already", other.path.display())));
