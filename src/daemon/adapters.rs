@@ -189,3 +189,60 @@ impl Sink for Changes {
         self.say(status);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::decode::{Format, PhotoInfo};
+    use crate::photo::{ContentHash, Embedding, Metric, ModelDigest};
+    use crate::store::{PhotoRecord, Write};
+
+    /// Whoever compared the disk with the store alone found a file known that was about to be forgotten.
+    #[test]
+    fn what_waits_in_the_queue_is_a_part_of_what_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&directory.path().join("s.redb")).unwrap());
+        let model = store.ensure_model(ModelDigest([1; 32]), "fake", 1, Metric::L2).unwrap();
+        let root = store.add_root(Path::new("/photos"), true).unwrap();
+        let file = |name: &str| FileId { root, path: RelativePath::from_bytes(name.as_bytes().to_vec()) };
+        let fingerprint = Fingerprint { len: 1, modified_ns: 0, changed_ns: 0, inode: 5 };
+        let info = PhotoInfo {
+            width: 1,
+            height: 1,
+            format: Format::Png,
+            taken: None,
+            camera: None,
+            lens: None,
+            position: None,
+        };
+        let encoded = |name| Write::Encoded {
+            file: file(name),
+            fingerprint,
+            photo: PhotoRecord { content: ContentHash::of(b"x"), size_bytes: 1, info: info.clone() },
+            embedding: Embedding(vec![1.0]),
+            former: None,
+        };
+        let added = store.commit(&model, &["d/a", "d/b", "d/c"].map(encoded), 0).unwrap().added;
+        let index = Arc::new(Index::new(1));
+        index.apply(added.iter().map(|(photo, values)| (*photo, values.0.as_slice())), &[]).unwrap();
+        let known = KnownFiles { store, queue: Arc::default(), index };
+        let all = |known: &KnownFiles| {
+            let children = known.children(root, &RelativePath::from_bytes(b"d".to_vec())).unwrap().files;
+            let mut of_inode = known.with_inode(5).unwrap();
+            of_inode.sort_by(|one, other| one.0.cmp(&other.0));
+            assert_eq!(
+                of_inode.iter().map(|(_, found)| *found).collect::<Vec<_>>(),
+                children.iter().map(|(_, found)| *found).collect::<Vec<_>>()
+            );
+            ["d/a", "d/b", "d/c"].map(|name| known.file(&file(name)).unwrap())
+        };
+        assert_eq!(all(&known), [Some(fingerprint); 3]);
+        known.queue.push_live(Change::Gone { file: file("d/a") });
+        known.queue.push_live(Change::Doubtful { file: file("d/b") });
+        assert_eq!(all(&known), [None, Some(Fingerprint::STALE), Some(fingerprint)]);
+        known.queue.push_live(Change::Read { file: file("d/a"), path: "/photos/d/a".into(), fingerprint });
+        assert_eq!(all(&known)[0], Some(fingerprint), "it will be known again");
+    }
+}

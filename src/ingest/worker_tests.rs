@@ -114,6 +114,25 @@ fn a_moved_photo_is_adopted_without_being_read() {
     assert_eq!(world.worker.progress.photos_encoded(), 1);
 }
 
+/// What waited said that they were gone, and they were back: they were lost until a rescan.
+#[test]
+fn a_photo_that_is_back_before_its_loss_is_written_down_stays() {
+    let world = World::new();
+    world.put("a.bmp", 1);
+    world.read("a.bmp", world.seen("a.bmp"));
+    let content = world.content("a.bmp");
+    world.handle(Change::Gone { file: world.file("a.bmp") });
+    assert_eq!(world.content("a.bmp"), content);
+    // Moved away, copied back.
+    fs::rename(world.path("a.bmp"), world.path("b.bmp")).unwrap();
+    fs::copy(world.path("b.bmp"), world.path("a.bmp")).unwrap();
+    world.moved("a.bmp", "b.bmp");
+    assert_eq!((world.content("a.bmp"), world.content("b.bmp")), (content, content));
+    fs::remove_file(world.path("a.bmp")).unwrap();
+    world.handle(Change::Gone { file: world.file("a.bmp") });
+    assert_eq!((world.content("a.bmp"), world.content("b.bmp")), (None, content));
+}
+
 /// It was overwritten, its size and time kept, and moved before the change was read: under its new name it looked
 /// like the old photo.
 #[test]
