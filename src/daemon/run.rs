@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -387,8 +388,7 @@ async fn purge_now_and_then(
             () = stop.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let before = i64::try_from(since_1970.saturating_sub(keep_for).as_secs()).unwrap_or(0);
+        let before = Timestamp::now().as_second().saturating_sub_unsigned(keep_for.as_secs());
         while api.store.read()?.has_orphans(before)? && !stop.is_cancelled() {
             api.writer.enqueue(Write::PurgeOrphans { before }).await?;
             api.writer.flush().await?;

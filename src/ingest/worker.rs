@@ -7,7 +7,9 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
+
+use jiff::Timestamp;
 
 use rustix::io::Errno;
 
@@ -244,9 +246,7 @@ impl Outcome {
     }
 
     fn failed(file: &FileId, fingerprint: Fingerprint, kind: FailureKind, reason: String) -> Self {
-        let at = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        let at = Timestamp::now().as_second();
         let failure = FailureRecord { kind, reason, at, size_bytes: fingerprint.len };
         Self::write(Write::Failed { file: file.clone(), fingerprint, failure })
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
@@ -38,7 +39,7 @@ impl FileDigest {
 
 impl fmt::Display for FileDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 
@@ -53,15 +54,8 @@ impl FromStr for FileDigest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const ERROR: &str = "a SHA-256 is 64 hexadecimal digits";
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(ERROR);
-        }
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| ERROR)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| ERROR)?;
-        }
-        Ok(Self(digest))
+        let digest = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| ERROR)?;
+        digest.try_into().map(Self).map_err(|_| ERROR)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::{Request, Response, Status};
 
@@ -49,19 +50,13 @@ impl Library {
 
 /// The token of a failure's page: root and path of the last row, in hexadecimal since paths are bytes.
 fn failure_token(file: &FileId) -> String {
-    let path: String = file.path.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{path}", file.root.0)
+    format!("{}-{}", file.root.0, HEXLOWER.encode(file.path.as_bytes()))
 }
 
 fn parse_failure_token(token: &str) -> Option<FileId> {
     let (root, path) = token.split_once('-')?;
-    let digits = path.as_bytes();
-    if !path.is_ascii() || digits.len() % 2 != 0 {
-        return None;
-    }
-    let bytes = (0..path.len()).step_by(2).map(|at| u8::from_str_radix(&path[at..at + 2], 16));
-    let bytes = bytes.collect::<Result<Vec<_>, _>>().ok()?;
-    Some(FileId { root: RootId(root.parse().ok()?), path: RelativePath::from_bytes(bytes) })
+    let path = HEXLOWER.decode(path.as_bytes()).ok()?;
+    Some(FileId { root: RootId(root.parse().ok()?), path: RelativePath::from_bytes(path) })
 }
 
 #[tonic::async_trait]

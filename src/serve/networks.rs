@@ -4,7 +4,9 @@
 //! network goes on answering by its own; then all calls that begin are answered by the new one. A call stays with the
 //! network it began with, since the numbers of two networks cannot be compared.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::ingest::Encoding;
 use crate::models::Manifest;
@@ -29,7 +31,7 @@ pub struct Served {
 /// The configured network, and the one that answers.
 pub struct Networks {
     configured: Arc<Served>,
-    answering: RwLock<Arc<Served>>,
+    answering: ArcSwap<Served>,
 }
 
 impl Networks {
@@ -37,12 +39,12 @@ impl Networks {
     pub fn new(configured: Served, former: Option<Served>) -> Self {
         let configured = Arc::new(configured);
         let answering = former.map_or_else(|| Arc::clone(&configured), Arc::new);
-        Self { configured, answering: RwLock::new(answering) }
+        Self { configured, answering: ArcSwap::new(answering) }
     }
 
     /// Returns the network that calls which begin now are answered by.
     pub fn answering(&self) -> Arc<Served> {
-        Arc::clone(&self.answering.read().unwrap_or_else(PoisonError::into_inner))
+        self.answering.load_full()
     }
 
     /// Returns the network that photos are encoded with.
@@ -57,6 +59,6 @@ impl Networks {
 
     /// Lets the configured network answer from now on.
     pub fn switch(&self) {
-        *self.answering.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.configured);
+        self.answering.store(Arc::clone(&self.configured));
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use tonic::{Request, Status};
 
 use crate::private;
@@ -45,7 +46,7 @@ impl Token {
         if filled != random.len() {
             return Err(io::Error::other("the system gave too little randomness"));
         }
-        let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = HEXLOWER.encode(&random);
         if let Some(directory) = path.parent() {
             private::create_directory(directory)?;
         }

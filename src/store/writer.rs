@@ -11,9 +11,10 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{Committed, ModelRecord, ProblemKind, Store, StoreError, Write};
@@ -125,7 +126,7 @@ fn serve(
         let (writes, flushes) = collect(first, inbox);
         if !writes.is_empty() {
             let begun = Instant::now();
-            match store.commit(model, &writes, seconds_since_1970()) {
+            match store.commit(model, &writes, Timestamp::now().as_second()) {
                 Ok(committed) => on_commit(&writes, committed, begun.elapsed())?,
                 Err(StoreError::CannotWrite { problem, .. }) if problem.kind != ProblemKind::Unreadable => {
                     // Given up: nobody is kept waiting, and the index is told nothing that is not on the disk.
@@ -163,11 +164,4 @@ fn collect(first: Message, inbox: &Receiver<Message>) -> (Vec<Write>, Vec<onesho
         next = inbox.recv_deadline(deadline);
     }
     (writes, flushes)
-}
-
-fn seconds_since_1970() -> i64 {
-    // A clock before 1970 only lets orphans go earlier.
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

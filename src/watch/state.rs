@@ -8,9 +8,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::disk::Costs;
@@ -110,8 +111,7 @@ impl Shared {
 
     /// Returns how long ago `fingerprint` last changed; none where its change time is in the future.
     pub(super) fn unchanged_for(fingerprint: &Fingerprint) -> Option<Duration> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
-        let age = i128::try_from(now).ok()?.checked_sub(fingerprint.changed_ns)?;
+        let age = Timestamp::now().as_nanosecond().checked_sub(fingerprint.changed_ns)?;
         u64::try_from(age).ok().map(Duration::from_nanos)
     }
 }

@@ -8,8 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use fast_image_resize::images::Image;
 use fast_image_resize::{PixelType, Resizer};
 use resembled::decode::{Decoders, Limits, Need, Program};
@@ -51,7 +50,7 @@ impl Sheet {
     /// Adds a photo: its picture, or why there is none, its path, and a line about it.
     pub(crate) fn add(&mut self, path: &[u8], about: &str) {
         let picture = match self.thumbnail(&output::path(path)) {
-            Ok(jpeg) => format!("<img alt=\"\" src=\"data:image/jpeg;base64,{}\">", STANDARD.encode(jpeg)),
+            Ok(jpeg) => format!("<img alt=\"\" src=\"data:image/jpeg;base64,{}\">", BASE64.encode(&jpeg)),
             Err(error) => format!("<small>{}</small>", escaped(&format!("{error:#}"))),
         };
         let (path, about) = (escaped(&output::shown(path)), escaped(about));
@@ -158,7 +157,7 @@ mod tests {
         assert!(html.contains("the photo is no longer there"), "{html}");
         let start = html.find("base64,").unwrap() + "base64,".len();
         let end = start + html[start..].find('"').unwrap();
-        let thumbnail = STANDARD.decode(&html[start..end]).unwrap();
+        let thumbnail = BASE64.decode(&html.as_bytes()[start..end]).unwrap();
         let shown = decode(&thumbnail, Need::full(), &Limits::default()).unwrap().image;
         assert_eq!((shown.width, shown.height), (480, 240));
     }

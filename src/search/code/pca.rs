@@ -4,8 +4,7 @@
 //! Loan, "Matrix Computations", 8.2 and 8.6). About two seconds for 4,096 vectors of 1280 numbers. The same sample gives
 //! the same components on the same machine: the start is seeded.
 
-use std::num::NonZero;
-use std::thread;
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 use crate::search::kernels;
 
@@ -16,6 +15,7 @@ const ITERATIONS: usize = 10;
 /// Mean and orthonormal components of a sample, by falling variance.
 #[derive(Debug)]
 pub struct PrincipalComponents {
+    /// `dim` numbers.
     pub mean: Vec<f32>,
     /// One component after another, each as long as the mean.
     pub components: Vec<f32>,
@@ -25,95 +25,53 @@ pub struct PrincipalComponents {
 
 /// Returns the `count` leading components of `sample`, rows of `dim` numbers; all there are where `dim` is less.
 pub fn principal_components(sample: &[f32], dim: usize, count: usize) -> PrincipalComponents {
-    let rows = (sample.len() / dim.max(1)).max(1);
-    let mut mean = vec![0f64; dim];
-    for row in sample.chunks_exact(dim) {
-        mean.iter_mut().zip(row).for_each(|(mean, &x)| *mean += f64::from(x) / rows as f64);
-    }
-    let mean: Vec<f32> = mean.into_iter().map(|x| x as f32).collect();
-
-    // Numbers of one dimension side by side, so that each entry of the covariance is a dot product.
-    let mut by_dimension = vec![0f32; dim * rows];
-    for (place, row) in sample.chunks_exact(dim).enumerate() {
-        for (j, (&x, &mean)) in row.iter().zip(&mean).enumerate() {
-            by_dimension[j * rows + place] = x - mean;
-        }
-    }
-    let mut covariance = products_of_rows(&by_dimension, &by_dimension, rows);
-    drop(by_dimension);
-    covariance.iter_mut().for_each(|x| *x /= rows as f32);
+    let rows = sample.len() / dim.max(1);
+    let sample = ArrayView2::from_shape((rows, dim), &sample[..rows * dim]).expect("it is cut to whole rows");
+    let mut mean = Array1::<f64>::zeros(dim);
+    sample.rows().into_iter().for_each(|row| mean += &row.mapv(f64::from));
+    let mean = mean.mapv(|sum| (sum / rows.max(1) as f64) as f32);
+    let centred = &sample - &mean;
+    let covariance = centred.t().dot(&centred) / rows.max(1) as f32;
+    drop(centred);
 
     let width = (count + OVERSAMPLING).min(dim);
-    let mut basis = pseudo_random(width * dim);
-    orthonormalize(&mut basis, dim);
+    let mut basis =
+        Array2::from_shape_vec((width, dim), pseudo_random(width * dim)).expect("as many as asked for");
+    orthonormalize(&mut basis);
     for _ in 0..ITERATIONS {
-        basis = transposed(&products_of_rows(&covariance, &basis, dim), width);
-        orthonormalize(&mut basis, dim);
+        // The covariance is symmetric: the same as multiplying each direction from the left.
+        basis = basis.dot(&covariance);
+        orthonormalize(&mut basis);
     }
     // Within the space found, the covariance is small enough to be solved outright.
-    let image = transposed(&products_of_rows(&covariance, &basis, dim), width);
-    let small: Vec<f64> = products_of_rows(&basis, &image, dim).into_iter().map(f64::from).collect();
-    let (values, vectors) = symmetric_eigen(small, width);
+    let small = basis.dot(&covariance).dot(&basis.t()).mapv(f64::from);
+    let (values, vectors) = symmetric_eigen(small.iter().copied().collect(), width);
+    let vectors = Array2::from_shape_vec((width, width), vectors).expect("as many values as vectors");
     let mut order: Vec<usize> = (0..width).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     order.truncate(count.min(dim));
 
-    let mut components = vec![0f32; order.len() * dim];
-    for (component, &place) in components.chunks_exact_mut(dim).zip(&order) {
-        for (&weight, old) in vectors[place * width..][..width].iter().zip(basis.chunks_exact(dim)) {
-            let weight = weight as f32;
-            component.iter_mut().zip(old).for_each(|(new, &old)| *new += weight * old);
-        }
-    }
-    orthonormalize(&mut components, dim);
+    let turned = vectors.select(Axis(0), &order).mapv(|x| x as f32);
+    let mut components = turned.dot(&basis);
+    orthonormalize(&mut components);
     let variances = order.iter().map(|&place| values[place] as f32).collect();
-    PrincipalComponents { mean, components, variances }
+    PrincipalComponents { mean: mean.to_vec(), components: components.iter().copied().collect(), variances }
 }
 
-/// Returns the dot product of each row of `left` with each row of `right`, those of one left row side by side.
-fn products_of_rows(left: &[f32], right: &[f32], length: usize) -> Vec<f32> {
-    let (rows, columns) = (left.len() / length.max(1), right.len() / length.max(1));
-    let mut out = vec![0f32; rows * columns];
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = rows.div_ceil(cores).max(1);
-    thread::scope(|scope| {
-        for (left, out) in left.chunks(share * length).zip(out.chunks_mut(share * columns)) {
-            scope.spawn(move || {
-                for (left, out) in left.chunks_exact(length).zip(out.chunks_exact_mut(columns)) {
-                    kernels::dot(left, right, out);
-                }
-            });
-        }
-    });
-    out
-}
-
-fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let rows = matrix.len() / columns.max(1);
-    let mut out = vec![0f32; matrix.len()];
-    for (i, row) in matrix.chunks_exact(columns).enumerate() {
-        row.iter().enumerate().for_each(|(j, &x)| out[j * rows + i] = x);
-    }
-    out
-}
-
-/// Makes the rows orthogonal and of length 1 (Gram-Schmidt, twice, since once is not enough in `f32`). A row that
-/// depends on those before it becomes zero.
-fn orthonormalize(rows: &mut [f32], length: usize) {
-    for row in 0..rows.len() / length.max(1) {
-        let (done, rest) = rows.split_at_mut(row * length);
-        let current = &mut rest[..length];
-        let before = kernels::norm(current).unwrap_or(0.0);
-        let mut along = vec![0f32; row];
+/// Makes the rows orthogonal and of norm 1 (Gram-Schmidt, twice, since once is not enough in `f32`). A row that depends on
+/// those before it becomes zero.
+fn orthonormalize(rows: &mut Array2<f32>) {
+    for row in 0..rows.nrows() {
+        let (done, mut others) = rows.view_mut().split_at(Axis(0), row);
+        let mut current = others.row_mut(0);
+        let before = current.dot(&current).sqrt();
         for _ in 0..2 {
-            kernels::dot(current, done, &mut along);
-            for (&along, done) in along.iter().zip(done.chunks_exact(length)) {
-                current.iter_mut().zip(done).for_each(|(x, &done)| *x -= along * done);
-            }
+            let along = done.dot(&current);
+            current -= &along.dot(&done);
         }
-        let after = kernels::norm(current).unwrap_or(0.0);
+        let after = current.dot(&current).sqrt();
         let scale = if after <= before * 1e-5 { 0.0 } else { kernels::inverse_norm(after) };
-        current.iter_mut().for_each(|x| *x *= scale);
+        current *= scale;
     }
 }
 
@@ -188,8 +146,10 @@ mod tests {
 
     /// Vectors that vary along known, tilted axes: `spread[i]` along the i-th.
     fn sample(dim: usize, rows: usize, spread: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let mut axes = pseudo_random(dim * spread.len());
-        orthonormalize(&mut axes, dim);
+        let axes = pseudo_random(dim * spread.len());
+        let mut axes = Array2::from_shape_vec((spread.len(), dim), axes).unwrap();
+        orthonormalize(&mut axes);
+        let axes = axes.into_iter().collect::<Vec<f32>>();
         let random = pseudo_random(rows * spread.len() + 1);
         let mut out = Vec::new();
         for row in 0..rows {

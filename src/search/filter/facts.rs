@@ -4,7 +4,9 @@
 //! folders are kept once and numbered.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use super::photo_set::PAGE;
 use crate::decode::{PhotoInfo, Taken};
@@ -23,24 +25,25 @@ const SEVERAL: u32 = u32::MAX;
 
 /// The facts of all photos, changed by one writer and read by queries.
 #[derive(Debug, Default)]
-pub struct FactTable(RwLock<Arc<Facts>>);
+pub struct FactTable(ArcSwap<Facts>);
 
 impl FactTable {
     /// Starts with these.
     pub fn new(facts: Facts) -> Self {
-        Self(RwLock::new(Arc::new(facts)))
+        Self(ArcSwap::from_pointee(facts))
     }
 
-    /// Changes the facts; whoever took a snapshot before keeps the old ones.
+    /// Changes the facts; whoever took a snapshot before keeps the old ones. There is one writer: of two at once, one would
+    /// undo what the other did.
     pub fn change(&self, change: impl FnOnce(&mut Facts)) {
-        let mut facts = Facts::clone(&self.snapshot());
+        let mut facts = Facts::clone(&self.0.load());
         change(&mut facts);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+        self.0.store(Arc::new(facts));
     }
 
     /// Returns the facts as they are now.
     pub fn snapshot(&self) -> Arc<Facts> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.load_full()
     }
 }
 
