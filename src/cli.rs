@@ -48,6 +48,10 @@ pub struct Run {
     /// Log filter: error, warn, info, debug, trace, or one a module (`resembled::watch=debug`)
     #[arg(long, value_name = "FILTER", env = "RESEMBLED_LOG")]
     pub log: Option<String>,
+
+    /// Up to how many photos full embeddings stay in memory; from then on sketches do. For tests, which have few photos
+    #[arg(long, value_name = "PHOTOS", env = "RESEMBLED_MAX_FULL_VECTORS", hide = true)]
+    pub max_full_vectors: Option<usize>,
 }
 
 /// Commands that are not the daemon.

@@ -16,6 +16,7 @@ pub use self::dirs::Dirs;
 pub use self::file::{DecodeSection, EncoderSection, File, IngestSection, WatchSection};
 use crate::cli;
 use crate::encode::Candidate;
+use crate::search::MAX_FULL_VECTORS;
 
 /// Everything the daemon needs to know.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct Config {
     pub token: PathBuf,
     /// Log filter.
     pub log: String,
+    /// Up to how many photos full embeddings stay in memory.
+    pub max_full_vectors: usize,
     /// Candidates for the library of ONNX Runtime, in this order.
     pub onnxruntime: Vec<Candidate>,
     /// The other parts, as they stand in the file.
@@ -174,6 +177,7 @@ impl Config {
                 .filter(|log| !log.is_empty())
                 .or(file.log)
                 .unwrap_or_else(|| "info".to_owned()),
+            max_full_vectors: flags.max_full_vectors.unwrap_or(MAX_FULL_VECTORS),
             onnxruntime,
             encoder: file.encoder,
             decode: file.decode,

@@ -35,6 +35,7 @@ pub(super) fn find(
     configured: &ModelRecord,
     covered: usize,
     photos: usize,
+    max_full_vectors: usize,
 ) -> Result<Option<Found>, DaemonError> {
     if covered >= photos - photos / 10 {
         return Ok(None);
@@ -49,7 +50,7 @@ pub(super) fn find(
             Ok(model) if model.digest == digest => model,
             _ => continue,
         };
-        let index = index::load_index(store, &record, &reader)?.0;
+        let index = index::load_index(store, &record, &reader, max_full_vectors)?.0;
         if index.len() > covered {
             return Ok(Some(Found { model, record, index }));
         }

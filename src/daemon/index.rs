@@ -43,12 +43,16 @@ pub(super) struct Loaded {
 }
 
 /// Reads what a search needs of the store: codes, or for a small library the embeddings, and facts.
-pub(super) fn load(store: &Arc<Store>, model: &ModelRecord) -> Result<Loaded, DaemonError> {
+pub(super) fn load(
+    store: &Arc<Store>,
+    model: &ModelRecord,
+    max_full_vectors: usize,
+) -> Result<Loaded, DaemonError> {
     let reader = store.read()?;
     // Two tables that are read from one end to the other, each on a core of its own.
     thread::scope(|scope| {
         let facts = scope.spawn(|| load_facts(&reader));
-        let (index, written) = load_index(store, model, &reader)?;
+        let (index, written) = load_index(store, model, &reader, max_full_vectors)?;
         let facts = facts.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Loaded { index, facts: FactTable::new(facts), written })
     })
@@ -65,12 +69,17 @@ pub(super) fn load_index(
     store: &Arc<Store>,
     model: &ModelRecord,
     reader: &Reader,
+    max_full_vectors: usize,
 ) -> Result<(Index, Written), DaemonError> {
     let vectors: Arc<dyn Vectors> =
         Arc::new(StoredVectors { store: Arc::clone(store), model: model.clone() });
     match valid_quantizer(reader, model)? {
         Some((version, quantizer)) => restore(reader, model, version, quantizer, vectors),
-        None => Ok((read_embeddings(reader, model, vectors)?, Written::default())),
+        None => {
+            let index = Index::over(model.dim as usize, vectors).with_max_full_vectors(max_full_vectors);
+            read_embeddings(reader, model, &index)?;
+            Ok((index, Written::default()))
+        }
     }
 }
 
@@ -116,13 +125,8 @@ fn restore(
     Ok((index, written))
 }
 
-/// Starts from embeddings.
-fn read_embeddings(
-    reader: &Reader,
-    model: &ModelRecord,
-    vectors: Arc<dyn Vectors>,
-) -> Result<Index, DaemonError> {
-    let index = Index::over(model.dim as usize, vectors);
+/// Fills an empty index with embeddings.
+fn read_embeddings(reader: &Reader, model: &ModelRecord, index: &Index) -> Result<(), DaemonError> {
     let mut batch: Vec<(PhotoId, Vec<f32>)> = Vec::with_capacity(LOAD_BATCH);
     let apply = |batch: &mut Vec<(PhotoId, Vec<f32>)>| -> Result<(), DaemonError> {
         index.apply(batch.iter().map(|(photo, values)| (*photo, values.as_slice())), &[])?;
@@ -137,8 +141,7 @@ fn read_embeddings(
         batch.push((photo, values.to_vec()));
         if batch.len() == LOAD_BATCH { apply(&mut batch) } else { Ok(()) }
     })?;
-    apply(&mut batch)?;
-    Ok(index)
+    apply(&mut batch)
 }
 
 #[cfg(test)]
@@ -148,6 +151,7 @@ mod tests {
     use super::*;
     use crate::decode::{Format, PhotoInfo};
     use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, Metric, ModelDigest, RelativePath};
+    use crate::search::MAX_FULL_VECTORS;
     use crate::store::{PhotoRecord, Write};
 
     const DIM: usize = 16;
@@ -183,7 +187,7 @@ mod tests {
         let file = |number: u8| FileId { root, path: RelativePath::from_bytes(vec![b'a', number]) };
         let writes: Vec<_> = (1..=PHOTOS).map(|number| encoded(file(number), number)).collect();
         store.commit(&model, &writes, 0).unwrap();
-        let whole = load_index(&store, &model, &store.read().unwrap()).unwrap().0;
+        let whole = load_index(&store, &model, &store.read().unwrap(), MAX_FULL_VECTORS).unwrap().0;
         let quantizer = whole.train(&|| false).unwrap().unwrap();
         let snapshot = whole.snapshot();
         let codes = snapshot.codes().map(|(photo, code)| (photo, code.to_bytes().to_vec()));
@@ -195,7 +199,8 @@ mod tests {
         let bytes = postcard::to_stdvec(quantizer.as_ref()).unwrap();
         store.keep_quantizer(&model, quantizer.version(), &bytes).unwrap();
 
-        let (restored, written) = load_index(&store, &model, &store.read().unwrap()).unwrap();
+        let (restored, written) =
+            load_index(&store, &model, &store.read().unwrap(), MAX_FULL_VECTORS).unwrap();
         assert_eq!(written.version, Some(quantizer.version()), "it starts from codes");
         assert_eq!(restored.snapshot().ids_after(None), snapshot.ids_after(None));
     }

@@ -50,7 +50,7 @@ pub(super) fn load(
     tracing::info!("the network {} runs in {runtime}", model.manifest.name);
     let manifest = &model.manifest;
     let record = store.ensure_model(model.digest, &manifest.name, manifest.dim, manifest.metric)?;
-    let index::Loaded { index, facts, written } = index::load(store, &record)?;
+    let index::Loaded { index, facts, written } = index::load(store, &record, config.max_full_vectors)?;
 
     let decoders =
         Decoders::for_indexing_and_queries(&Program::this(), config.decode.limits(), priority::lower);
@@ -60,7 +60,14 @@ pub(super) fn load(
     };
     let (pool, encoder) = start_encoders(&runtime, &model, threads)?;
     supervisor.start("the encoder", pool.ended());
-    let found = handover::find(store, &catalogue, &record, index.len(), facts.snapshot().len())?;
+    let found = handover::find(
+        store,
+        &catalogue,
+        &record,
+        index.len(),
+        facts.snapshot().len(),
+        config.max_full_vectors,
+    )?;
     let former = match found {
         Some(Found { model, record, index }) => {
             tracing::info!("the network {} answers until all photos are encoded anew", record.name);

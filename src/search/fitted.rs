@@ -13,8 +13,9 @@
 /// Less recall@10 than this says that the quantizer does not suit the library any more.
 pub const SUFFICIENT_RECALL: f64 = 0.98;
 
-/// Up to this many photos, full vectors stay in memory: 10 MB of MobileNetV2's, and a scan takes half a millisecond.
-pub(super) const MAX_FULL_VECTORS: usize = 2000;
+/// Up to this many photos, full vectors stay in memory, if nothing else is asked for: 10 MB of MobileNetV2's, and a scan takes
+/// half a millisecond.
+pub const MAX_FULL_VECTORS: usize = 2000;
 
 // Training the quantizer.
 

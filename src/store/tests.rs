@@ -329,3 +329,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn neighbors_in_the_table_are_read_like_each_of_them_alone() {
+    let world = World::new();
+    let writes: Vec<Write> =
+        (0..120).map(|content| world.encoded(&format!("{content:03}"), content)).collect();
+    let ids: Vec<PhotoId> = world.commit(&writes).added.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids.len(), 120);
+    let reader = world.store.read().unwrap();
+    let read = |photos: &[PhotoId]| {
+        let mut found = Vec::new();
+        let mut visit = |photo: PhotoId, values: &[f32]| found.push((photo, values.to_vec()));
+        reader.embeddings(&world.model, photos, &mut visit).unwrap();
+        found
+    };
+    let with_gaps: Vec<PhotoId> = ids.iter().copied().filter(|id| id.0 % 3 != 1).collect();
+    let with_unknown = [&ids[30..], &[PhotoId(ids[119].0 + 2), PhotoId(ids[119].0 + 3)]].concat();
+    for wanted in [&ids[..], &ids[..64], &ids[56..], &ids[20..84], &with_gaps, &with_unknown] {
+        let singly: Vec<_> = wanted.iter().flat_map(|&id| read(&[id])).collect();
+        assert_eq!(singly.len(), wanted.iter().filter(|id| ids.contains(id)).count());
+        assert_eq!(read(wanted), singly);
+    }
+}

@@ -109,6 +109,19 @@ mod tests {
     }
 
     #[test]
+    fn as_many_as_a_mass_and_half_of_all_are_held() {
+        let start = Instant::now();
+        let held = Belief::Held { until: start + CONFIRM };
+        assert_eq!(Disappearance::new(CONFIRM).judge_walk(MASS_FILES, 0, start), held);
+        assert_eq!(Disappearance::new(CONFIRM).judge_walk(100, 100, start), held);
+        assert_eq!(Disappearance::new(CONFIRM).judge_part(100, Some(200), start), held);
+        // At the end of the wait, not after it.
+        let mut seen = Disappearance::new(CONFIRM);
+        assert_eq!(seen.judge_walk(MASS_FILES, 0, start), held);
+        assert_eq!(seen.judge_walk(MASS_FILES, 0, start + CONFIRM), Belief::Believed);
+    }
+
+    #[test]
     fn a_mass_disappearance_in_small_steps_is_one() {
         let start = Instant::now();
         let mut seen = Disappearance::new(CONFIRM);

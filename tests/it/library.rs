@@ -9,7 +9,9 @@ use resembled::photo::ContentHash;
 use resembled::proto;
 
 use crate::pictures;
-use crate::world::World;
+use crate::world::{World, with_vectors_and_with_codes};
+
+with_vectors_and_with_codes!(a_restart_reads_no_photo_again_and_answers_the_same);
 
 fn path_of(found: &proto::Match) -> &Path {
     Path::new(OsStr::from_bytes(&found.photo.as_ref().unwrap().files[0].path))
@@ -32,9 +34,7 @@ async fn photos_copied_into_a_watched_folder_become_searchable() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_reads_no_photo_again_and_answers_the_same() {
-    let world = World::new();
+async fn a_restart_reads_no_photo_again_and_answers_the_same(world: World) {
     for seed in 0..5 {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
     }

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use crate::pictures;
-use crate::world::World;
+use crate::world::{World, with_vectors_and_with_codes};
+
+with_vectors_and_with_codes!(the_former_network_answers_until_the_new_index_is_full);
 
 const PHOTOS: u32 = 60;
 
@@ -22,9 +24,7 @@ fn describe_another(world: &World) {
     fs::copy(built_in.join("encoder.onnx"), folder.join("encoder.onnx")).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_former_network_answers_until_the_new_index_is_full() {
-    let world = World::new();
+async fn the_former_network_answers_until_the_new_index_is_full(world: World) {
     for seed in 0..PHOTOS {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
     }

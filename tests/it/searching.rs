@@ -13,7 +13,16 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::pictures::{self, Facts};
-use crate::world::{Daemon, World};
+use crate::world::{Daemon, World, with_vectors_and_with_codes};
+
+with_vectors_and_with_codes!(
+    filters_let_pass_what_meets_them_and_cost_no_match,
+    a_range_is_complete_in_pages_that_do_not_move,
+    examples_are_liked_and_disliked_and_not_among_the_matches,
+    a_stored_photo_is_searched_for_by_its_path_even_when_it_cannot_be_read,
+    duplicates_are_grouped_as_they_come_and_told_apart_for_good,
+    a_burst_is_near_in_time_too,
+);
 
 fn image(seed: u32) -> Query {
     Query::Image(pictures::png(seed).into())
@@ -41,9 +50,7 @@ const ALPS: Facts =
 const CHATHAM: Facts =
     Facts { camera: "Kamera Zwei", taken: "2024:02:01 10:00:00", offset: None, position: (-44.0, -176.5) };
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn filters_let_pass_what_meets_them_and_cost_no_match() {
-    let world = World::new();
+async fn filters_let_pass_what_meets_them_and_cost_no_match(world: World) {
     for seed in 0..3 {
         pictures::write_with(&world.photo(format!("alps/{seed}.png")), seed, &ALPS);
     }
@@ -135,9 +142,7 @@ async fn filters_let_pass_what_meets_them_and_cost_no_match() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_range_is_complete_in_pages_that_do_not_move() {
-    let world = World::new();
+async fn a_range_is_complete_in_pages_that_do_not_move(world: World) {
     for seed in 0..25 {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
     }
@@ -180,9 +185,7 @@ async fn a_range_is_complete_in_pages_that_do_not_move() {
     assert_eq!(daemon.search().search_photos(forged).await.unwrap_err().code(), Code::FailedPrecondition);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn examples_are_liked_and_disliked_and_not_among_the_matches() {
-    let world = World::new();
+async fn examples_are_liked_and_disliked_and_not_among_the_matches(world: World) {
     for seed in 0..8 {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
         pictures::write_retouched(&world.photo(format!("{seed} again.png")), seed, 1);
@@ -233,9 +236,7 @@ async fn examples_are_liked_and_disliked_and_not_among_the_matches() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 4);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stored_photo_is_searched_for_by_its_path_even_when_it_cannot_be_read() {
-    let world = World::new();
+async fn a_stored_photo_is_searched_for_by_its_path_even_when_it_cannot_be_read(world: World) {
     for seed in 0..3 {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
     }
@@ -289,9 +290,7 @@ async fn groups(daemon: &Daemon, request: proto::ListDuplicateGroupsRequest) -> 
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn duplicates_are_grouped_as_they_come_and_told_apart_for_good() {
-    let world = World::new();
+async fn duplicates_are_grouped_as_they_come_and_told_apart_for_good(world: World) {
     for seed in 0..4 {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
     }
@@ -350,9 +349,7 @@ async fn duplicates_are_grouped_as_they_come_and_told_apart_for_good() {
     assert_eq!(near(&daemon).await, [pair]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_is_near_in_time_too() {
-    let world = World::new();
+async fn a_burst_is_near_in_time_too(world: World) {
     let shot = |taken: &'static str| Facts { taken, ..ALPS };
     for (name, taken) in
         [("a", "2023:08:01 10:00:00"), ("b", "2023:08:01 10:00:08"), ("c", "2023:08:01 10:00:16")]
@@ -418,4 +415,49 @@ async fn without_bands_near_photos_are_refused_in_plain_words() {
     assert_eq!(near.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&near.stderr).contains("no bands"), "{near:?}");
     assert_eq!(world.resemble(["duplicates", "exact"]).status.code(), Some(1));
+}
+
+/// Of so many photos, an answer of three is chosen from candidates; fewer would all be compared with full vectors.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_library_of_codes_answers_as_exactly_as_it_is_asked_to() {
+    const PHOTOS: u32 = 200;
+    let world = World::with_max_full_vectors(150);
+    for seed in 0..PHOTOS {
+        pictures::write(&world.photo(format!("{seed}.png")), seed);
+    }
+    let daemon = world.start().await;
+    let status = daemon.wait_for_files(PHOTOS.into()).await;
+    assert!(status.search.unwrap().sketched);
+    let answers = async |daemon: &Daemon, exact: bool| {
+        let mut answers = Vec::new();
+        for seed in (0..PHOTOS + 60).step_by(20) {
+            let asked = proto::SearchPhotosRequest { k: 3, exact, ..request(image(seed)) };
+            let found = daemon.search().search_photos(asked).await.unwrap().into_inner().matches;
+            assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
+            answers
+                .push(found.iter().map(|found| path_of(found.photo.as_ref().unwrap())).collect::<Vec<_>>());
+        }
+        answers
+    };
+    let exact = answers(&daemon, true).await;
+    assert_eq!(answers(&daemon, false).await, exact);
+    assert!((0..PHOTOS / 20).all(|n| exact[n as usize][0] == world.photo(format!("{}.png", n * 20))));
+
+    // Photos come and go.
+    fs::remove_file(world.photo("20.png")).unwrap();
+    pictures::write(&world.photo("new.png"), PHOTOS + 20);
+    daemon.wait_for("both changes", |status| status.files_indexed > u64::from(PHOTOS)).await;
+    daemon.wait_for_files(PHOTOS.into()).await;
+    let changed = answers(&daemon, true).await;
+    assert_eq!(answers(&daemon, false).await, changed);
+    assert_ne!(changed[1][0], world.photo("20.png"));
+    assert_eq!(changed[PHOTOS as usize / 20 + 1][0], world.photo("new.png"));
+    daemon.stop(&world).await;
+
+    // A start takes codes from the store, and encodes no photo again.
+    let daemon = world.start().await;
+    let status = daemon.wait_for_files(PHOTOS.into()).await;
+    assert!(status.search.unwrap().sketched);
+    assert_eq!(status.photos_encoded, 0);
+    assert_eq!((answers(&daemon, false).await, answers(&daemon, true).await), (changed.clone(), changed));
 }

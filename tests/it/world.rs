@@ -25,18 +25,57 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 /// A temporary home with a folder of photos.
 pub struct World {
     home: TempDir,
+    /// Up to how many photos the daemon keeps full vectors in memory, instead of codes. From `RESEMBLED_MAX_FULL_VECTORS`
+    /// where a test does not say, so that all tests can be run as if libraries were large; else what people have.
+    max_full_vectors: Option<u64>,
 }
+
+/// Makes two tests of one: of the search by full vectors in memory, as small libraries have it, and by codes, as large ones.
+macro_rules! with_vectors_and_with_codes {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            use crate::world::World;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn with_vectors() {
+                super::$name(World::new()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn with_codes() {
+                super::$name(World::of_codes()).await;
+            }
+        }
+    )*};
+}
+pub(crate) use with_vectors_and_with_codes;
 
 /// A running daemon. Dropping it kills it.
 pub struct Daemon {
     child: Child,
     notify: UnixDatagram,
+    max_full_vectors: Option<u64>,
     pub channel: Channel,
 }
 
 impl World {
     pub fn new() -> Self {
-        let world = Self { home: tempfile::tempdir().unwrap() };
+        let max_full_vectors = std::env::var("RESEMBLED_MAX_FULL_VECTORS").ok();
+        Self::with(max_full_vectors.map(|photos| photos.parse().unwrap()))
+    }
+
+    /// A world whose daemon searches by codes once it has three photos.
+    pub fn of_codes() -> Self {
+        Self::with(Some(2))
+    }
+
+    /// A world whose daemon searches by codes once it has more photos than that.
+    pub fn with_max_full_vectors(photos: u64) -> Self {
+        Self::with(Some(photos))
+    }
+
+    fn with(max_full_vectors: Option<u64>) -> Self {
+        let world = Self { home: tempfile::tempdir().unwrap(), max_full_vectors };
         fs::create_dir(world.photos()).unwrap();
         world
     }
@@ -81,6 +120,9 @@ impl World {
     pub fn resembled(&self) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_resembled"));
         command.env("RESEMBLED_MODEL", "builtin");
+        if let Some(photos) = self.max_full_vectors {
+            command.env("RESEMBLED_MAX_FULL_VECTORS", photos.to_string());
+        }
         command
     }
 
@@ -144,7 +186,8 @@ impl World {
             .stderr(log)
             .spawn()
             .unwrap();
-        Daemon { child, notify, channel: connect(self.socket()) }
+        let max_full_vectors = self.max_full_vectors;
+        Daemon { child, notify, max_full_vectors, channel: connect(self.socket()) }
     }
 
     /// Writes the configuration that the next start, or a reload, reads.
@@ -225,10 +268,14 @@ impl Daemon {
         }
     }
 
-    /// Waits until so many files are searchable and nothing is left to do.
+    /// Waits until so many files are searchable, in the way that this world's daemon searches, and nothing is left to do.
     pub async fn wait_for_files(&self, files: u64) -> proto::Status {
         self.wait_for(&format!("{files} files and idle"), |status| {
-            status.files == files && status.state() == proto::State::Idle
+            let search = status.search.unwrap_or_default();
+            let is_coded = search.sketched && !search.learning;
+            status.files == files
+                && status.state() == proto::State::Idle
+                && (is_coded || self.max_full_vectors.is_none_or(|most| status.photos <= most))
         })
         .await
     }

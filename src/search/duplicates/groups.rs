@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_pictures_of_one_scene_are_grouped_within_a_blink() {
+    fn ten_thousand_pictures_of_one_scene_are_all_grouped_with_pictures_near_them() {
         // Each is near the hundred before it and the hundred after.
         let line: Vec<Pair> = (0..10_000u64)
             .flat_map(|first| (first + 1..first + 100).map(move |second| (first, second)))
@@ -147,5 +147,12 @@ mod tests {
             .collect();
         let found = groups(line);
         assert!(found.iter().all(|group| group[group.len() - 1].0 - group[0].0 < 100));
+        let mut grouped: Vec<u64> = found.iter().flatten().map(|photo| photo.0).collect();
+        grouped.sort_unstable();
+        assert_eq!(
+            grouped,
+            (0..10_000).collect::<Vec<_>>(),
+            "each has neighbors, so none is left alone, or twice"
+        );
     }
 }

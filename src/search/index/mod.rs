@@ -14,10 +14,13 @@ mod snapshot;
 mod training;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
 
 use super::code::{Code, Quantizer};
 use super::error::SearchError;
+use super::fitted::MAX_FULL_VECTORS;
 use super::kernels;
 use super::recall::Recall;
 use super::rows::{CodeRows, FullRows, Vectors};
@@ -28,8 +31,10 @@ pub use self::snapshot::Snapshot;
 
 /// All embeddings of one model, ready to be searched. Shared between threads by reference or in an [`Arc`].
 pub struct Index {
-    /// What the next snapshot gets. Locked for the time of copying or swapping a pointer.
-    published: RwLock<Snapshot>,
+    /// What the next snapshot gets. Readers never wait, whatever the writer does.
+    published: ArcSwap<Snapshot>,
+    /// With more photos, codes pay off.
+    max_full_vectors: usize,
     /// Held by the one writer while it prepares the next state beside the published one.
     writing: Mutex<TouchedInTraining>,
     /// What was measured last.
@@ -74,7 +79,17 @@ impl Index {
     }
 
     fn publishing(snapshot: Snapshot) -> Self {
-        Self { published: RwLock::new(snapshot), writing: Mutex::new(None), recall: Mutex::new(None) }
+        Self {
+            published: ArcSwap::from_pointee(snapshot),
+            max_full_vectors: MAX_FULL_VECTORS,
+            writing: Mutex::new(None),
+            recall: Mutex::new(None),
+        }
+    }
+
+    /// Returns this index with another number of photos from which on codes pay off than [`MAX_FULL_VECTORS`].
+    pub fn with_max_full_vectors(self, max_full_vectors: usize) -> Self {
+        Self { max_full_vectors, ..self }
     }
 
     /// Applies one committed batch: first the removals, then the insertions. A photo that is inserted again gets the
@@ -125,7 +140,7 @@ impl Index {
 
     /// Returns the index as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Snapshot::clone(&self.published.load())
     }
 
     /// Returns the number of photos.
@@ -154,7 +169,7 @@ impl Index {
     }
 
     fn publish(&self, snapshot: Snapshot) {
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.published.store(Arc::new(snapshot));
     }
 }
 

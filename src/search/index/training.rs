@@ -10,9 +10,7 @@ use super::{Index, Rows, Snapshot};
 use crate::photo::{Metric, PhotoId};
 use crate::search::code::{CalibrationPair, Code, Quantizer};
 use crate::search::error::SearchError;
-use crate::search::fitted::{
-    CALIBRATION_NEIGHBORS, CALIBRATION_QUERIES, GROWTH, MAX_FULL_VECTORS, SETTLED, TRAINING_SAMPLE,
-};
+use crate::search::fitted::{CALIBRATION_NEIGHBORS, CALIBRATION_QUERIES, GROWTH, SETTLED, TRAINING_SAMPLE};
 use crate::search::pool::in_background;
 use crate::search::query::Options;
 use crate::search::rows::CodeRows;
@@ -27,7 +25,7 @@ impl Index {
         let snapshot = self.snapshot();
         let photos = snapshot.len() as u64;
         match snapshot.quantizer() {
-            None => snapshot.vectors.is_some() && snapshot.len() > MAX_FULL_VECTORS,
+            None => snapshot.vectors.is_some() && snapshot.len() > self.max_full_vectors,
             Some(quantizer) => {
                 quantizer.trained_on() < SETTLED && photos / GROWTH >= quantizer.trained_on().max(1)
             }
