@@ -11,7 +11,7 @@ const PHOTOS: u32 = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_it_encodes_it_finishes_after_the_restart() {
-    let world = World::of_codes();
+    let world = World::new();
     for seed in 0..PHOTOS {
         pictures::write(&world.photo(format!("{}/{seed}.png", seed % 7)), seed);
     }

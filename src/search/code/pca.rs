@@ -23,7 +23,8 @@ pub struct PrincipalComponents {
     pub variances: Vec<f32>,
 }
 
-/// Returns the `count` leading components of `sample`, rows of `dim` numbers; all there are where `dim` is less.
+/// Returns the `count` leading components of `sample`, rows of `dim` numbers; all there are where `dim` or
+/// the rows are fewer.
 pub fn principal_components(sample: &[f32], dim: usize, count: usize) -> PrincipalComponents {
     let rows = sample.len() / dim.max(1);
     let sample = ArrayView2::from_shape((rows, dim), &sample[..rows * dim]).expect("it is cut to whole rows");
@@ -34,7 +35,8 @@ pub fn principal_components(sample: &[f32], dim: usize, count: usize) -> Princip
     let covariance = centred.t().dot(&centred) / rows.max(1) as f32;
     drop(centred);
 
-    let width = (count + OVERSAMPLING).min(dim);
+    // A sample spans no more directions than it has rows.
+    let width = (count + OVERSAMPLING).min(dim).min(rows.max(1));
     let mut basis =
         Array2::from_shape_vec((width, dim), pseudo_random(width * dim)).expect("as many as asked for");
     orthonormalize(&mut basis);

@@ -86,8 +86,7 @@ struct Model {
 
 impl Model {
     fn new(seed: u64) -> Self {
-        // Half of the runs search by codes, as large libraries do.
-        let world = if seed.is_multiple_of(2) { World::new() } else { World::of_codes() };
+        let world = World::new();
         // The daemon names folders as the disk resolves them.
         let disk = Disk::new(&world.photos().canonicalize().unwrap());
         let daemon = Daemon::start(world, disk.roots());
