@@ -18,7 +18,7 @@ struct Shared {
 type Interrupt = Box<dyn Fn() + Send>;
 
 impl Cancel {
-    /// Stops the decoding, now or as soon as it begins. Does not block.
+    /// Stops the decoding within a moment, or as soon as it begins. Does not block.
     pub fn cancel(&self) {
         self.0.is_cancelled.store(true, Ordering::SeqCst);
         if let Some(interrupt) = &*self.interrupt() {

@@ -6,7 +6,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -15,7 +14,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -32,6 +31,10 @@ const START_TIME: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether a process that does not answer stands still. One that does so twice is given up.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a photo may go on once nobody waits for it any more. Most are done by then, and a process that is killed has to be
+/// started anew.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// Longer than anybody waits, and short enough to be added to now.
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
@@ -58,7 +61,9 @@ pub(super) enum Lost {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) child: Child,
-    socket: Arc<UnixStream>,
+    socket: UnixStream,
+    /// Tells whoever waits for an answer that nobody wants it any more.
+    hurry: Arc<OwnedFd>,
     /// Its standard output, in memory: where it finds the photo.
     photo: File,
     /// Its standard error, in memory.
@@ -94,6 +99,7 @@ impl Process {
 
     fn spawn(program: &Program, spawner: &Spawner) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
+        let hurry = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let photo = File::from(memfd_create("resembled-photo", MemfdFlags::CLOEXEC)?);
         let last_words = File::from(memfd_create("resembled-worker", MemfdFlags::CLOEXEC)?);
         // So that it can be emptied after each photo.
@@ -107,7 +113,7 @@ impl Process {
             .stdout(photo.try_clone()?)
             .stderr(last_words.try_clone()?);
         let child = spawner.spawn(command)?;
-        Ok(Self { child, socket: Arc::new(socket), photo, last_words, protection: Protection::default() })
+        Ok(Self { child, socket, hurry, photo, last_words, protection: Protection::default() })
     }
 
     fn greet(&self, limits: &Limits, cancel: &Cancel) -> io::Result<Hello> {
@@ -139,6 +145,8 @@ impl Process {
         cancel: &Cancel,
     ) -> io::Result<Result<Squares, DecodeError>> {
         self.photo.write_all_at(bytes, 0)?;
+        // Whoever was given up in the last moment, and was done in time, may have left it readable.
+        let _ = rustix::io::read(&self.hurry, &mut [0; 8]);
         let answer = cancel.during(self.interrupt(), || -> io::Result<_> {
             let mut socket = Timed::new(self, patience);
             send(&mut socket, &Request { wanted: wanted.clone(), len_bytes: bytes.len() as u64 })?;
@@ -167,12 +175,12 @@ impl Process {
         Ok(answer)
     }
 
-    /// Wakes whoever waits for the process: its answer then never comes.
+    /// Wakes whoever waits for the process, to wait no longer than [`LAST_MOMENT`].
     fn interrupt(&self) -> impl Fn() + Send + 'static {
-        let socket = Arc::clone(&self.socket);
+        let hurry = Arc::clone(&self.hurry);
         move || {
-            // It may be closed already, by the other side.
-            let _ = socket.shutdown(Shutdown::Both);
+            // It fails only where so many have written that it is readable already.
+            let _ = rustix::io::write(&hurry, &1_u64.to_ne_bytes());
         }
     }
 
@@ -273,19 +281,45 @@ struct Timed<'a> {
     until: Instant,
     /// Looks at which it stood still.
     stood_still: u32,
+    /// Nobody wants the answer any more.
+    is_hurried: bool,
 }
 
 impl<'a> Timed<'a> {
     fn new(process: &'a Process, time: Duration) -> Self {
         let now = Instant::now();
-        Self { process, until: now.checked_add(time).unwrap_or(now + FOREVER), stood_still: 0 }
+        Self {
+            process,
+            until: now.checked_add(time).unwrap_or(now + FOREVER),
+            stood_still: 0,
+            is_hurried: false,
+        }
     }
 
-    /// How long to wait until the next look.
-    fn pause(&self) -> io::Result<Option<Duration>> {
-        match self.until.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-            left => Ok(Some(left.min(LOOK_EVERY))),
+    /// Waits until the socket can be read from or written to, at most until the next look.
+    fn wait(&mut self, what: PollFlags) -> io::Result<()> {
+        loop {
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let time = Timespec::try_from(left.min(LOOK_EVERY)).map_err(io::Error::other)?;
+            let (process, hurried) = (self.process, self.is_hurried);
+            let mut waited_for = [
+                PollFd::new(&process.socket, what),
+                // Looked at once only: it stays readable.
+                PollFd::new(&process.hurry, if hurried { PollFlags::empty() } else { PollFlags::IN }),
+            ];
+            match poll(&mut waited_for, Some(&time)) {
+                Ok(0) => self.look()?,
+                Ok(_) if !waited_for[0].revents().is_empty() => return Ok(()),
+                Ok(_) => {
+                    self.is_hurried = true;
+                    self.until = self.until.min(Instant::now() + LAST_MOMENT);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -299,27 +333,16 @@ impl<'a> Timed<'a> {
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let mut socket = &*self.process.socket;
-            socket.set_read_timeout(self.pause()?)?;
-            match socket.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.look()?,
-                read => return read,
-            }
-        }
+        self.wait(PollFlags::IN)?;
+        (&self.process.socket).read(buffer)
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        loop {
-            let mut socket = &*self.process.socket;
-            socket.set_write_timeout(self.pause()?)?;
-            match socket.write(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.look()?,
-                written => return written,
-            }
-        }
+        self.wait(PollFlags::OUT)?;
+        // Messages are small: there is room for all of it, or soon will be.
+        (&self.process.socket).write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
