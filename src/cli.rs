@@ -95,12 +95,12 @@ pub struct DecodeReport {
 /// `resembled models`
 #[derive(Debug, Subcommand)]
 pub enum Models {
-    /// Lists the networks of the catalogue, and where their files are
+    /// Lists the networks of the catalogue: how good each is, how long a photo takes here, where its files are
     List,
     /// Downloads a network into the data directory, and checks it
     Pull {
-        /// Name of the network
-        name: String,
+        /// Name of the network [default: the best that is quick enough here]
+        name: Option<String>,
     },
     /// Checks the files that are there against their digests
     Verify,

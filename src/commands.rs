@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use resembled::cli::Models;
 use resembled::config::Config;
-use resembled::models::{Catalogue, ModelState, Verdict};
+use resembled::encode::{self, Runtime};
+use resembled::models::{Catalogue, Model, ModelState, Quality, Verdict};
 use resembled::store::{self, Repair};
 
 /// Says what follows from the configuration. That it was read at all means that it is valid.
@@ -57,8 +59,8 @@ pub(crate) fn repair(config: &Config) -> anyhow::Result<ExitCode> {
 pub(crate) fn models(config: &Config, command: &Models) -> anyhow::Result<ExitCode> {
     let catalogue = catalogue(config)?;
     match command {
-        Models::List => list(&catalogue),
-        Models::Pull { name } => pull(config, &catalogue, name),
+        Models::List => list(config, &catalogue),
+        Models::Pull { name } => pull(config, &catalogue, name.as_deref()),
         Models::Verify => verify(&catalogue),
     }
 }
@@ -67,7 +69,8 @@ fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
     Ok(Catalogue::new(std::slice::from_ref(&config.manifest_dir), config.model_dirs.clone())?)
 }
 
-fn list(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
+fn list(config: &Config, catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
+    let built_in = built_in_time(config, catalogue)?;
     let mut out = io::stdout().lock();
     for row in catalogue.list() {
         let state = match row.state {
@@ -85,25 +88,85 @@ fn list(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
             "{}: {} ({}, {} numbers a photo)",
             manifest.name, manifest.title, manifest.licence, manifest.dim
         )?;
+        if let Some((quality, time)) = manifest.quality.zip(catalogue.estimated_time(manifest, built_in)) {
+            writeln!(out, "    {}", praise(quality, time))?;
+        }
         writeln!(out, "    {state}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn pull(config: &Config, catalogue: &Catalogue, name: &str) -> anyhow::Result<ExitCode> {
+/// Says how good a network is.
+fn praise(quality: Quality, time: Duration) -> String {
+    let near = quality
+        .near_shots
+        .map(|share| format!("; {:.0} of 100 further shots of a scene are near", share * 100.0));
+    format!(
+        "{:.0} of 100 photos that it finds first show the same kind of thing{}; about {:.0} ms a photo here",
+        quality.p_at_5 * 100.0,
+        near.unwrap_or_default(),
+        time.as_secs_f32() * 1000.0
+    )
+}
+
+/// Measures what the built-in encoder takes here; the catalogue says how many times longer others take.
+fn built_in_time(config: &Config, catalogue: &Catalogue) -> anyhow::Result<Duration> {
+    let runtime = Runtime::start(config.encoder.runtime, &config.onnxruntime)?;
+    Ok(encode::try_out(&runtime, &catalogue.built_in()?)?.time)
+}
+
+fn pull(config: &Config, catalogue: &Catalogue, name: Option<&str>) -> anyhow::Result<ExitCode> {
+    let chosen;
+    let name = match name {
+        Some(name) => name,
+        None => {
+            chosen = choose(config, catalogue)?;
+            chosen.as_str()
+        }
+    };
     let bar = ProgressBar::new(0);
     bar.set_style(
         ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left")
             .context("the progress bar's template")?,
     );
     bar.set_message(name.to_owned());
-    let path = catalogue.pull(name, &config.pull_dir, &mut |progress| {
+    let runtime = Runtime::start(config.encoder.runtime, &config.onnxruntime)?;
+    let accept = |model: &Model| encode::try_out(&runtime, model).map(drop).map_err(Into::into);
+    let path = catalogue.pull(name, &config.pull_dir, &accept, &mut |progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     })?;
     bar.finish_and_clear();
-    writeln!(io::stdout().lock(), "{name} is in {}", path.display())?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{name} is in {}", path.display())?;
+    let next = match &config.model {
+        Some(configured) if configured == name => "a restart of the daemon takes it".to_owned(),
+        Some(configured) => {
+            format!("the configuration names {configured}: write model = {name:?} there to use it")
+        }
+        None => match catalogue.default_model()?.model.manifest.name.as_str() {
+            best if best == name => "a restart of the daemon takes it".to_owned(),
+            best => format!(
+                "{best} is installed too and finds more: write model = {name:?} in the configuration to use it"
+            ),
+        },
+    };
+    writeln!(out, "{next}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the best network that is quick enough on this machine, and says why.
+fn choose(config: &Config, catalogue: &Catalogue) -> anyhow::Result<String> {
+    let built_in = built_in_time(config, catalogue)?;
+    let choice = catalogue.best_for(built_in).context("no network of the catalogue can be downloaded")?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: {}", choice.manifest.name, choice.manifest.title)?;
+    writeln!(out, "    {}", praise(choice.quality, choice.time))?;
+    if let Some((better, time)) = choice.too_slow {
+        let milliseconds = time.as_secs_f32() * 1000.0;
+        writeln!(out, "    {} finds more, but would take {milliseconds:.0} ms a photo", better.name)?;
+    }
+    Ok(choice.manifest.name.clone())
 }
 
 /// Checks every model file that is there. Fails where one of them is not what its manifest promises.

@@ -93,8 +93,8 @@ fn configured(config: &Config, catalogue: &Catalogue) -> Result<Model, DaemonErr
         return Ok(catalogue.resolve(name.as_ref())?);
     }
     let default = catalogue.default_model()?;
-    if let Some(missing) = default.missing {
-        tracing::info!("{missing}");
+    if default.is_fallback {
+        tracing::info!("the small built-in network is used: `resembled models pull` gets a better one");
     }
     Ok(default.model)
 }

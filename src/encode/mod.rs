@@ -21,6 +21,7 @@ mod runtime_tests;
 #[cfg(test)]
 mod test_networks;
 mod thread;
+mod trial;
 
 pub use cut::{CutError, Network};
 pub use error::EncodeError;
@@ -29,6 +30,7 @@ pub use onnx::OnnxEncoder;
 pub use preprocess::Input;
 pub use runtime::{Runtime, RuntimeChoice, RuntimeError};
 pub use thread::{EncoderHandle, EncoderPool, LoadEncoder, PoolOptions};
+pub use trial::{Trial, TrialError, try_out};
 
 use crate::photo::Embedding;
 

@@ -9,14 +9,15 @@ pub(super) struct BuiltIn {
     pub network: Option<&'static [u8]>,
 }
 
-/// The model of choice where its file is installed.
-pub(super) const PREFERRED: &str = "mobilenet_v2";
-
 /// The model that needs no file.
 pub(super) const FALLBACK: &str = "builtin";
 
-/// All of them, the preferred first.
+/// All of them.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn { manifest: include_str!("../../models/efficientnet_lite2/manifest.toml"), network: None },
+    BuiltIn { manifest: include_str!("../../models/efficientnet_lite1/manifest.toml"), network: None },
+    BuiltIn { manifest: include_str!("../../models/efficientnet_lite0/manifest.toml"), network: None },
+    BuiltIn { manifest: include_str!("../../models/efficientnet_lite0_160/manifest.toml"), network: None },
     BuiltIn { manifest: include_str!("../../models/mobilenet_v2/manifest.toml"), network: None },
     BuiltIn {
         manifest: include_str!("../../models/builtin/manifest.toml"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::built_in::{BUILT_IN, BuiltIn, FALLBACK, PREFERRED};
+use super::built_in::{BUILT_IN, BuiltIn, FALLBACK};
 use super::error::Difference;
 use super::{FileDigest, Manifest, ModelError, Output, Source};
 use crate::photo::ModelDigest;
@@ -36,8 +36,8 @@ pub struct Model {
 pub struct DefaultModel {
     /// The model.
     pub model: Model,
-    /// Why it is not the better one; its text says how to get that.
-    pub missing: Option<ModelError>,
+    /// Better ones are in the catalogue, and none of them is installed.
+    pub is_fallback: bool,
 }
 
 /// Everything that has a manifest.
@@ -105,16 +105,35 @@ impl Catalogue {
         }
     }
 
-    /// Returns `mobilenet_v2` where it is installed, else the built-in encoder.
+    /// Returns the best of the networks that are installed, by their quality in the catalogue, else the built-in encoder.
     pub fn default_model(&self) -> Result<DefaultModel, ModelError> {
-        match self.resolve_name(PREFERRED) {
-            Ok(model) => Ok(DefaultModel { model, missing: None }),
-            Err(missing @ ModelError::NotInstalled { .. }) => {
-                let model = self.resolve_name(FALLBACK)?;
-                Ok(DefaultModel { model, missing: Some(missing) })
+        let installed = self.by_quality().into_iter().find(|entry| self.find(entry).is_some());
+        match installed {
+            Some(entry) => {
+                Ok(DefaultModel { model: self.resolve_name(&entry.manifest.name)?, is_fallback: false })
             }
-            Err(error) => Err(error),
+            None => Ok(DefaultModel { model: self.resolve_name(FALLBACK)?, is_fallback: true }),
         }
+    }
+
+    /// Returns the encoder in the executable.
+    pub fn built_in(&self) -> Result<Model, ModelError> {
+        self.resolve_name(FALLBACK)
+    }
+
+    /// Returns the networks whose quality and bands are known, except those in the executable, the best first. Without
+    /// bands, duplicates could not be told.
+    pub(super) fn by_quality(&self) -> Vec<&Entry> {
+        let quality = |entry: &&Entry| entry.manifest.quality.map_or(0.0, |quality| quality.p_at_5);
+        let measured = |entry: &&Entry| {
+            let manifest = &entry.manifest;
+            entry.network.is_none()
+                && manifest.quality.is_some()
+                && manifest.bands.of(manifest.metric).is_some()
+        };
+        let mut entries: Vec<&Entry> = self.entries.iter().filter(measured).collect();
+        entries.sort_by(|a, b| quality(b).total_cmp(&quality(a)));
+        entries
     }
 
     pub(super) fn entry(&self, name: &str) -> Result<&Entry, ModelError> {
@@ -192,7 +211,7 @@ impl Model {
         Ok(Self::new(manifest, source, Some(path), Cow::Owned(bytes), external))
     }
 
-    fn new(
+    pub(super) fn new(
         manifest: &Arc<Manifest>,
         source: &Source,
         path: Option<PathBuf>,
@@ -208,7 +227,15 @@ impl Model {
 impl Source {
     fn of_file(file: &str) -> Self {
         let external = Vec::new();
-        Self { file: file.to_owned(), bytes: None, sha256: None, url: None, output: None, external }
+        Self {
+            file: file.to_owned(),
+            bytes: None,
+            sha256: None,
+            url: None,
+            wheel: None,
+            output: None,
+            external,
+        }
     }
 }
 
@@ -310,7 +337,7 @@ fn read_verified(
 
 /// Completes `what` by the way to do it.
 fn advice(manifest: &Manifest, what: &str) -> String {
-    if manifest.sources.iter().any(|source| source.url.is_some()) {
+    if manifest.sources.iter().any(Source::is_to_be_had) {
         format!("{what}: resembled models pull {}", manifest.name)
     } else {
         format!("{what}: it has no address to download it from, so copy the file there yourself")

@@ -79,7 +79,10 @@ fn every_built_in_manifest_is_whole() {
             assert_eq!(manifest.sources[0].bytes, Some(network.len() as u64), "{}", manifest.name);
         }
     }
-    assert!(catalogue.entry(PREFERRED).is_ok());
+    for name in ["mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"] {
+        assert!(catalogue.entry(name).is_ok());
+    }
+    assert!(catalogue.entries.iter().all(|entry| entry.manifest.quality.is_some()));
     assert!(catalogue.entry(FALLBACK).unwrap().network.is_some());
     let model = catalogue.default_model().unwrap().model;
     assert_eq!((model.manifest.name.as_str(), model.path), (FALLBACK, None));
@@ -245,24 +248,32 @@ fn a_digest_changes_with_whatever_changes_the_embeddings() {
 }
 
 #[test]
-fn the_default_is_the_preferred_model_where_it_is_installed() {
+fn the_default_is_the_best_of_those_installed() {
     let folders = Folders::new();
+    let named = |name: &str, file: &str, p_at_5: &str| {
+        let bands = "[bands.cosine]\nsame = 0.1\nnear = 0.2\nsimilar = 0.3\nrelated = 0.4\n";
+        let quality = format!("{bands}[quality]\np_at_5 = {p_at_5}\nnear_shots = 0.5\nrelative_time = 2.0\n");
+        net_with(&(quality + &source(file))).replace("\"net\"", &format!("\"{name}\""))
+    };
     let built_in = [
-        built_in(net_with(&source("a.onnx")).replace("\"net\"", "\"mobilenet_v2\"")),
-        BuiltIn {
-            manifest: leak(net_with(&source("b.onnx")).replace("\"net\"", "\"builtin\"")),
-            network: Some(b"abc"),
-        },
+        built_in(named("good", "a.onnx", "0.8")),
+        built_in(named("better", "c.onnx", "0.9")),
+        built_in(net_with(&source("d.onnx")).replace("\"net\"", "\"unmeasured\"")),
+        BuiltIn { manifest: leak(named("builtin", "b.onnx", "0.6")), network: Some(b"abc") },
     ];
     let catalogue = folders.catalogue(&built_in).unwrap();
-    let default = catalogue.default_model().unwrap();
-    assert_eq!((default.model.manifest.name.as_str(), default.model.path), ("builtin", None));
-    assert!(default.missing.unwrap().to_string().contains("`mobilenet_v2` is not installed"));
+    let default = || {
+        let default = catalogue.default_model()?;
+        Ok::<_, ModelError>((default.model.manifest.name.clone(), default.is_fallback))
+    };
+    fs::write(folders.second.join("d.onnx"), "abc").unwrap();
+    assert_eq!(default().unwrap(), ("builtin".to_owned(), true));
 
     fs::write(folders.second.join("a.onnx"), "ab").unwrap();
-    assert!(matches!(catalogue.default_model(), Err(ModelError::WrongFile { .. })));
+    assert!(matches!(default(), Err(ModelError::WrongFile { .. })));
 
     fs::write(folders.second.join("a.onnx"), "abc").unwrap();
-    let default = catalogue.default_model().unwrap();
-    assert_eq!((default.model.manifest.name.as_str(), default.missing.is_none()), ("mobilenet_v2", true));
+    assert_eq!(default().unwrap(), ("good".to_owned(), false));
+    fs::write(folders.first.join("c.onnx"), "abc").unwrap();
+    assert_eq!(default().unwrap(), ("better".to_owned(), false));
 }

@@ -71,8 +71,8 @@ impl Catalogue {
         if let Some((_, path)) = self.find(entry) {
             return ModelState::Installed(path);
         }
-        let pullable = entry.manifest.sources.iter().find(|source| source.url.is_some());
-        pullable.and_then(|source| source.bytes).map_or(ModelState::Missing, ModelState::Pullable)
+        let pullable = entry.manifest.sources.iter().find(|source| source.is_to_be_had());
+        pullable.and_then(Source::download_bytes).map_or(ModelState::Missing, ModelState::Pullable)
     }
 
     /// Reads every file of every model that is there, in all folders, and compares it with its manifest.

