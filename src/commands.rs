@@ -8,24 +8,21 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use resembled::cli::Models;
 use resembled::config::Config;
+use resembled::daemon;
 use resembled::encode::{self, Runtime};
 use resembled::models::{Catalogue, Model, ModelState, Quality, Verdict};
 use resembled::store::{self, Repair};
 
-/// Says what follows from the configuration. That it was read at all means that it is valid.
+/// Says what follows from the configuration, or why the daemon would neither start nor reload with it.
 pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    let model = catalogue(config)?;
-    let chosen = match &config.model {
-        Some(name) => model.resolve(name.as_ref())?,
-        None => model.default_model()?.model,
-    };
+    let model = daemon::check(config)?;
     writeln!(out, "the configuration is valid")?;
     for root in &config.roots {
         let note = if root.is_dir() { "" } else { "  (not there now)" };
         writeln!(out, "folder   {}{note}", root.display())?;
     }
-    writeln!(out, "model    {}", chosen.manifest.name)?;
+    writeln!(out, "model    {model}")?;
     writeln!(out, "store    {}", config.store.display())?;
     writeln!(out, "socket   {}", config.socket.display())?;
     if let Some(address) = config.listen {

@@ -101,6 +101,7 @@ fn look_at(path: &Path, decoders: &Decoders, need: Need) -> anyhow::Result<(Verd
             return Ok((Verdict::Failed(Some(FailureKind::TooLarge), reason), None));
         }
         Contents::Unreadable { error } => return Ok((Verdict::Failed(None, error.to_string()), None)),
+        Contents::NoAnswer(error) => return Ok((Verdict::Failed(None, error.to_string()), None)),
     };
     match decoders.decode(&bytes, need) {
         Ok(Decoded { image, info }) => Ok((Verdict::Indexed(Box::new(info)), Some(image))),

@@ -1,7 +1,6 @@
 //! `resembled`: argv to configuration to daemon to exit code. The only file that exits.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -29,9 +28,6 @@ const CONFIGURATION: u8 = 78;
 /// Ends with this where the disk under the index has failed for good (`EX_IOERR` of `sysexits.h`): systemd does not start
 /// the daemon again for it.
 const DISK_FAILED: u8 = 74;
-
-/// How long threads may take that were left behind.
-const GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -83,17 +79,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             log::start(&config.log)?;
             daemon::give_back_what_is_freed();
             daemon::raise_descriptor_limit();
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .context("cannot start the threads that serve")?;
-            let ended = runtime.block_on(daemon::run(config, Box::new(load)));
-            // What still blocks then is a message that nobody reads.
-            runtime.shutdown_timeout(GRACE);
+            let ended = daemon::run(config, Box::new(load));
             daemon::start_over_if_damaged(&ended);
-            ended?;
-            Ok(ExitCode::SUCCESS)
+            match ended? {
+                daemon::Ended::Wholly => Ok(ExitCode::SUCCESS),
+                // Without what usually happens at the end of a process, which the threads left behind may be using.
+                daemon::Ended::LeftBehind => signal_hook::low_level::exit(0),
+            }
         }
     }
 }

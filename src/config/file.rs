@@ -94,13 +94,21 @@ impl DecodeSection {
 }
 
 /// `[watch]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatchSection {
     /// Patterns in gitignore syntax that hold in every folder.
     pub ignore: Vec<String>,
     /// Looks into hidden folders too.
     pub hidden: bool,
+    /// Minutes between two quiet comparisons of a watched folder with the index. 0: never.
+    pub compare_minutes: u64,
+}
+
+impl Default for WatchSection {
+    fn default() -> Self {
+        Self { ignore: Vec::new(), hidden: false, compare_minutes: 60 }
+    }
 }
 
 /// `[ingest]`

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::error::DaemonError;
 use super::index;
-use super::run::DaemonError;
 use crate::ingest::{Former, Queue};
 use crate::models::{Catalogue, Model};
 use crate::photo::PhotoId;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use super::run::DaemonError;
+use super::error::DaemonError;
 use crate::photo::PhotoId;
 use crate::search::{Code, FactTable, Facts, Index, Quantizer, Vectors, VectorsError};
 use crate::store::{ModelRecord, Reader, Store, StoreError};

@@ -11,10 +11,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::error::DaemonError;
 use super::index::Written;
 use super::memory;
 use super::priority;
-use super::run::DaemonError;
 use crate::photo::PhotoId;
 use crate::search::{Index, PhotoSet, Quantizer, SUFFICIENT_RECALL, SearchError, Snapshot};
 use crate::store::{Compared, ModelRecord, Store, StoreError};

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::cores::threads_or_cores;
+use super::error::DaemonError;
 use super::handover::{self, Found};
 use super::index::{self, Written};
 use super::priority;
-use super::run::{DaemonError, threads_or_cores};
 use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::decode::{Decoders, Program};
@@ -44,7 +45,7 @@ pub(super) fn load(
     supervisor: &mut Supervisor,
     stop: &CancellationToken,
 ) -> Result<Loaded, DaemonError> {
-    let catalogue = Catalogue::new(std::slice::from_ref(&config.manifest_dir), config.model_dirs.clone())?;
+    let catalogue = catalogue(config)?;
     let model = configured(config, &catalogue)?;
     let runtime = start_runtime(config)?;
     tracing::info!("the network {} runs in {runtime}", model.manifest.name);
@@ -86,6 +87,18 @@ pub(super) fn load(
         facts,
         written,
     })
+}
+
+/// Returns the name of the configured network.
+///
+/// # Errors
+/// It is not there, or not what its manifest promises.
+pub(super) fn check(config: &Config) -> Result<String, DaemonError> {
+    Ok(configured(config, &catalogue(config)?)?.manifest.name.clone())
+}
+
+fn catalogue(config: &Config) -> Result<Catalogue, DaemonError> {
+    Ok(Catalogue::new(std::slice::from_ref(&config.manifest_dir), config.model_dirs.clone())?)
 }
 
 fn configured(config: &Config, catalogue: &Catalogue) -> Result<Model, DaemonError> {

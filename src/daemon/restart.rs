@@ -13,7 +13,7 @@ const STARTED_OVER: &str = "RESEMBLED_STARTED_OVER";
 /// Replaces this process, in which nothing runs any more, by a new one where the daemon ended since its store was damaged:
 /// opening the store mends it. Whoever supervises the process notices nothing. Returns where there is nothing to mend, it was
 /// tried already, or the system does not let us; then the process has to end.
-pub fn start_over_if_damaged(ended: &Result<(), DaemonError>) {
+pub fn start_over_if_damaged<T>(ended: &Result<T, DaemonError>) {
     let Err(error) = ended else { return };
     if !error.is_damage() || std::env::var_os(STARTED_OVER).is_some() {
         return;

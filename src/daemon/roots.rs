@@ -7,7 +7,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::deadline;
 use crate::photo::{RelativePath, RootId};
 use crate::store::{RootRecord, Store, StoreError};
 use crate::watch::{KnownMount, Root};
@@ -80,16 +82,27 @@ pub(super) fn settle(store: &Store, configured: &[PathBuf]) -> Result<Roots, Sto
     Ok(roots)
 }
 
-/// Returns where a path leads: one folder has one place, whatever its name, also while its drive is away. What is
-/// there is resolved, links that lead to nothing are followed all the same, and the rest stays as it is written.
+/// How long a folder may take to say where its path leads. One that takes longer is watched all the same, under the name
+/// that it was given.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Returns where a path leads: one folder has one place, whatever its name, also while its drive is away or its disk does
+/// not answer.
 fn place_of(path: &Path) -> PathBuf {
+    let asked = path.to_path_buf();
+    let place = deadline::ask_blocking(path, PATIENCE, move |_| resolve(&asked));
+    place.unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Resolves what is there, follows links that lead to nothing all the same, and leaves the rest as it is written.
+fn resolve(path: &Path) -> PathBuf {
     let mut path = path.to_path_buf();
     for _ in 0..MAX_LINKS {
         if let Ok(place) = path.canonicalize() {
             return place;
         }
         let Some((parent, name)) = path.parent().zip(path.file_name()) else { break };
-        let parent = place_of(parent);
+        let parent = resolve(parent);
         match fs::read_link(&path) {
             Ok(target) => path = parent.join(target),
             Err(_) => return parent.join(name),

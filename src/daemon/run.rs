@@ -1,12 +1,10 @@
-//! Start order, stop order, and what happens on SIGHUP in between.
+//! Start order and stop order.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -15,27 +13,24 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
-use super::disk::DiskFailed;
+use super::cores::threads_or_cores;
+use super::error::DaemonError;
 use super::follow::{Follow, start_writer};
 use super::handover::Handover;
+use super::lifetime::Ended;
 use super::maintenance::{self, MaintenanceThread};
 use super::retries::Retries;
-use super::roots::{self, Roots};
-use super::signals::Listener;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{decoders, disk, networks, power, priority, systemd};
+use super::{decoders, disk, networks, power, priority, reload, roots, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode;
-use crate::encode::{CutError, EncodeError, RuntimeError};
-use crate::ingest::{Again, IngestError, Parts, Progress, Queue, Workers};
-use crate::models::ModelError;
-use crate::search::SearchError;
-use crate::serve::{self, Api, Limiter, ServeError, Socket, SocketError, Token};
+use crate::ingest::{Again, Parts, Progress, Queue, Workers};
+use crate::serve::{self, Api, Limiter, ServeError, Socket, Token};
 use crate::store::{Store, StoreError, Write};
-use crate::watch::{WatchConfig, WatchError, Watcher};
+use crate::watch::{WatchConfig, Watcher};
 
-/// How long the rooms have to stop. systemd's own limit is 90 seconds.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long the rooms have to stop. Who overruns it is left behind.
+pub(super) const GRACE: Duration = Duration::from_secs(6);
 
 /// How often photos are dropped whose files have been gone for long enough.
 const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -43,77 +38,16 @@ const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Reads the configuration again.
 pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
-/// Why the daemon did not start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// No runtime.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// No network.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The network cannot be used.
-    #[error("the network cannot be used")]
-    Cut(#[from] CutError),
-    /// The network cannot be run.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The index.
-    #[error(transparent)]
-    Search(#[from] SearchError),
-    /// Watching.
-    #[error(transparent)]
-    Watch(#[from] WatchError),
-    /// Indexing.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-    /// The socket.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// Serving.
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    /// The thread that maintains the index.
-    #[error("cannot start the thread that maintains the index")]
-    StartMaintenance(#[source] io::Error),
-    /// Signals.
-    #[error("cannot listen to signals")]
-    Signals(#[source] io::Error),
-    /// The disk under the index.
-    #[error(transparent)]
-    Disk(#[from] DiskFailed),
-    /// A room.
-    #[error(transparent)]
-    Supervisor(#[from] SupervisorError),
-}
-
-impl DaemonError {
-    /// Whether the disk under the index has failed for good, so that starting again is of no use.
-    pub fn is_for_good(&self) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if error.is::<DiskFailed>() || error.downcast_ref().is_some_and(StoreError::is_unreadable) {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
-    }
-
-    /// Whether the store's file was found damaged, which the next start mends.
-    pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Store(StoreError::DamagedBlock { .. }))
-    }
-}
-
-/// Runs the daemon until SIGTERM, SIGINT or a failure.
-pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
+/// Runs the daemon until `stop` or a failure. `reloads` asks for the configuration to be read again.
+pub(super) async fn run(
+    config: Config,
+    read_again: Reload,
+    stop: CancellationToken,
+    reloads: Arc<Notify>,
+) -> Result<Ended, DaemonError> {
     let path = config.store.clone();
     let mut damage = None;
-    let ended = run_rooms(config, reload, &mut damage).await;
+    let ended = run_rooms(config, read_again, stop, reloads, &mut damage).await;
     // Whichever room came across it first has less to say.
     match (&ended, damage.and_then(|damage| *damage.borrow())) {
         (Err(_), Some(block)) => Err(StoreError::DamagedBlock { path, block }.into()),
@@ -123,14 +57,12 @@ pub async fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
 
 async fn run_rooms(
     config: Config,
-    reload: Reload,
+    read_again: Reload,
+    stop: CancellationToken,
+    reloads: Arc<Notify>,
     damage: &mut Option<watch::Receiver<Option<u64>>>,
-) -> Result<(), DaemonError> {
+) -> Result<Ended, DaemonError> {
     let begun = Instant::now();
-    let stop = CancellationToken::new();
-    let reloads = Arc::new(Notify::new());
-    let _signals = Listener::start(stop.clone(), Arc::clone(&reloads)).map_err(DaemonError::Signals)?;
-
     // First, so that whoever waits at it is turned away if we cannot start.
     let passed = Socket::from_systemd()?;
     // Taken before anything that lasts, so that a second daemon ends at once.
@@ -224,6 +156,7 @@ async fn run_rooms(
         progress,
         writer,
         configured: Mutex::new(settled.configured),
+        changing_roots: Arc::default(),
         limiter: Limiter::default(),
         stop: stop.clone(),
     });
@@ -245,7 +178,7 @@ async fn run_rooms(
         supervisor.start("serving TCP", serve::run_tcp(Arc::clone(&api), listener, token));
     }
     supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
-    supervisor.start("reloading", reload_on_request(Arc::clone(&api), reloads, reload, stop.clone()));
+    supervisor.start("reloading", reload::on_request(Arc::clone(&api), reloads, read_again, stop.clone()));
     if networks.former().is_some() {
         let (watch, queue) = (api.watch.clone(), Arc::clone(&queue));
         let handover = Handover { networks: Arc::clone(&networks), former, watch, queue };
@@ -283,11 +216,17 @@ async fn run_rooms(
     api.store.give_up();
     drop((api, networks, configured));
     let joined = supervisor.join(GRACE).await;
-    let ended = watched.and(joined);
     // Whoever came across it first has less to say.
-    match disk::unreadable(&config.store, problems.borrow().as_ref()) {
-        Some(failed) if ended.is_err() => Err(failed.into()),
-        _ => Ok(ended?),
+    let unreadable = disk::unreadable(&config.store, problems.borrow().as_ref());
+    match (watched.and(joined), unreadable) {
+        (Ok(()), _) => Ok(Ended::Wholly),
+        (Err(_), Some(failed)) => Err(failed.into()),
+        // Asked to stop, and stopping: no failure. The writer has committed whatever reached it.
+        (Err(error @ SupervisorError::Overran { .. }), None) => {
+            tracing::warn!("{error}; left behind");
+            Ok(Ended::LeftBehind)
+        }
+        (Err(error), None) => Err(error.into()),
     }
 }
 
@@ -295,6 +234,8 @@ fn watch_config(config: &Config) -> WatchConfig {
     WatchConfig {
         ignore: config.watch.ignore.clone(),
         include_hidden: config.watch.hidden,
+        compare_every: (config.watch.compare_minutes > 0)
+            .then(|| Duration::from_secs(config.watch.compare_minutes.saturating_mul(60))),
         ..WatchConfig::new(may_be_a_photo)
     }
 }
@@ -303,61 +244,6 @@ fn watch_config(config: &Config) -> WatchConfig {
 fn may_be_a_photo(name: &OsStr) -> bool {
     let is_plain = Path::new(name).extension().is_none() && !name.as_bytes().starts_with(b".");
     is_plain || decode::is_photo_name(name)
-}
-
-pub(super) fn threads_or_cores(threads: usize) -> usize {
-    match threads {
-        0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        threads => threads,
-    }
-}
-
-/// Reads the configuration again whenever SIGHUP asks for it. One that is not valid changes nothing.
-async fn reload_on_request(
-    api: Arc<Api>,
-    requests: Arc<Notify>,
-    reload: Reload,
-    stop: CancellationToken,
-) -> Result<(), DaemonError> {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = requests.notified() => {}
-        }
-        systemd::reloading().await;
-        match reload() {
-            Ok(config) => apply(&api, &config).await?,
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "the configuration stays as it was");
-            }
-        }
-        systemd::ready().await;
-    }
-}
-
-/// Applies what can change while the daemon runs: folders and ignore patterns.
-async fn apply(api: &Api, config: &Config) -> Result<(), DaemonError> {
-    let Roots { watched, configured, dropped } = roots::settle(&api.store, &config.roots)?;
-    for root in &dropped {
-        api.watch.remove_root(root.id);
-        api.writer.enqueue(Write::RemoveRoot { root: root.id }).await?;
-    }
-    api.writer.flush().await?;
-    let present = api.watch.roots();
-    for root in watched {
-        if present.iter().all(|status| status.id != root.id) {
-            api.watch.add_root(root)?;
-        }
-    }
-    *api.configured.lock().unwrap_or_else(PoisonError::into_inner) = configured;
-    if let Err(error) = api.watch.reload_rules(&config.watch.ignore, config.watch.hidden) {
-        tracing::error!("the ignore patterns stay as they were: {error}");
-    }
-    tracing::info!(
-        "read the configuration again; folders and ignore patterns hold now, all else from the next start"
-    );
-    Ok(())
 }
 
 /// Ends the daemon when a damaged block of the store is met: from then on nothing more can be read.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
+use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
@@ -18,10 +19,14 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Has SIGTERM and SIGINT cancel `stop`, and SIGHUP notify `reload`. A second SIGTERM or SIGINT ends the process
+    /// Has SIGTERM and SIGINT cancel `stop` and say so on `stopped`, and SIGHUP notify `reload`. A second SIGTERM or SIGINT ends the process
     /// at once.
     #[expect(clippy::disallowed_methods, reason = "the handle is kept, and dropping joins it")]
-    pub(super) fn start(stop: CancellationToken, reload: Arc<Notify>) -> io::Result<Self> {
+    pub(super) fn start(
+        stop: CancellationToken,
+        stopped: Sender<()>,
+        reload: Arc<Notify>,
+    ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             // In this order: the first signal finds the flag unset, and sets it.
@@ -32,7 +37,13 @@ impl Listener {
         let handle = signals.handle();
         let thread = thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
-                if signal == SIGHUP { reload.notify_one() } else { stop.cancel() }
+                if signal == SIGHUP {
+                    reload.notify_one();
+                } else {
+                    stop.cancel();
+                    // Full: it was said before.
+                    let _ = stopped.try_send(());
+                }
             }
         })?;
         Ok(Self { handle, thread: Some(thread) })

@@ -1,22 +1,22 @@
-//! The place that spawns: every task of the daemon has a name and an owner.
+//! The owner of the daemon's rooms: each is a task with a name. Threads belong to the rooms that start them.
 //!
-//! A room that ends before it was asked to, or panics, is a failure with a name, and stops the daemon. After the
-//! stop each room has the grace period to finish; whoever overruns it is named.
+//! A room that ends before it was asked to, or panics, is a failure with a name, and stops the daemon. After the stop all
+//! rooms together have the grace period to finish; whoever overruns it is named.
 
 use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// How a room ended.
-type Ended = (&'static str, Result<(), Box<dyn Error + Send + Sync>>);
+type Ended = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Owns the tasks.
 pub struct Supervisor {
     tasks: JoinSet<Ended>,
-    running: Vec<&'static str>,
+    running: Vec<(Id, &'static str)>,
     stop: CancellationToken,
 }
 
@@ -40,8 +40,13 @@ pub enum SupervisorError {
     },
 
     /// A room panicked.
-    #[error("a room panicked")]
-    Panicked(#[source] tokio::task::JoinError),
+    #[error("{room} panicked")]
+    Panicked {
+        /// Its name.
+        room: &'static str,
+        /// What it said.
+        source: tokio::task::JoinError,
+    },
 
     /// Rooms did not stop within the grace period.
     #[error("not stopped within {grace:?}: {rooms}")]
@@ -64,8 +69,8 @@ impl Supervisor {
     where
         E: Into<Box<dyn Error + Send + Sync>> + 'static,
     {
-        self.running.push(room);
-        self.tasks.spawn(async move { (room, task.await.map_err(Into::into)) });
+        let task = self.tasks.spawn(async move { task.await.map_err(Into::into) });
+        self.running.push((task.id(), room));
     }
 
     /// Waits until `stop` is cancelled, or cancels it when a room ends before that. Returns the first failure.
@@ -74,7 +79,7 @@ impl Supervisor {
             // Rooms end as soon as they are asked to, which is not early.
             biased;
             () = self.stop.cancelled() => return Ok(()),
-            Some(ended) = self.tasks.join_next() => ended,
+            Some(ended) = self.tasks.join_next_with_id() => ended,
         };
         self.stop.cancel();
         self.judge(first, true)
@@ -84,7 +89,7 @@ impl Supervisor {
     pub async fn join(&mut self, grace: Duration) -> Result<(), SupervisorError> {
         let mut first = Ok(());
         let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
                 let judged = self.judge(ended, false);
                 if first.is_ok() {
                     first = judged;
@@ -93,21 +98,22 @@ impl Supervisor {
         };
         match tokio::time::timeout(grace, all).await {
             Ok(()) => first,
-            Err(_) => Err(SupervisorError::Overran { rooms: self.running.join(", "), grace }),
+            Err(_) => {
+                let rooms: Vec<&str> = self.running.iter().map(|(_, room)| *room).collect();
+                Err(SupervisorError::Overran { rooms: rooms.join(", "), grace })
+            }
         }
     }
 
-    fn judge(
-        &mut self,
-        ended: Result<Ended, tokio::task::JoinError>,
-        early: bool,
-    ) -> Result<(), SupervisorError> {
-        let (room, result) = ended.map_err(SupervisorError::Panicked)?;
-        self.running.retain(|running| *running != room);
-        match result {
-            Err(source) => Err(SupervisorError::Failed { room, source }),
-            Ok(()) if early => Err(SupervisorError::EndedEarly { room }),
-            Ok(()) => Ok(()),
+    fn judge(&mut self, ended: Result<(Id, Ended), JoinError>, early: bool) -> Result<(), SupervisorError> {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let at = self.running.iter().position(|(running, _)| *running == id);
+        let (_, room) = self.running.remove(at.expect("each task was started under a name"));
+        match ended {
+            Err(source) => Err(SupervisorError::Panicked { room, source }),
+            Ok((_, Err(source))) => Err(SupervisorError::Failed { room, source }),
+            Ok((_, Ok(()))) if early => Err(SupervisorError::EndedEarly { room }),
+            Ok((_, Ok(()))) => Ok(()),
         }
     }
 }
@@ -136,10 +142,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_failure() {
+    async fn a_panic_has_the_name_of_its_room() {
         let mut supervisor = Supervisor::new(CancellationToken::new());
         supervisor.start("mad", async { if true { panic!("on purpose") } else { Ok::<_, Infallible>(()) } });
-        assert!(matches!(supervisor.watch().await, Err(SupervisorError::Panicked(_))));
+        assert!(matches!(supervisor.watch().await, Err(SupervisorError::Panicked { room: "mad", .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,8 +8,7 @@ use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::proto;
-use crate::serve::Api;
+use crate::serve::{Api, Phase, Summary};
 use crate::store::StoreError;
 
 /// How often systemd's status line is brought up to date.
@@ -95,7 +94,7 @@ pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Res
                 Err(error) => return Err(error),
             }
         }
-        let line = status_line(&api)?;
+        let line = status_line(api.summary());
         if line != told {
             tell(Notice::Status(line.clone())).await;
             told = line;
@@ -103,16 +102,14 @@ pub(super) async fn keep_informed(api: Arc<Api>, stop: CancellationToken) -> Res
     }
 }
 
-fn status_line(api: &Api) -> Result<String, StoreError> {
-    let status = api.status()?;
-    let photos = status.photos;
-    if let Some(problem) = status.write_problem {
-        return Ok(format!("{photos} photos, {} files wait: {}", status.pending, problem.message));
+fn status_line(Summary { phase, photos, pending, problem }: Summary) -> String {
+    if let Some(problem) = problem {
+        return format!("{photos} photos, {pending} files wait: {problem}");
     }
-    Ok(match status.state() {
-        proto::State::Idle => format!("{photos} photos, up to date"),
-        proto::State::Scanning => format!("{photos} photos, looking for changes"),
-        proto::State::Paused => format!("{photos} photos, paused, {} files to go", status.pending),
-        _ => format!("{photos} photos, {} files to go", status.pending),
-    })
+    match phase {
+        Phase::Idle => format!("{photos} photos, up to date"),
+        Phase::Scanning => format!("{photos} photos, looking for changes"),
+        Phase::Paused => format!("{photos} photos, paused, {pending} files to go"),
+        Phase::Indexing | Phase::Stopping => format!("{photos} photos, {pending} files to go"),
+    }
 }

@@ -1,12 +1,13 @@
-//! Path -> bytes, without ever waiting for the wrong kind of file.
+//! Path -> bytes, without ever waiting for the wrong kind of file, nor for ever for a disk that does not answer.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use crate::deadline::{self, NoAnswer};
 use crate::decode::{SNIFFED_BYTES, sniff};
 use crate::photo::Fingerprint;
 use crate::watch;
@@ -40,19 +41,48 @@ pub enum Contents {
         /// What the system says.
         error: io::Error,
     },
+    /// The disk says nothing at all.
+    NoAnswer(NoAnswer),
 }
 
-/// Bytes that are read in one call of the system.
-const MOST_AT_ONCE: usize = 4 << 20;
+/// Bytes read at a time: what a disk that is alive gives well within its patience.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Shows that bytes are coming.
+struct Beating<'a> {
+    file: File,
+    beat: &'a dyn Fn(),
+}
+
+impl Read for Beating<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let at_once = buffer.len().min(CHUNK_BYTES);
+        let length = self.file.read(&mut buffer[..at_once])?;
+        (self.beat)();
+        Ok(length)
+    }
+}
 
 /// Reads a regular file of at most `max_bytes`. Opening does not block on a FIFO, follow a link, or keep a
 /// device awake: whatever is not a regular file is let go unread. Of a file without an extension, more than the
 /// first bytes is read only if these are a photo's.
+///
+/// Blocks until all is read, but not on a disk that has been silent for [`deadline::PATIENCE`].
 pub fn read(path: &Path, max_bytes: u64) -> Contents {
-    read_beating(path, max_bytes, &|| ())
+    let asked = path.to_path_buf();
+    deadline::ask_blocking(path, deadline::PATIENCE, move |pulse| {
+        read_beating(&asked, max_bytes, &|| pulse.beat())
+    })
+    .unwrap_or_else(Contents::NoAnswer)
 }
 
-/// Does the same, and calls `beat` whenever something came from the disk.
+/// Returns what stands at `path`, whose disk may not answer either.
+pub(super) fn look(path: &Path) -> Option<Metadata> {
+    let asked = path.to_path_buf();
+    deadline::ask_blocking(path, deadline::PATIENCE, move |_| asked.symlink_metadata()).ok()?.ok()
+}
+
+/// Does the same on whatever thread it is called, and calls `beat` whenever something came from the disk.
 pub fn read_beating(path: &Path, max_bytes: u64, beat: &dyn Fn()) -> Contents {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).expect("open flags fit an int");
@@ -62,25 +92,10 @@ pub fn read_beating(path: &Path, max_bytes: u64, beat: &dyn Fn()) -> Contents {
     }
 }
 
-/// A file that shows when it was read from.
-struct Beating<'a> {
-    file: File,
-    beat: &'a dyn Fn(),
-}
-
-impl Read for Beating<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (self.beat)();
-        // Not all at once: each of these is a sign of life.
-        let most = buffer.len().min(MOST_AT_ONCE);
-        self.file.read(&mut buffer[..most])
-    }
-}
-
-fn read_open(file: Beating<'_>, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
-    match file.file.metadata() {
+fn read_open(opened: Beating<'_>, claims_to_be_a_photo: bool, max_bytes: u64) -> Contents {
+    match opened.file.metadata() {
         Ok(metadata) if metadata.is_file() => {
-            read_as_seen(file, Fingerprint::of(&metadata), claims_to_be_a_photo, max_bytes)
+            read_as_seen(opened, Fingerprint::of(&metadata), claims_to_be_a_photo, max_bytes)
         }
         Ok(_) => Contents::Vanished,
         Err(error) => of_error(error),
@@ -89,14 +104,14 @@ fn read_open(file: Beating<'_>, claims_to_be_a_photo: bool, max_bytes: u64) -> C
 
 /// Reads a file that looked like `before` when it was opened.
 fn read_as_seen(
-    mut file: Beating<'_>,
+    mut opened: Beating<'_>,
     before: Fingerprint,
     claims_to_be_a_photo: bool,
     max_bytes: u64,
 ) -> Contents {
     let mut bytes = Vec::new();
     if !claims_to_be_a_photo {
-        if let Err(error) = (&mut file).take(SNIFFED_BYTES as u64).read_to_end(&mut bytes) {
+        if let Err(error) = (&mut opened).take(SNIFFED_BYTES as u64).read_to_end(&mut bytes) {
             return of_error(error);
         }
         if sniff(&bytes).is_none() {
@@ -109,10 +124,10 @@ fn read_as_seen(
     let rest = before.len.saturating_sub(bytes.len() as u64);
     bytes.reserve_exact(usize::try_from(rest).unwrap_or(0) + 1);
     // One byte more than there should be: a file that grows is noticed without reading all of it.
-    if let Err(error) = (&mut file).take(rest + 1).read_to_end(&mut bytes) {
+    if let Err(error) = (&mut opened).take(rest + 1).read_to_end(&mut bytes) {
         return of_error(error);
     }
-    match file.file.metadata() {
+    match opened.file.metadata() {
         // A hard link made meanwhile changes the inode, not the bytes.
         Ok(metadata) if watch::is_unchanged(&before, &metadata) && bytes.len() as u64 == before.len => {
             Contents::Whole { bytes, fingerprint: before }

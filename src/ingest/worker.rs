@@ -81,7 +81,7 @@ impl Worker {
         let is_same = |known: Fingerprint| (known.len, known.modified_ns) == (seen.len, seen.modified_ns);
         let is_gone = (self.is_gone)(from);
         if is_gone && known.is_some_and(is_same) {
-            let is_there = path.symlink_metadata().is_ok_and(|now| watch::is_unchanged(seen, &now));
+            let is_there = read::look(path).is_some_and(|now| watch::is_unchanged(seen, &now));
             let (from, to) = (from.clone(), to.clone());
             // What stands there by now, if it is something else, has a change of its own on the way.
             return Ok(if is_there {
@@ -124,8 +124,13 @@ impl Worker {
                     format!("the file is larger than the limit of {limit} MiB (decode.max_file_mib)");
                 return Ok(Outcome::failed(file, without_inode(fingerprint), FailureKind::TooLarge, reason));
             }
+            Contents::NoAnswer(error) => {
+                tracing::debug!(path = %path.display(), %error, "not read");
+                // Nothing is known of it. Its root is looked for anew once the disk answers, and it is found then.
+                return Ok(Outcome::Nothing);
+            }
             Contents::Unreadable { error } => {
-                let Ok(metadata) = path.symlink_metadata() else { return Ok(Outcome::Nothing) };
+                let Some(metadata) = read::look(path) else { return Ok(Outcome::Nothing) };
                 let reason = format!("the file cannot be read: {error}");
                 let fingerprint = without_inode(Fingerprint::of(&metadata));
                 let kind = if is_shortage(&error) { FailureKind::Passing } else { FailureKind::Unreadable };

@@ -9,7 +9,7 @@ use prost_types::Timestamp;
 use tonic::Status;
 
 use super::files::Identity;
-use super::{Api, Served, refuse};
+use super::{Api, Phase, Served, refuse};
 use crate::decode::Taken;
 use crate::ingest::{Encoding, Hold, first_wait};
 use crate::models::Bands;
@@ -19,7 +19,7 @@ use crate::search::Recall;
 use crate::store::{
     FailureKind, FailureRecord, Mended, PhotoRecord, Photos, ProblemKind, Reader, StoreError,
 };
-use crate::watch::{RootState, RootStatus, Watching};
+use crate::watch::{OfflineReason, Omission, OmissionKind, RootState, RootStatus, Watching};
 
 /// Prefix of a photo's resource name.
 const PHOTOS: &str = "photos/";
@@ -231,6 +231,16 @@ pub(super) fn mended(mended: Mended) -> proto::MendedStore {
     }
 }
 
+pub(super) fn phase(phase: Phase) -> proto::State {
+    match phase {
+        Phase::Scanning => proto::State::Scanning,
+        Phase::Indexing => proto::State::Indexing,
+        Phase::Idle => proto::State::Idle,
+        Phase::Paused => proto::State::Paused,
+        Phase::Stopping => proto::State::Stopping,
+    }
+}
+
 pub(super) fn pause(hold: Hold) -> proto::Pause {
     match hold {
         Hold::Asked => proto::Pause::Asked,
@@ -239,7 +249,6 @@ pub(super) fn pause(hold: Hold) -> proto::Pause {
     }
 }
 
-/// Says why the index cannot be written, if that is what the error is about.
 pub(super) fn write_problem(error: &StoreError) -> Option<proto::WriteProblem> {
     let StoreError::CannotWrite { problem, .. } = error else { return None };
     let kind = match problem.kind {
@@ -252,6 +261,37 @@ pub(super) fn write_problem(error: &StoreError) -> Option<proto::WriteProblem> {
         message: error.to_string(),
         start_time: Some(problem.since.into()),
     })
+}
+
+pub(super) fn omission(omission: Omission) -> proto::Omission {
+    proto::Omission {
+        path: omission.path.into_os_string().into_vec(),
+        kind: omission_kind(omission.kind).into(),
+        reason: omission.reason,
+    }
+}
+
+fn omission_kind(kind: OmissionKind) -> proto::OmissionKind {
+    match kind {
+        OmissionKind::UnreadableFolder => proto::OmissionKind::UnreadableFolder,
+        OmissionKind::UnreadableFile => proto::OmissionKind::UnreadableFile,
+        OmissionKind::Link => proto::OmissionKind::Link,
+        OmissionKind::Ignored => proto::OmissionKind::Ignored,
+        OmissionKind::TooLong => proto::OmissionKind::TooLong,
+        OmissionKind::HeldBack => proto::OmissionKind::HeldBack,
+    }
+}
+
+fn omissions(status: &RootStatus) -> Vec<proto::OmissionCount> {
+    let count = |kind| match kind {
+        OmissionKind::HeldBack => status.held_back.map_or(0, |held| held.missing),
+        kind => status.omissions.of(kind),
+    };
+    OmissionKind::ALL
+        .into_iter()
+        .map(|kind| proto::OmissionCount { kind: omission_kind(kind).into(), count: count(kind) })
+        .filter(|counted| counted.count > 0)
+        .collect()
 }
 
 /// Puts a root together.
@@ -281,12 +321,16 @@ pub(super) fn root(api: &Api, reader: &Reader, status: &RootStatus) -> Result<pr
         configured: api.is_configured(status.id),
         configured_path: status.configured.as_os_str().as_bytes().to_vec(),
         mounts,
+        omissions: omissions(status),
     })
 }
 
 /// Says how it stands with a root, or a volume mounted in it, and why.
 fn root_state(path: &Path, state: &RootState, watching: &Watching) -> (proto::RootState, String) {
     match (state, watching) {
+        (RootState::Offline(reason @ OfflineReason::NotAnswering), _) => {
+            (proto::RootState::NotAnswering, reason.explain(path))
+        }
         (RootState::Offline(reason), _) => (proto::RootState::Offline, reason.explain(path)),
         (_, Watching::Polling(reason)) => (proto::RootState::Polled, reason.to_string()),
         (_, Watching::Inotify) => (proto::RootState::Online, String::new()),

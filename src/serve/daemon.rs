@@ -38,9 +38,8 @@ async fn status(api: &Arc<Api>) -> Result<proto::Status, Status> {
 impl Api {
     /// Puts the status together.
     pub fn status(&self) -> Result<proto::Status, StoreError> {
-        // In this order: what leaves one of them enters the next, so that nothing is overlooked.
-        let watching = *self.watch.activity().borrow();
-        let pending = self.queue.pending() + watching.settling;
+        // First: what leaves the works enters the store, so that nothing is overlooked.
+        let summary = self.summary();
         let reader = self.store.read()?;
         let total = reader.total()?;
         let roots = self.watch.roots();
@@ -50,23 +49,12 @@ impl Api {
             self.store.check_writable().err().and_then(|error| convert::write_problem(&error));
         let served = self.networks.answering();
         let filling = self.networks.former().map(|_| self.networks.configured());
-        let state = if self.stop.is_cancelled() {
-            proto::State::Stopping
-        } else if !holds.is_empty() {
-            proto::State::Paused
-        } else if watching.busy_roots > 0 {
-            proto::State::Scanning
-        } else if pending > 0 {
-            proto::State::Indexing
-        } else {
-            proto::State::Idle
-        };
         let seconds = |step| self.progress.time(step).as_secs_f64();
         Ok(proto::Status {
-            state: state.into(),
+            state: convert::phase(summary.phase).into(),
             photos: served.index.len() as u64,
             files: total.files,
-            pending: pending as u64,
+            pending: summary.pending as u64,
             failed: total.failures,
             files_indexed: self.progress.files_indexed(),
             photos_encoded: self.progress.photos_encoded(),

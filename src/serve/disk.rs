@@ -50,6 +50,7 @@ pub(super) async fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Status>
             let mib = max_bytes >> 20;
             Err(Status::resource_exhausted(format!("the file is larger than the limit of {mib} MiB")))
         }
+        Contents::NoAnswer(error) => Err(refuse::no_answer(&error)),
         Contents::Unreadable { error } => Err(Status::permission_denied(format!(
             "the daemon cannot read {}: {error}; send the picture itself",
             path.display()

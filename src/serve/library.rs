@@ -1,11 +1,13 @@
 //! `LibraryService`: photos, failures and watched folders.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
@@ -15,7 +17,7 @@ use crate::photo::{FileId, RelativePath, RootId};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
 use crate::store::{StoreError, Write};
-use crate::watch::{Root, WatchError};
+use crate::watch::{Omission, Root, WatchError};
 
 /// How long a call waits for another that adds or removes a folder.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,18 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The service.
 pub(super) struct Library {
     api: Arc<Api>,
-    /// Held while a folder is added or removed: one at a time.
-    changing_roots: Arc<Mutex<()>>,
 }
 
 impl Library {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api, changing_roots: Arc::default() }
+        Self { api }
     }
 
     /// Waits until nobody else adds or removes a folder.
     async fn change_roots(&self) -> Result<OwnedMutexGuard<()>, Status> {
-        let changing = tokio::time::timeout(PATIENCE, Arc::clone(&self.changing_roots).lock_owned());
+        let changing = tokio::time::timeout(PATIENCE, Arc::clone(&self.api.changing_roots).lock_owned());
         changing.await.map_err(|_| refuse::busy("another folder is being added or removed"))
     }
 
@@ -46,6 +46,15 @@ impl Library {
         let api = Arc::clone(&self.api);
         blocking(move |_| work(&api)).await
     }
+}
+
+/// The token of a page of omissions: the path of its last row, in hexadecimal since paths are bytes.
+fn omission_token(path: &Path) -> String {
+    HEXLOWER.encode(path.as_os_str().as_bytes())
+}
+
+fn parse_omission_token(token: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(OsString::from_vec(HEXLOWER.decode(token.as_bytes()).ok()?)))
 }
 
 /// The token of a failure's page: root and path of the last row, in hexadecimal since paths are bytes.
@@ -155,6 +164,39 @@ impl LibraryService for Library {
             })
             .await?;
         Ok(Response::new(response))
+    }
+
+    async fn list_omissions(
+        &self,
+        request: Request<proto::ListOmissionsRequest>,
+    ) -> Result<Response<proto::ListOmissionsResponse>, Status> {
+        let request = request.into_inner();
+        let size = pages::size(request.page_size, pages::ROWS)?;
+        let root = match request.root.as_str() {
+            "" => None,
+            name => Some(convert::parse_root_name("root", name)?),
+        };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(
+                parse_omission_token(token)
+                    .ok_or_else(|| refuse::field("page_token", "not a token of ListOmissions"))?,
+            ),
+        };
+        let omissions =
+            self.api.watch.omissions(root).ok_or_else(|| refuse::not_found("root", &request.root))?;
+        let is_later = |omission: &Omission| after.as_ref().is_none_or(|after| omission.path > *after);
+        let mut later = omissions.into_iter().filter(is_later).peekable();
+        let mut page: Vec<Omission> = later.by_ref().take(size).collect();
+        // What is left out twice stands on one page.
+        while let Some(twin) = later.next_if(|next| page.last().is_some_and(|last| last.path == next.path)) {
+            page.push(twin);
+        }
+        let next = later.peek().and(page.last()).map(|last| omission_token(&last.path));
+        Ok(Response::new(proto::ListOmissionsResponse {
+            omissions: page.into_iter().map(convert::omission).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
     }
 
     async fn list_roots(

@@ -36,6 +36,7 @@ mod query;
 mod refuse;
 mod search;
 mod socket;
+mod summary;
 mod token;
 
 use std::future::Future;
@@ -55,6 +56,7 @@ use self::incoming::Incoming;
 pub use self::limiter::Limiter;
 pub use self::networks::{Networks, Served};
 pub use self::socket::{Socket, SocketError, turn_callers_away};
+pub use self::summary::{Phase, Summary};
 pub use self::token::{Token, TokenError};
 use crate::ingest::{Again, Progress, Queue};
 use crate::photo::RootId;
@@ -107,6 +109,8 @@ pub struct Api {
     pub writer: WriterHandle,
     /// Roots that cannot be removed by a call.
     pub configured: Mutex<Vec<RootId>>,
+    /// Held while roots are added or removed: by one at a time, a call or a reload.
+    pub changing_roots: Arc<tokio::sync::Mutex<()>>,
     /// Whose turn it is to take the processor, on all sockets.
     pub limiter: Limiter,
     /// Cancelled when the daemon stops; streams end then.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::disk::{Directory, Identity};
-use super::limits::{kernel_limit, setting_for, share_of};
+use super::limits::{self, setting_for, share_of};
 use super::root::RootThread;
 use super::rules::IGNORE_FILE;
 use super::scan::Allowed;
@@ -54,14 +54,14 @@ impl RootThread {
     fn add_watches(&self, top: &RelativePath, path: &Path) -> Watching {
         let directories = self.list_directories(top);
         let needed = directories.len() as u64;
-        let limit = kernel_limit();
+        let limit = limits::watches();
         let others = {
             let watches = lock(&self.shared.watches);
             watches.len() - watches.below(path).len() as u64
         };
         let too_few =
             || Watching::Polling(PollReason::WatchLimit { needed: setting_for(others + needed), limit });
-        let budget = self.shared.config.watch_budget.or(limit.map(share_of));
+        let budget = self.shared.config.watch_budget.or(limit.map(|limit| share_of(limit.value)));
         if budget.is_some_and(|budget| others + needed > budget) {
             return too_few();
         }
@@ -79,6 +79,7 @@ impl RootThread {
             match watches.watch(&directory, identity, true) {
                 Ok(()) | Err(WatchProblem::Gone) => {}
                 Err(WatchProblem::Limit) => return too_few(),
+                Err(WatchProblem::NoEvents(why)) => return Watching::Polling(PollReason::NoEvents(why)),
                 Err(WatchProblem::Other(error)) => {
                     tracing::warn!(path = %directory.display(), %error, "cannot watch the folder");
                 }
@@ -115,10 +116,23 @@ impl RootThread {
         found
     }
 
+    /// Says whether what is polled for want of watches can be watched now: a limit was raised.
+    pub(super) fn is_watchable_again(&self) -> bool {
+        let is_possible = |watching: &Watching| match watching {
+            Watching::Polling(PollReason::WatchLimit { limit: Some(before), .. }) => {
+                limits::watches().is_some_and(|now| now.value > before.value)
+            }
+            Watching::Polling(PollReason::NoEvents(_)) => lock(&self.shared.watches).open().is_ok(),
+            Watching::Polling(_) | Watching::Inotify => false,
+        };
+        is_possible(&self.entry.status().watching)
+            || self.entry.mounts().iter().any(|mount| is_possible(&mount.watching))
+    }
+
     /// The kernel has no watch left for a directory although our count said so: others have taken them.
     pub(super) fn stop_watching(&self, directory: &RelativePath) {
         let taken = lock(&self.shared.watches).len();
-        let reason = PollReason::WatchLimit { needed: setting_for(taken + 1), limit: kernel_limit() };
+        let reason = PollReason::WatchLimit { needed: setting_for(taken + 1), limit: limits::watches() };
         let top = self.entry.anchor_above(directory).map(|(top, _)| top).unwrap_or_default();
         self.unwatch(&top);
         self.say_watching(&top, Watching::Polling(reason));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::mount_table::MountTable;
 use super::volume::Volumes;
+use crate::deadline;
 
 /// Settings of the room.
 #[derive(Clone)]
@@ -27,6 +28,11 @@ pub struct WatchConfig {
     pub check_every: Duration,
     /// A mass disappearance is believed when it is seen again after this long.
     pub confirm_after: Duration,
+    /// A disk that owes an answer for so long is said not to answer.
+    pub patience: Duration,
+    /// How often a root that the kernel watches is compared all the same, a directory now and then: some changes cause
+    /// no event. None: never.
+    pub compare_every: Option<Duration>,
     /// Shortest and longest time between two walks of a root that has to be polled.
     pub poll_every: (Duration, Duration),
     /// Files that may wait to become quiet; past this many, the roots are compared as a whole.
@@ -51,6 +57,8 @@ impl WatchConfig {
             quiet_while_open: Duration::from_secs(2),
             check_every: Duration::from_secs(5),
             confirm_after: Duration::from_secs(30),
+            patience: deadline::PATIENCE,
+            compare_every: Some(Duration::from_secs(3600)),
             poll_every: (Duration::from_secs(30), Duration::from_secs(15 * 60)),
             settle_capacity: 1 << 17,
             event_capacity: 1 << 14,

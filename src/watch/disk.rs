@@ -1,17 +1,19 @@
 //! The disk as it is now: what stands at a path, what stands in a directory. No decision is made here.
 //!
 //! Nothing is followed but the root itself, nothing is opened but directories, so that neither a FIFO nor a
-//! symbolic link can make anybody wait or leave the root. Every call is counted ([`DiskCosts`]).
+//! symbolic link can make anybody wait or leave the root. Every call is counted ([`DiskCosts`]), and noted while it is
+//! on its way ([`ask`]), since the disk itself may make us wait.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, statx};
 
+use super::asking::ask;
 use super::mount_table::{UNIQUE_MOUNT_ID, WANTED, anchor_of};
 use super::volume::{Anchor, FileSystem};
 use crate::photo::Fingerprint;
@@ -53,7 +55,8 @@ impl Costs {
 pub(super) enum Kind {
     File,
     Directory,
-    /// Links, FIFOs, sockets, devices.
+    Link,
+    /// FIFOs, sockets, devices.
     Other,
 }
 
@@ -74,6 +77,7 @@ impl Seen {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::File,
             FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Link,
             _ => Kind::Other,
         };
         Self {
@@ -100,7 +104,7 @@ pub fn is_unchanged(fingerprint: &Fingerprint, metadata: &std::fs::Metadata) -> 
 /// Returns what stands at `path`, or none where nothing does.
 pub(super) fn look(path: &Path, file_system: &FileSystem, costs: &Costs) -> io::Result<Option<Seen>> {
     costs.stat();
-    match rustix::fs::lstat(path) {
+    match ask(|| rustix::fs::lstat(path)) {
         Ok(stat) => Ok(Some(Seen::new(&stat, file_system))),
         Err(error) => absent(error.into()).map(|()| None),
     }
@@ -120,11 +124,13 @@ pub(super) struct Directory {
     anchor: Anchor,
 }
 
-/// Names in a directory, sorted by their bytes. Entries of other kinds are left out.
+/// Names in a directory, sorted by their bytes. FIFOs, sockets and devices are left out.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) files: Vec<OsString>,
     pub(super) directories: Vec<OsString>,
+    /// Symbolic links, whatever they lead to.
+    pub(super) links: Vec<OsString>,
     /// Whether there is any entry at all.
     pub(super) is_empty: bool,
 }
@@ -134,9 +140,9 @@ impl Directory {
     pub(super) fn open(path: &Path, is_root: bool, costs: &Costs) -> io::Result<Self> {
         let follow = if is_root { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let fd = ask(|| rustix::fs::open(path, flags, Mode::empty()))?;
         costs.directory();
-        let stat = statx(&fd, "", AtFlags::EMPTY_PATH, WANTED | UNIQUE_MOUNT_ID)?;
+        let stat = ask(|| statx(&fd, "", AtFlags::EMPTY_PATH, WANTED | UNIQUE_MOUNT_ID))?;
         Ok(Self { fd, anchor: anchor_of(&stat) })
     }
 
@@ -152,7 +158,8 @@ impl Directory {
     /// Reads the names that `keep` accepts among those of files, and all of directories.
     pub(super) fn list(&self, keep: impl Fn(&OsStr) -> bool, costs: &Costs) -> io::Result<Listing> {
         let mut listing = Listing { is_empty: true, ..Listing::default() };
-        for entry in Dir::read_from(&self.fd)? {
+        let mut entries = ask(|| Dir::read_from(&self.fd))?;
+        while let Some(entry) = ask(|| entries.next()) {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
@@ -166,17 +173,26 @@ impl Directory {
                 },
                 FileType::RegularFile => Kind::File,
                 FileType::Directory => Kind::Directory,
+                FileType::Symlink => Kind::Link,
                 _ => Kind::Other,
             };
             match kind {
                 Kind::File if keep(name) => listing.files.push(name.to_os_string()),
                 Kind::Directory => listing.directories.push(name.to_os_string()),
+                Kind::Link => listing.links.push(name.to_os_string()),
                 Kind::File | Kind::Other => {}
             }
         }
         listing.files.sort_unstable();
         listing.directories.sort_unstable();
+        listing.links.sort_unstable();
         Ok(listing)
+    }
+
+    /// Returns where the symbolic link `name` in this directory leads to, as it was written.
+    pub(super) fn read_link(&self, name: &OsStr) -> io::Result<PathBuf> {
+        let target = ask(|| rustix::fs::readlinkat(&self.fd, name, Vec::new()))?;
+        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
     /// Returns what stands under `name` in this directory, or none where nothing does.
@@ -187,7 +203,7 @@ impl Directory {
         costs: &Costs,
     ) -> io::Result<Option<Seen>> {
         costs.stat();
-        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match ask(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => Ok(Some(Seen::new(&stat, file_system))),
             Err(error) => absent(error.into()).map(|()| None),
         }

@@ -1,21 +1,24 @@
 //! The room's owner ([`Watcher`]) and its control ([`WatchHandle`]): start, roots at run time, stop.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use notify::Watcher as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::asking::{Asking, Watched};
 use super::disk::{Costs, DiskCosts, Kind, look};
 use super::events::{Signal, translate};
 use super::gone::{Verdict, judge};
 use super::listen::{EndListening, MountListener};
 use super::live::LiveThread;
+use super::omissions::OmissionKind;
+use super::overseer::Overseer;
 use super::root::RootThread;
 use super::rules::{GlobalRules, RootRules};
 use super::scan::known_below;
@@ -25,11 +28,21 @@ use super::status::{Activity, RootStatus};
 use super::volume::FileSystem;
 use super::walk::Absence;
 use super::watches::Watches;
-use super::{Change, Known, Root, Sink, WatchConfig, WatchError};
+use super::{Change, Known, Omission, Root, Sink, WatchConfig, WatchError};
+use crate::deadline;
 use crate::photo::{FileId, RelativePath, RootId};
 
-/// A thread ended: its name, the root it served, and how; no result where it panicked.
-type Ended = (String, Option<Arc<RootEntry>>, Option<Result<(), WatchError>>);
+/// How long threads may take to end. One that waits for a disk longer is left behind.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+
+/// A thread ended.
+struct Ended {
+    name: String,
+    /// Whether it was to end.
+    was_asked: bool,
+    /// How; none where it panicked.
+    result: Option<Result<(), WatchError>>,
+}
 
 /// The room. Owns its threads; dropping it stops and joins them.
 pub struct Watcher {
@@ -43,29 +56,48 @@ pub struct WatchHandle {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    threads: Mutex<Vec<Running>>,
+    /// Notified whenever a thread has ended.
+    one_ended: Arc<Condvar>,
     ended: mpsc::UnboundedSender<Ended>,
+    /// What the live thread hears; kept for the one that may have to take its place.
+    signals: crossbeam_channel::Receiver<Signal>,
+    /// Dropped when the room stops.
+    overseen: Mutex<Option<crossbeam_channel::Sender<()>>>,
+}
+
+/// A thread of the room.
+struct Running {
+    name: String,
+    handle: JoinHandle<()>,
+    has_ended: Arc<AtomicBool>,
 }
 
 /// Tells that its thread ended, also where that panicked.
 struct Alive {
     name: String,
-    entry: Option<Arc<RootEntry>>,
+    was_asked: Box<dyn Fn() -> bool + Send>,
     result: Option<Result<(), WatchError>>,
     ended: mpsc::UnboundedSender<Ended>,
+    has_ended: Arc<AtomicBool>,
+    one_ended: Arc<Condvar>,
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        let (name, result) = (std::mem::take(&mut self.name), self.result.take());
         // Nobody listens any more once the room is dropped.
-        let _ = self.ended.send((std::mem::take(&mut self.name), self.entry.take(), self.result.take()));
+        let _ = self.ended.send(Ended { name, was_asked: (self.was_asked)(), result });
+        self.has_ended.store(true, Ordering::Release);
+        self.one_ended.notify_all();
     }
 }
 
-/// Tells the live thread when the event source ends.
+/// Tells the live thread when the event source ends, once it has begun.
 struct EventSource {
+    has_begun: Arc<AtomicBool>,
     shared: Arc<std::sync::OnceLock<std::sync::Weak<Shared>>>,
     inbox: crossbeam_channel::Sender<Signal>,
 }
@@ -84,6 +116,7 @@ impl notify::EventHandler for EventSource {
 impl Drop for EventSource {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.get().and_then(std::sync::Weak::upgrade)
+            && self.has_begun.load(Ordering::Acquire)
             && !shared.is_stopping()
         {
             let _ = self.inbox.send(Signal::Ended);
@@ -95,9 +128,9 @@ impl Watcher {
     /// Starts watching `roots`. Returns at once; each root is watched and then compared by its own thread.
     ///
     /// # Errors
-    /// No inotify instance, a pattern that is not valid, roots in one another, no thread.
+    /// A pattern that is not valid, roots in one another, no thread.
     pub fn start(
-        config: WatchConfig,
+        mut config: WatchConfig,
         roots: Vec<Root>,
         known: Arc<dyn Known>,
         sink: Arc<dyn Sink>,
@@ -105,10 +138,17 @@ impl Watcher {
         let global_rules = Arc::new(GlobalRules::new(&config.ignore, config.include_hidden)?);
         let (inbox, signals) = crossbeam_channel::bounded(config.event_capacity);
         let late = Arc::new(std::sync::OnceLock::new());
-        let handler = EventSource { shared: Arc::clone(&late), inbox: inbox.clone() };
-        let source =
-            notify::INotifyWatcher::new(handler, notify::Config::default().with_follow_symlinks(false))
-                .map_err(WatchError::NoEvents)?;
+        let (for_source, event_inbox) = (Arc::clone(&late), inbox.clone());
+        let make = move || {
+            let has_begun = Arc::new(AtomicBool::new(false));
+            let (shared, inbox) = (Arc::clone(&for_source), event_inbox.clone());
+            let handler = EventSource { has_begun: Arc::clone(&has_begun), shared, inbox };
+            let settings = notify::Config::default().with_follow_symlinks(false);
+            let source = notify::INotifyWatcher::new(handler, settings)?;
+            has_begun.store(true, Ordering::Release);
+            Ok(source)
+        };
+        config.volumes = Arc::new(Watched(config.volumes));
         let quiet = Quiet {
             default: config.quiet,
             after_close: config.quiet_after_close,
@@ -121,10 +161,11 @@ impl Watcher {
             sink,
             global_rules: RwLock::new(global_rules),
             roots: RwLock::new(BTreeMap::new()),
-            watches: Mutex::new(Watches::new(source)),
+            watches: Mutex::new(Watches::new(make)),
             inbox,
             overflowed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            live: Mutex::new(Asking::new()),
             activity: watch::Sender::new(Activity::default()),
             costs: Costs::default(),
             losses: AtomicU64::new(0),
@@ -132,23 +173,35 @@ impl Watcher {
         });
         // Set once, here, before the first watch is added and thus before the first event.
         let _ = late.set(Arc::downgrade(&shared));
+        if let Err(why) = lock(&shared.watches).open() {
+            tracing::warn!("no folder can be watched, so all are looked at from time to time: {why}");
+        }
         let (ended, ends) = mpsc::unbounded_channel();
-        let inner = Inner { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()), ended };
-        let handle = WatchHandle { inner: Arc::new(inner) };
+        let (overseen, stop) = crossbeam_channel::bounded(0);
+        let inner = Arc::new(Inner {
+            shared,
+            threads: Mutex::default(),
+            one_ended: Arc::default(),
+            ended,
+            signals,
+            overseen: Mutex::new(Some(overseen)),
+        });
+        let overseer = Overseer { inner: Arc::downgrade(&inner), stop };
+        let handle = WatchHandle { inner };
         let watcher = Self { handle: handle.clone(), ended: ends };
         // Listened to before the first root is looked at, so that no change falls in between.
-        let (listener, listening) = (MountListener::new(), Arc::clone(&shared));
-        handle.inner.spawn("watch-mounts".into(), None, move || listener.run(&listening))?;
-        let live = LiveThread::new(shared, signals);
-        handle.inner.spawn("watch-live".into(), None, move || live.run())?;
+        let (listener, listening) = (MountListener::new(), Arc::clone(&handle.inner.shared));
+        handle.inner.spawn("watch-mounts".into(), || false, move || listener.run(&listening))?;
+        handle.inner.start_live()?;
+        handle.inner.spawn("watch-overseer".into(), || false, move || overseer.run())?;
         for root in roots {
-            handle.add_root(root)?;
+            handle.start_root(root, None)?;
         }
         Ok((watcher, handle))
     }
 
-    /// Runs until `stop`, then stops the threads and waits for them. A thread that waits for the sink's backlog
-    /// goes on until that lets it.
+    /// Runs until `stop`, then stops the threads and waits for them, but a few seconds at the most: who waits for a disk
+    /// that does not answer, or for the sink's backlog, is left behind.
     ///
     /// # Errors
     /// A thread ended before it was asked to.
@@ -156,8 +209,7 @@ impl Watcher {
         let failure = loop {
             tokio::select! {
                 () = stop.cancelled() => break None,
-                Some((name, entry, result)) = self.ended.recv() => {
-                    let was_asked = entry.is_some_and(|entry| entry.is_removed());
+                Some(Ended { name, was_asked, result }) = self.ended.recv() => {
                     match result {
                         Some(Ok(())) if was_asked => {}
                         Some(Ok(())) | None => break Some(WatchError::ThreadEnded { name, source: None }),
@@ -184,16 +236,33 @@ impl Drop for Watcher {
 }
 
 impl Inner {
+    /// Starts a live thread; from now on it is the one that counts.
+    pub(super) fn start_live(&self) -> Result<(), WatchError> {
+        let asking = Asking::new();
+        *lock(&self.shared.live) = Arc::clone(&asking);
+        let live = LiveThread::new(Arc::clone(&self.shared), self.signals.clone(), Arc::clone(&asking));
+        self.spawn("watch-live".into(), move || asking.is_given_up(), move || live.run())
+    }
+
+    /// Starts a thread. Whether it was to end is asked of `was_asked` once it has.
     #[expect(clippy::disallowed_methods, reason = "the handle is kept, and `stop` joins it")]
     fn spawn(
         &self,
         name: String,
-        entry: Option<Arc<RootEntry>>,
+        was_asked: impl Fn() -> bool + Send + 'static,
         body: impl FnOnce() -> Result<(), WatchError> + Send + 'static,
     ) -> Result<(), WatchError> {
-        let alive = Alive { name: name.clone(), entry, result: None, ended: self.ended.clone() };
-        let thread = thread::Builder::new()
-            .name(name)
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let alive = Alive {
+            name: name.clone(),
+            was_asked: Box::new(was_asked),
+            result: None,
+            ended: self.ended.clone(),
+            has_ended: Arc::clone(&has_ended),
+            one_ended: Arc::clone(&self.one_ended),
+        };
+        let handle = thread::Builder::new()
+            .name(name.clone())
             .spawn(move || {
                 // As a whole: a closure that names a field only would leave the rest, and its drop, outside.
                 let mut alive = alive;
@@ -201,31 +270,56 @@ impl Inner {
             })
             .map_err(WatchError::Thread)?;
         let mut threads = lock(&self.threads);
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
+        threads.retain(|thread| !thread.handle.is_finished());
+        threads.push(Running { name, handle, has_ended });
         Ok(())
     }
 
     fn stop(&self) {
+        let deadline = Instant::now() + STOP_PATIENCE;
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.wake_live();
         self.shared.end_listening.end();
+        lock(&self.overseen).take();
         for entry in self.shared.all_roots() {
             entry.wake();
         }
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // A panic was told by `Alive`.
-            let _ = thread.join();
+        let mut threads = lock(&self.threads);
+        while threads.iter().any(|thread| !thread.has_ended.load(Ordering::Acquire)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            // A thread may end between the look and the wait, without anybody to wake us: hence the bound.
+            let waited = self.one_ended.wait_timeout(threads, left.min(Duration::from_millis(20)));
+            threads = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        for Running { name, handle, has_ended } in threads.drain(..) {
+            if has_ended.load(Ordering::Acquire) {
+                // A panic was told by `Alive`.
+                let _ = handle.join();
+            } else {
+                tracing::warn!("left behind: {name} waits for a disk that does not answer");
+            }
         }
     }
 }
 
 impl WatchHandle {
-    /// Adds a root, which is watched and compared in the background, whether or not it is there.
+    /// Adds a root, which is watched and compared in the background, whether or not it is there. Blocks for a disk that
+    /// does not answer, but not for ever.
     ///
     /// # Errors
     /// The path is relative, the number is in use, or the root and another one lie in one another.
     pub fn add_root(&self, root: Root) -> Result<(), WatchError> {
+        let path = root.path.clone();
+        let patience = self.inner.shared.config.patience;
+        let real = deadline::ask_blocking(&root.path, patience, move |_| path.canonicalize());
+        self.start_root(root, real.ok().and_then(Result::ok))
+    }
+
+    /// Adds a root without asking its disk; `real` is where its path leads, if that is known.
+    fn start_root(&self, root: Root, real: Option<PathBuf>) -> Result<(), WatchError> {
         let shared = &self.inner.shared;
         if !root.path.is_absolute() {
             return Err(WatchError::NotAbsolute { path: root.path });
@@ -236,7 +330,10 @@ impl WatchHandle {
         let entry = Arc::new(RootEntry::new(root, RootRules::new(global), shared.config.confirm_after));
         {
             let mut roots = shared.roots.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(other) = roots.values().find(|other| overlap(&other.path(), &path)) {
+            let overlaps = |other: &RootEntry| {
+                other.overlaps(&path) || real.as_deref().is_some_and(|real| other.overlaps(real))
+            };
+            if let Some(other) = roots.values().find(|other| overlaps(other)) {
                 return Err(WatchError::Nested { path, other: other.path().to_path_buf() });
             }
             if roots.contains_key(&id) {
@@ -246,7 +343,7 @@ impl WatchHandle {
         }
         shared.publish();
         let thread = RootThread::new(Arc::clone(shared), Arc::clone(&entry));
-        self.inner.spawn(format!("watch-root-{}", id.0), Some(entry), move || thread.run())
+        self.inner.spawn(format!("watch-root-{}", id.0), move || entry.is_removed(), move || thread.run())
     }
 
     /// Ends the watching of a root. What is known of it is left to the caller. False: there is no such root.
@@ -265,23 +362,43 @@ impl WatchHandle {
     }
 
     /// Says whether a file that was given up is still gone at this moment: not there on a root that is, or left out by the
-    /// rules. One of a root that is not watched is.
+    /// rules. One of a root that is not watched is; of a disk that does not answer nothing is. Blocks on that, but not for
+    /// ever.
     pub fn is_gone(&self, file: &FileId) -> bool {
-        let shared = &self.inner.shared;
-        let Some(entry) = shared.root(file.root) else { return true };
-        judge(shared, &entry, file, &mut Absence::default()) == Verdict::Gone
+        let Some(entry) = self.inner.shared.root(file.root) else { return true };
+        let is_gone = self.ask(&entry, file, |shared, entry, file| {
+            judge(shared, entry, file, &mut Absence::default()) == Verdict::Gone
+        });
+        is_gone.unwrap_or(false)
+    }
+
+    /// Asks the disk of a root about a file, for a thread that is not of the room.
+    fn ask<T: Send + 'static>(
+        &self,
+        entry: &Arc<RootEntry>,
+        file: &FileId,
+        call: impl FnOnce(&Shared, &RootEntry, &FileId) -> T + Send + 'static,
+    ) -> Option<T> {
+        if entry.is_silent() {
+            return None;
+        }
+        let shared = Arc::clone(&self.inner.shared);
+        let (patience, path) = (shared.config.patience, file.path.under(&entry.path()));
+        let (entry, file) = (Arc::clone(entry), file.clone());
+        deadline::ask_blocking(&path, patience, move |_| call(&shared, &entry, &file)).ok()
     }
 
     /// Returns the change that reads a file again, as it stands on the disk now; none where it does not, or is left out.
     pub fn read_again(&self, file: &FileId) -> Option<Change> {
-        let shared = &self.inner.shared;
-        let entry = shared.root(file.root).filter(|entry| entry.is_online())?;
-        if judge(shared, &entry, file, &mut Absence::default()) != Verdict::There {
-            return None;
-        }
-        let path = file.path.under(&entry.path());
-        let seen = look(&path, &entry.file_system(&file.path), &shared.costs).ok()??;
-        Some(Change::Read { file: file.clone(), path, fingerprint: seen.fingerprint })
+        let entry = self.inner.shared.root(file.root).filter(|entry| entry.is_online())?;
+        self.ask(&entry, file, |shared, entry, file| {
+            if judge(shared, entry, file, &mut Absence::default()) != Verdict::There {
+                return None;
+            }
+            let path = file.path.under(&entry.path());
+            let seen = look(&path, &entry.file_system(&file.path), &shared.costs).ok()??;
+            Some(Change::Read { file: file.clone(), path, fingerprint: seen.fingerprint })
+        })?
     }
 
     /// Finds the watched folder, or the volume mounted in one, whose path this is: the one that was configured, or the
@@ -378,6 +495,39 @@ impl WatchHandle {
         self.inner.shared.all_roots().iter().map(|entry| entry.status()).collect()
     }
 
+    /// Returns what is left out of all roots, or of one, as far as it is kept by name, by path. None: there is no such
+    /// root. A root that is not there leaves nothing out.
+    pub fn omissions(&self, root: Option<RootId>) -> Option<Vec<Omission>> {
+        let shared = &self.inner.shared;
+        let roots = match root {
+            Some(id) => vec![shared.root(id)?],
+            None => shared.all_roots(),
+        };
+        let mut omissions = Vec::new();
+        for entry in roots {
+            let root = entry.path();
+            let is_holding_back = entry.status().held_back.is_some();
+            let listed = lock(&entry.omissions);
+            let listed =
+                listed.list().filter(|(_, kind, _)| is_holding_back || *kind != OmissionKind::HeldBack);
+            omissions.extend(listed.map(|(path, kind, reason)| Omission {
+                path: path.under(&root),
+                kind,
+                reason,
+            }));
+        }
+        omissions.sort_unstable_by(|one, other| (&one.path, one.kind).cmp(&(&other.path, other.kind)));
+        Some(omissions)
+    }
+
+    /// Returns the root in which `path` lies, as written, where its disk does not answer: whoever must not wait does not
+    /// ask it.
+    pub fn silent_root_of(&self, path: &Path) -> Option<PathBuf> {
+        let roots = self.inner.shared.all_roots();
+        let silent = roots.iter().find(|entry| entry.is_silent() && entry.contains(path));
+        silent.map(|entry| entry.path().to_path_buf())
+    }
+
     /// Returns what the room is doing, now and whenever it changes.
     pub fn activity(&self) -> watch::Receiver<Activity> {
         self.inner.shared.activity.subscribe()
@@ -412,16 +562,4 @@ pub struct Missing {
     pub known: u64,
     /// Of those: not there now.
     pub missing: u64,
-}
-
-/// Says whether one of both lies in the other, as written or as the disk resolves them.
-fn overlap(one: &Path, other: &Path) -> bool {
-    let nested = |one: &Path, other: &Path| one.starts_with(other) || other.starts_with(one);
-    if nested(one, other) {
-        return true;
-    }
-    match (fs::canonicalize(one), fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => nested(&one, &other),
-        _ => false,
-    }
 }

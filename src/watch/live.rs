@@ -14,6 +14,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::Change;
+use super::asking::{self, Asking};
 use super::disk::{Kind, look};
 use super::error::WatchError;
 use super::events::Signal;
@@ -30,18 +31,21 @@ const BATCH: usize = 4096;
 pub(super) struct LiveThread {
     pub(super) shared: Arc<Shared>,
     inbox: Receiver<Signal>,
+    asking: Arc<Asking>,
     /// The directories at and below the path that vanished last, perhaps by a rename, in which every change was heard
     /// of until then.
     watched_where_vanished: RefCell<HashSet<PathBuf>>,
 }
 
 impl LiveThread {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Receiver<Signal>) -> Self {
-        Self { shared, inbox, watched_where_vanished: RefCell::default() }
+    pub(super) fn new(shared: Arc<Shared>, inbox: Receiver<Signal>, asking: Arc<Asking>) -> Self {
+        Self { shared, inbox, asking, watched_where_vanished: RefCell::default() }
     }
 
     pub(super) fn run(self) -> Result<(), WatchError> {
-        loop {
+        self.asking.adopt();
+        // Where another has taken its place, all roots are compared as a whole, so that nothing in hand is missed.
+        while !self.is_over() {
             let first = match lock(&self.shared.settle).next_due() {
                 Some(due) => due,
                 None => Instant::now() + std::time::Duration::from_secs(3600),
@@ -50,14 +54,17 @@ impl LiveThread {
                 Ok(signal) => {
                     self.hear(signal)?;
                     for signal in self.inbox.try_iter().take(BATCH) {
+                        if self.is_over() {
+                            return Ok(());
+                        }
                         self.hear(signal)?;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(WatchError::EventsEnded),
             }
-            if self.shared.is_stopping() {
-                return Ok(());
+            if self.is_over() {
+                break;
             }
             if self.shared.overflowed.swap(false, Ordering::AcqRel) {
                 self.lost(&[], "more events came than we could take");
@@ -65,6 +72,12 @@ impl LiveThread {
             self.look_at_quiet_paths()?;
             self.shared.publish();
         }
+        Ok(())
+    }
+
+    /// Says whether the room stops, or another live thread has taken the place of this one.
+    pub(super) fn is_over(&self) -> bool {
+        self.shared.is_stopping() || self.asking.is_given_up()
     }
 
     fn hear(&self, signal: Signal) -> Result<(), WatchError> {
@@ -130,6 +143,11 @@ impl LiveThread {
             entry.request(|requests| requests.check = true);
             return Ok(());
         }
+        if entry.is_silent() {
+            // It is compared as a whole once it answers.
+            return Ok(());
+        }
+        asking::about(entry.id);
         if touch == Touch::Vanished {
             let mut watched = self.watched_where_vanished.borrow_mut();
             watched.retain(|directory| directory.starts_with(path));
@@ -219,12 +237,7 @@ impl LiveThread {
                 self.shared.touch(entry, &path, Touch::Vanished);
                 return Ok(None);
             }
-            Entered::Unreadable(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(path = %path.display(), error, "cannot read the folder; its photos stay as they are");
-                return Ok(None);
-            }
-            Entered::Away => return Ok(None),
+            Entered::Unreadable(_) | Entered::Away => return Ok(None),
             Entered::NoWatch => {
                 entry.request(|requests| requests.lost_watches = true);
                 return Ok(None);

@@ -4,13 +4,16 @@
 //! (`scan`) serves the start, live events, polling and the rescan. Threads: one named `watch-live` turns
 //! events into changes, and waits for the disk and the store but never for the sink; one a root, named
 //! `watch-root-N`, walks, polls and finds out whether the root is there at all. A walk that waits for a full
-//! backlog therefore delays no live change and no other root.
+//! backlog therefore delays no live change and no other root. Where one of them waits for a disk that does not
+//! answer, `watch-overseer` sees it, and it costs that root, and no other.
 //!
 //! Invariant: once nothing changes any more, the changes handed out make the index equal the disk. Whatever
 //! is lost on the way (a kernel queue, a queue of ours, a watch, a full sink) becomes another comparison.
 //! Invariant: [`Change::Gone`] is only said of a root that is present, on the volume it was on.
 
 mod arm;
+mod asking;
+mod comparison;
 mod config;
 mod disk;
 mod error;
@@ -22,6 +25,8 @@ mod listen;
 mod live;
 mod mount_table;
 mod mounts;
+mod omissions;
+mod overseer;
 mod poll;
 mod presence;
 mod quiet;
@@ -51,8 +56,10 @@ pub use config::WatchConfig;
 pub use disk::{DiskCosts, is_unchanged};
 pub use error::WatchError;
 pub use handle::{Missing, WatchHandle, Watcher};
+pub use limits::{Limit, NoEvents};
 pub use mount_table::MountTable;
-pub use rules::{IGNORE_FILE, RuleError, is_never_looked_at};
+pub use omissions::{Omission, OmissionCounts, OmissionKind};
+pub use rules::{IGNORE_FILE, RuleError, check_patterns, is_never_looked_at};
 pub use status::{
     Activity, HeldBack, MountStatus, OfflineReason, PollReason, RootState, RootStatus, Watching,
 };

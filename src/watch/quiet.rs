@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Change;
+use super::asking;
 use super::disk::{Directory, Kind, look};
 use super::error::WatchError;
 use super::live::LiveThread;
@@ -18,7 +19,6 @@ use super::rules::IGNORE_FILE;
 use super::scan::known_below;
 use super::settle::{Due, Touch, Verdict};
 use super::state::{RootEntry, Shared, lock};
-use super::status::HeldBack;
 use super::vanish::Belief;
 use super::walk::{Absence, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
@@ -61,6 +61,9 @@ impl LiveThread {
         let mut batch = Batch::default();
         for due in due {
             self.look_at(due, &mut batch)?;
+            if self.is_over() {
+                return Ok(());
+            }
         }
         for file in batch.unread {
             self.doubt(file)?;
@@ -94,11 +97,17 @@ impl LiveThread {
             return Ok(());
         };
         let Some(name) = due.path.file_name() else { return Ok(()) };
+        asking::about(entry.id);
         let costs = &self.shared.costs;
         let seen = match look(&due.path, &entry.file_system(&below), costs) {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::debug!(path = %due.path.display(), %error, "cannot look at the file");
+                if !lock(&self.shared.settle).look_again(&due, Instant::now()) {
+                    // Whoever reads the folder says what cannot be looked at.
+                    let folder = below.parent().unwrap_or_default();
+                    entry.request(|requests| requests.add_below(folder));
+                }
                 return Ok(());
             }
         };
@@ -117,7 +126,7 @@ impl LiveThread {
                 return self.enter_tree(&entry, below);
             }
             Kind::File => {}
-            Kind::Other => {
+            Kind::Link | Kind::Other => {
                 batch.miss(&entry, below, false, &due);
                 return Ok(());
             }
@@ -205,6 +214,7 @@ impl LiveThread {
         paths: Vec<Missing>,
         moved: &HashSet<FileId>,
     ) -> Result<(), WatchError> {
+        asking::about(entry.id);
         // With whether the file is known.
         let mut files = BTreeMap::new();
         // Read before they vanished, and written down any moment.
@@ -246,9 +256,8 @@ impl LiveThread {
         if let Belief::Held { until } = belief {
             *lock(&entry.confirm_at) = Some(until);
             let known = entry.known_files().unwrap_or(known_missing);
-            entry.update_status(&*self.shared.sink, |status| {
-                status.held_back = Some(HeldBack { missing: known_missing, known });
-            });
+            let kept = files.iter().filter(|(_, is_known)| **is_known).map(|(file, _)| file);
+            entry.hold_back(&*self.shared.sink, kept, known_missing, known);
             // Wakes its thread, which waits for an earlier time.
             entry.request(|requests| requests.check = true);
             return Ok(());

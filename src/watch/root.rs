@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Change;
+use super::asking;
+use super::comparison::Comparison;
 use super::disk::{Costs, Directory, look};
 use super::error::WatchError;
 use super::gone::{Verdict, judge};
@@ -35,6 +37,7 @@ pub(super) struct RootThread {
     pub(super) entry: Arc<RootEntry>,
     next_check: Instant,
     next_poll: Option<Instant>,
+    pub(super) comparison: Comparison,
     backoff: Backoff,
     /// What is there now at these places is what should be there, for this turn.
     accepted: BTreeSet<RelativePath>,
@@ -46,7 +49,7 @@ pub(super) struct RootThread {
 
 /// How a walk ended.
 #[derive(PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Complete,
     /// The root itself could not be read.
     RootLost,
@@ -86,6 +89,7 @@ impl RootThread {
             entry,
             next_check: Instant::now(),
             next_poll: None,
+            comparison: Comparison::new(),
             backoff,
             accepted: BTreeSet::new(),
             mount_polls: BTreeMap::new(),
@@ -94,12 +98,15 @@ impl RootThread {
     }
 
     pub(super) fn run(mut self) -> Result<(), WatchError> {
+        self.entry.asking.adopt();
+        asking::about(self.entry.id);
         loop {
             let requests = self.entry.wait(self.deadline(), || self.is_over());
             if self.is_over() {
                 return Ok(());
             }
             self.turn(requests)?;
+            self.entry.set_unsettled(self.unsettled.len());
             self.entry.done();
             self.shared.publish();
         }
@@ -112,10 +119,15 @@ impl RootThread {
     fn deadline(&self) -> Instant {
         let confirm = *lock(&self.entry.confirm_at);
         let polls = self.mount_polls.values().map(|poll| poll.due);
-        [self.next_poll, confirm].into_iter().flatten().chain(polls).fold(self.next_check, Instant::min)
+        [self.next_poll, confirm, self.comparison.next()]
+            .into_iter()
+            .flatten()
+            .chain(polls)
+            .fold(self.next_check, Instant::min)
     }
 
     fn turn(&mut self, mut requests: Requests) -> Result<(), WatchError> {
+        self.entry.asking.begin_anew();
         self.accepted = std::mem::take(&mut requests.accept);
         let accepts_root = self.accepted.contains(&RelativePath::default());
         requests.full |= accepts_root;
@@ -135,6 +147,7 @@ impl RootThread {
             Presence::Absent(reason) => {
                 self.next_poll = None;
                 self.mount_polls.clear();
+                self.comparison.put_off(None);
                 *lock(&self.entry.confirm_at) = None;
                 let is_gone_for_good = accepts_root && reason == OfflineReason::Missing;
                 self.go_offline(reason);
@@ -153,6 +166,7 @@ impl RootThread {
                 requests.lost_watches = true;
             }
         }
+        requests.lost_watches |= self.is_watchable_again();
         if requests.check || requests.remounted || requests.full || requests.lost_watches {
             for directory in self.look_at_mounts(requests.lost_watches)? {
                 requests.add_below(directory);
@@ -174,7 +188,7 @@ impl RootThread {
         for directory in requests.below {
             self.walk_part(directory)?;
         }
-        Ok(())
+        self.compare_a_little()
     }
 
     fn go_offline(&mut self, reason: OfflineReason) {
@@ -230,8 +244,9 @@ impl RootThread {
             self.arm();
         }
         let mut tally = Tally::default();
+        lock(&self.entry.omissions).begin_walk();
         match self.walk(RelativePath::default(), &mut tally)? {
-            End::Complete => {}
+            End::Complete => lock(&self.entry.omissions).end_walk(),
             End::RootLost => {
                 self.entry.request(|requests| requests.check = true);
                 // The next look decides; until then nothing is deleted.
@@ -260,6 +275,7 @@ impl RootThread {
                     "many photos disappeared at once; they are kept until that is seen again"
                 );
                 *lock(&self.entry.confirm_at) = Some(until);
+                lock(&self.entry.omissions).hold_back(tally.missing.iter().map(|file| &file.path));
                 Some(HeldBack { missing: tally.missing_count, known: tally.missing_count + tally.present })
             }
         };
@@ -284,6 +300,10 @@ impl RootThread {
     }
 
     fn plan_poll(&mut self, tally: &Tally, took: Duration) {
+        self.comparison.put_off(match self.entry.status().watching {
+            Watching::Inotify => self.shared.config.compare_every,
+            Watching::Polling(_) => None,
+        });
         self.next_poll = match self.entry.status().watching {
             Watching::Inotify => None,
             // A second look at a file that may be being written is due soon.
@@ -308,31 +328,38 @@ impl RootThread {
             }
             End::Over => return Ok(()),
         }
-        tally.missing.retain(|file| !tally.moved.contains(file));
-        let missing = tally.missing.len() as u64;
-        let (known, now) = (self.entry.known_files(), Instant::now());
-        let belief = if self.accepts(&directory) {
-            Belief::Believed
-        } else {
-            lock(&self.entry.disappearance).judge_part(missing, known, now)
-        };
-        match belief {
-            Belief::Believed => self.give_up(&tally.missing),
-            Belief::Held { until } => *lock(&self.entry.confirm_at) = Some(until),
-        }
+        let is_accepted = self.accepts(&directory);
+        self.judge_part(&mut tally, is_accepted);
         self.plan_mount_poll(&directory, &tally, started.elapsed());
         self.unsettled.retain(|file, _| !file.as_path().starts_with(directory.as_path()));
         self.unsettled.extend(tally.unsettled);
         Ok(())
     }
 
+    /// Believes, or not, that what a walk over a part of the root missed is gone.
+    pub(super) fn judge_part(&self, tally: &mut Tally, is_accepted: bool) {
+        tally.missing.retain(|file| !tally.moved.contains(file));
+        let missing = tally.missing.len() as u64;
+        let (known, now) = (self.entry.known_files(), Instant::now());
+        let belief = if is_accepted {
+            Belief::Believed
+        } else {
+            lock(&self.entry.disappearance).judge_part(missing, known, now)
+        };
+        match belief {
+            Belief::Believed => self.give_up(&tally.missing),
+            Belief::Held { until } => {
+                *lock(&self.entry.confirm_at) = Some(until);
+                let known = known.unwrap_or(missing);
+                self.entry.hold_back(&*self.shared.sink, &tally.missing, missing, known);
+            }
+        }
+    }
+
     /// Walks everything below `start`, handing out what has to be read.
     fn walk(&mut self, start: RelativePath, tally: &mut Tally) -> Result<End, WatchError> {
         let mut waiting = vec![start];
         while let Some(directory) = waiting.pop() {
-            if self.is_over() {
-                return Ok(End::Over);
-            }
             // A walk takes hours while photos wait for their turn, and a drive that comes or goes does not wait for that.
             if self.entry.take_check() {
                 match Presence::look(&self.shared, &self.entry, Look::Thorough)? {
@@ -340,70 +367,82 @@ impl RootThread {
                     Presence::Absent(_) | Presence::Returned(_) => return Ok(End::RootLost),
                 }
             }
-            let is_root = directory.as_bytes().is_empty();
-            let findings = match enter(&self.shared, &self.entry, &directory, false)? {
-                Entered::Compared(findings) => {
-                    if is_root {
-                        self.entry.set_given_up(false);
-                    }
-                    findings
-                }
-                // Judged by the next look at the root, which knows whether it had photos.
-                Entered::Empty(_)
-                    if is_root
-                        && !self.accepts(&directory)
-                        && !self.shared.known.is_empty(self.entry.id)? =>
-                {
-                    return Ok(End::RootLost);
-                }
-                Entered::Gone | Entered::Unreadable(_) | Entered::Away if is_root => {
-                    return Ok(End::RootLost);
-                }
-                // What was known of it is kept, whatever became of it.
-                Entered::Away => continue,
-                Entered::Empty(_) | Entered::Gone if self.is_mount_with_photos(&directory)? => {
-                    self.entry.request(|requests| requests.check = true);
-                    continue;
-                }
-                Entered::Empty(findings) => {
-                    if is_root && self.accepts(&directory) {
-                        self.entry.set_given_up(true);
-                    }
-                    findings
-                }
-                Entered::Gone => {
-                    let (known, id) = (&*self.shared.known, self.entry.id);
-                    known_below(known, id, directory, |file| {
-                        self.miss(file, tally);
-                        true
-                    })?;
-                    continue;
-                }
-                Entered::Unreadable(error) => {
-                    let path = directory.under(&self.entry.path());
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(path = %path.display(), error, "cannot read the folder; its photos stay as they are");
-                    tally.unreadable += 1;
-                    continue;
-                }
-                Entered::NoWatch => {
-                    self.stop_watching(&directory);
-                    waiting.push(directory);
-                    continue;
-                }
-            };
-            tally.directories += 1;
-            tally.present += findings.present;
-            tally.unreadable += findings.unreadable;
-            waiting.extend(findings.directories.iter().rev().map(|name| directory.join(name)));
-            if !self.hand_out(&directory, findings, tally)? {
-                return Ok(End::Over);
+            match self.walk_one(directory, &mut waiting, tally)? {
+                End::Complete => {}
+                end => return Ok(end),
             }
         }
         if !self.give_up_in_works() {
             return Ok(End::Over);
         }
         Ok(End::Complete)
+    }
+
+    /// Enters one directory; those in it are left in `waiting`.
+    pub(super) fn walk_one(
+        &self,
+        directory: RelativePath,
+        waiting: &mut Vec<RelativePath>,
+        tally: &mut Tally,
+    ) -> Result<End, WatchError> {
+        if self.is_over() {
+            return Ok(End::Over);
+        }
+        // Its disk did not answer for a while: it is looked for as if it had been away.
+        if self.entry.asking.is_given_up() {
+            return Ok(End::RootLost);
+        }
+        let is_root = directory.as_bytes().is_empty();
+        let findings = match enter(&self.shared, &self.entry, &directory, false)? {
+            Entered::Compared(findings) => {
+                if is_root {
+                    self.entry.set_given_up(false);
+                }
+                findings
+            }
+            // Judged by the next look at the root, which knows whether it had photos.
+            Entered::Empty(_)
+                if is_root && !self.accepts(&directory) && !self.shared.known.is_empty(self.entry.id)? =>
+            {
+                return Ok(End::RootLost);
+            }
+            Entered::Gone | Entered::Unreadable(_) | Entered::Away if is_root => return Ok(End::RootLost),
+            // What was known of it is kept, whatever became of it.
+            Entered::Away => return Ok(End::Complete),
+            Entered::Empty(_) | Entered::Gone if self.is_mount_with_photos(&directory)? => {
+                self.entry.request(|requests| requests.check = true);
+                return Ok(End::Complete);
+            }
+            Entered::Empty(findings) => {
+                if is_root && self.accepts(&directory) {
+                    self.entry.set_given_up(true);
+                }
+                findings
+            }
+            Entered::Gone => {
+                let (known, id) = (&*self.shared.known, self.entry.id);
+                known_below(known, id, directory, |file| {
+                    self.miss(file, tally);
+                    true
+                })?;
+                return Ok(End::Complete);
+            }
+            Entered::Unreadable(_) => {
+                tally.unreadable += 1;
+                return Ok(End::Complete);
+            }
+            Entered::NoWatch => {
+                self.stop_watching(&directory);
+                waiting.push(directory);
+                return Ok(End::Complete);
+            }
+        };
+        tally.directories += 1;
+        tally.present += findings.present;
+        tally.unreadable += findings.unreadable;
+        waiting.extend(findings.directories.iter().rev().map(|name| directory.join(name)));
+        let is_taken = self.hand_out(&directory, findings, tally)?;
+        Ok(if is_taken { End::Complete } else { End::Over })
     }
 
     /// Says whether what is at a place now is what should be there, as our user said of it or of what is around it.
@@ -466,7 +505,7 @@ impl RootThread {
             }
             tally.changes += 1;
             let path = file.path.under(&entry.path());
-            let is_taken = match moved_from(shared, &file, &fingerprint, &tally.moved)? {
+            let is_taken = match moved_from(&self.shared, &file, &fingerprint, &tally.moved)? {
                 Some(from) => {
                     tally.moved.insert(from.clone());
                     hand_over(shared, entry, Change::Moved { from, to: file, path, fingerprint })

@@ -16,6 +16,7 @@ use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rustix::fs::{Mode, OFlags};
 
+use super::asking::ask;
 use crate::photo::{Fingerprint, RelativePath};
 
 /// Name of the file, at any level of a root, whose lines in gitignore syntax leave entries out.
@@ -113,6 +114,14 @@ impl GlobalRules {
     }
 }
 
+/// Says whether these patterns can be used.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check_patterns(patterns: &[String], include_hidden: bool) -> Result<(), RuleError> {
+    GlobalRules::new(patterns, include_hidden).map(drop)
+}
+
 /// All layers of one root.
 #[derive(Debug)]
 pub(super) struct RootRules {
@@ -148,6 +157,36 @@ impl RootRules {
         self.global.matcher.matched(path, is_directory).is_ignore()
     }
 
+    /// Says which pattern leaves `entry`, whose directory is not left out, out; for a person. None where nothing does, or
+    /// where nobody would miss the entry: the built-in patterns.
+    pub(super) fn why_left_out(&self, entry: &RelativePath, is_directory: bool) -> Option<String> {
+        let path = entry.as_path();
+        let mut directory = entry.parent();
+        while let Some(current) = directory {
+            if let Some((_, matcher)) = self.files.get(&current) {
+                let below = path.strip_prefix(current.as_path()).unwrap_or(path);
+                match matcher.matched(below, is_directory) {
+                    Match::Ignore(glob) => {
+                        let file = current.join(OsStr::new(IGNORE_FILE));
+                        return Some(format!("`{}` in {}", glob.original(), file.as_path().display()));
+                    }
+                    Match::Whitelist(_) => return None,
+                    Match::None => {}
+                }
+            }
+            directory = current.parent();
+        }
+        match self.global.matcher.matched(path, is_directory) {
+            Match::Ignore(glob) if glob.original() == HIDDEN => {
+                Some("it is hidden; `watch.hidden = true` in the configuration lets it in".to_owned())
+            }
+            Match::Ignore(glob) if !BUILT_IN.contains(&glob.original()) => {
+                Some(format!("`{}` in `watch.ignore` of the configuration", glob.original()))
+            }
+            _ => None,
+        }
+    }
+
     /// Says whether `entry`, or a directory above it, is left out.
     pub(super) fn leaves_out_at_any_level(&self, entry: &RelativePath, is_directory: bool) -> bool {
         if entry.as_bytes().is_empty() {
@@ -181,7 +220,7 @@ pub(super) fn refresh(
     if rules.read().unwrap_or_else(PoisonError::into_inner).is_current(directory, seen) {
         return false;
     }
-    let matcher = match seen.map(|seen| read(path).map(|matcher| (seen, matcher))).transpose() {
+    let matcher = match seen.map(|seen| ask(|| read(path)).map(|matcher| (seen, matcher))).transpose() {
         Ok(matcher) => matcher,
         Err(error) => {
             tracing::warn!(path = %path.display(), error = &error as &dyn std::error::Error, "cannot read the ignore file; its old rules hold on");

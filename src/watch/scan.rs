@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use super::disk::{Kind, Listing, Seen};
+use super::omissions::{OmissionKind, Omitted};
 use super::rules::IGNORE_FILE;
 use super::{Children, Known, KnownError};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
@@ -15,6 +16,8 @@ pub(super) trait Allowed {
     fn is_wanted(&self, name: &OsStr) -> bool;
     /// Judges an entry by its place.
     fn is_left_out(&self, name: &OsStr, is_directory: bool) -> bool;
+    /// Says why it is left out, for a person; none where nobody would miss it.
+    fn why_left_out(&self, name: &OsStr, is_directory: bool) -> Option<String>;
 }
 
 /// A file that is new or not the same any more.
@@ -44,6 +47,8 @@ pub(super) struct Findings {
     pub(super) present: u64,
     /// Files that the disk would not tell about.
     pub(super) unreadable: u64,
+    /// What is left out here, and why.
+    pub(super) omitted: Omitted,
 }
 
 /// Compares `listing` with `known`. `look` is asked once for each file that is ours, and for no other.
@@ -64,6 +69,7 @@ pub(super) fn compare(
         }
         let known = known_files.next_if(|(known, _)| known == name).map(|(_, fingerprint)| fingerprint);
         if allowed.is_left_out(name, false) {
+            findings.leave_out(name, false, allowed);
             if known.is_some() {
                 findings.left_out.push(name.clone());
             }
@@ -79,7 +85,10 @@ pub(super) fn compare(
             }
             Ok(_) if known.is_some() => findings.missing.push(name.clone()),
             Ok(_) => {}
-            Err(_) => findings.unreadable += 1,
+            Err(error) => {
+                findings.unreadable += 1;
+                findings.omitted.note(name, OmissionKind::UnreadableFile, error);
+            }
         }
     }
     for (name, _) in known_files {
@@ -94,7 +103,10 @@ pub(super) fn compare(
         let is_known = known_directories.next_if(|known| known == name).is_some();
         if !allowed.is_left_out(name, true) {
             findings.directories.push(name.clone());
-        } else if is_known {
+            continue;
+        }
+        findings.leave_out(name, true, allowed);
+        if is_known {
             findings.left_out_directories.push(name.clone());
         }
     }
@@ -103,6 +115,12 @@ pub(super) fn compare(
 }
 
 impl Findings {
+    fn leave_out(&mut self, name: &OsStr, is_directory: bool, allowed: &impl Allowed) {
+        if let Some(why) = allowed.why_left_out(name, is_directory) {
+            self.omitted.note(name, OmissionKind::Ignored, why);
+        }
+    }
+
     fn not_listed(&mut self, name: OsString, allowed: &impl Allowed) {
         // What we do not want any more was not even listed, which says nothing about its being there.
         let list = if allowed.is_wanted(&name) { &mut self.missing } else { &mut self.left_out };
@@ -144,6 +162,10 @@ mod tests {
         fn is_left_out(&self, name: &OsStr, _is_directory: bool) -> bool {
             name.to_string_lossy().starts_with('_')
         }
+
+        fn why_left_out(&self, _name: &OsStr, _is_directory: bool) -> Option<String> {
+            None
+        }
     }
 
     fn fingerprint(len: u64) -> Fingerprint {
@@ -159,6 +181,7 @@ mod tests {
         let listing = Listing {
             files: files.iter().map(|(name, _)| OsString::from(name)).collect(),
             directories: names(directories),
+            links: Vec::new(),
             is_empty: files.is_empty() && directories.is_empty(),
         };
         compare(&listing, known, &Jpegs, |name| {

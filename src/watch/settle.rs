@@ -57,6 +57,7 @@ pub(super) struct Due {
     was_written: bool,
     may_adopt: bool,
     seen: Option<Fingerprint>,
+    failed_looks: u32,
 }
 
 impl Due {
@@ -89,6 +90,8 @@ struct Waiting {
     was_written: bool,
     may_adopt: bool,
     seen: Option<Fingerprint>,
+    /// Looks in a row that the disk refused.
+    failed_looks: u32,
 }
 
 /// The set of paths that wait to become quiet.
@@ -104,6 +107,9 @@ pub(super) struct Settle {
 
 /// What vanished waits for what is found elsewhere this many quiet periods at most.
 const HOLD_PERIODS: u32 = 10;
+
+/// So many times is a path looked at again where the disk refuses; a minute in all.
+const MAX_FAILED_LOOKS: u32 = 5;
 
 impl Settle {
     pub(super) fn new(quiet: Quiet, capacity: usize) -> Self {
@@ -161,7 +167,16 @@ impl Settle {
         self.put(
             path,
             now + delay,
-            Waiting { due: (now, 0), touched: now, last: touch, is_open, was_written, may_adopt, seen: None },
+            Waiting {
+                due: (now, 0),
+                touched: now,
+                last: touch,
+                is_open,
+                was_written,
+                may_adopt,
+                seen: None,
+                failed_looks: 0,
+            },
         );
         true
     }
@@ -218,8 +233,8 @@ impl Settle {
                 self.put(path, until, waiting);
                 continue;
             }
-            let Waiting { last, is_open, was_written, may_adopt, seen, .. } = waiting;
-            due.push(Due { path, last, is_open, was_written, may_adopt, seen });
+            let Waiting { last, is_open, was_written, may_adopt, seen, failed_looks, .. } = waiting;
+            due.push(Due { path, last, is_open, was_written, may_adopt, seen, failed_looks });
         }
         due
     }
@@ -244,18 +259,45 @@ impl Settle {
         }
         // A touch since it was taken out would have given it a newer time; that one wins.
         if !self.waiting.contains_key(&due.path) {
-            let waiting = Waiting {
-                due: (now, 0),
-                touched: now,
-                last: due.last,
-                is_open: due.is_open,
-                was_written: due.was_written,
-                may_adopt: due.may_adopt,
-                seen: Some(seen),
-            };
-            self.put(Arc::clone(&due.path), now + needed, waiting);
+            self.put_back(due, Some(seen), 0, now + needed, now);
         }
         Verdict::Wait
+    }
+
+    /// Puts a path back at which the disk refused a look: a passing fault, perhaps, so it is looked at again, later each
+    /// time. False: that has been tried often enough, and nothing was put back.
+    #[must_use]
+    pub(super) fn look_again(&mut self, due: &Due, now: Instant) -> bool {
+        if due.failed_looks >= MAX_FAILED_LOOKS {
+            return false;
+        }
+        if !self.waiting.contains_key(&due.path) {
+            let delay = self.quiet.while_open * 2_u32.pow(due.failed_looks);
+            self.put_back(due, due.seen, due.failed_looks + 1, now + delay, now);
+        }
+        true
+    }
+
+    fn put_back(
+        &mut self,
+        due: &Due,
+        seen: Option<Fingerprint>,
+        failed_looks: u32,
+        until: Instant,
+        now: Instant,
+    ) {
+        let Due { last, is_open, was_written, may_adopt, .. } = *due;
+        let waiting = Waiting {
+            due: (now, 0),
+            touched: now,
+            last,
+            is_open,
+            was_written,
+            may_adopt,
+            seen,
+            failed_looks,
+        };
+        self.put(Arc::clone(&due.path), until, waiting);
     }
 
     /// A folder that was moved is found file by file, and reading it may take longer than its old name waits.

@@ -186,3 +186,23 @@ fn past_capacity_a_touch_is_refused_aloud_but_known_paths_go_on() {
     assert!(!settle.touch(Path::new("/p/b.jpg"), Touch::Written, now));
     assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Closed, now));
 }
+
+#[test]
+fn a_path_at_which_the_disk_refuses_a_look_comes_out_again_later_each_time_but_not_for_ever() {
+    let mut now = Instant::now();
+    let mut settle = Settle::new(QUIET, 8);
+    assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Written, now));
+    now = settle.next_due().unwrap();
+    for look in 0..=MAX_FAILED_LOOKS {
+        let due = settle.take_due(now, 8).pop().unwrap();
+        assert!(due.was_written(), "what was heard of it is not forgotten");
+        let is_put_back = settle.look_again(&due, now);
+        assert_eq!(is_put_back, look < MAX_FAILED_LOOKS);
+        if is_put_back {
+            let next = settle.next_due().unwrap();
+            assert_eq!(next - now, QUIET.while_open * 2_u32.pow(look));
+            now = next;
+        }
+    }
+    assert_eq!(settle.len(), 0);
+}

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,16 @@ use crossbeam_channel::Sender;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::asking::Asking;
 use super::disk::Costs;
 use super::events::Signal;
 use super::listen::EndListening;
 use super::mounts::{self, Mount, MountState, Mounts, covering};
+use super::omissions::{OmissionCounts, Omissions};
 use super::rules::{GlobalRules, IGNORE_FILE, RootRules, is_temporary};
 use super::scan::Allowed;
 use super::settle::{Settle, Touch};
-use super::status::{Activity, RootState, RootStatus, Watching};
+use super::status::{Activity, HeldBack, OfflineReason, RootState, RootStatus, Watching};
 use super::vanish::Disappearance;
 use super::volume::{Anchor, FileSystem};
 use super::watches::Watches;
@@ -46,6 +48,8 @@ pub(super) struct Shared {
     /// Our queue of events was full.
     pub(super) overflowed: AtomicBool,
     pub(super) stopping: AtomicBool,
+    /// What the live thread asks the disk.
+    pub(super) live: Mutex<Arc<Asking>>,
     pub(super) activity: watch::Sender<Activity>,
     pub(super) costs: Costs,
     /// How often events were lost.
@@ -104,7 +108,8 @@ impl Shared {
     /// Tells whoever waits what the room is doing now.
     pub(super) fn publish(&self) {
         let busy_roots = self.all_roots().iter().filter(|entry| entry.is_busy()).count();
-        let settling = lock(&self.settle).len() + self.inbox.len();
+        let unsettled: usize = self.all_roots().iter().map(|entry| entry.unsettled()).sum();
+        let settling = lock(&self.settle).len() + self.inbox.len() + unsettled;
         let now = Activity { busy_roots, settling };
         self.activity.send_if_modified(|activity| std::mem::replace(activity, now) != now);
     }
@@ -158,10 +163,14 @@ pub(super) struct RootEntry {
     pub(super) configured: Arc<Path>,
     status: Mutex<RootStatus>,
     path: RwLock<Arc<Path>>,
+    /// What the root's own thread asks the disk.
+    pub(super) asking: Arc<Asking>,
     pub(super) rules: RwLock<RootRules>,
     anchor: Mutex<Option<Anchor>>,
     file_system: Mutex<FileSystem>,
     pub(super) disappearance: Mutex<Disappearance>,
+    /// What is left out.
+    pub(super) omissions: Mutex<Omissions>,
     /// Other volumes below the root; changed by its thread alone.
     mounts: RwLock<Mounts>,
     /// When a mass disappearance is to be looked at again.
@@ -170,9 +179,12 @@ pub(super) struct RootEntry {
     wake: Condvar,
     /// Candidate files, as far as known: counted by a walk, kept up by live changes.
     files: AtomicU64,
+    /// Files of a polled root that are looked at again before they are read.
+    unsettled: AtomicUsize,
     is_online: AtomicBool,
     /// Our user said that its end, or its being empty, is right: whatever is missing is gone.
     is_given_up: AtomicBool,
+    is_silent: AtomicBool,
     is_removed: AtomicBool,
 }
 
@@ -191,6 +203,7 @@ impl RootEntry {
             files: 0,
             unreadable: 0,
             held_back: None,
+            omissions: OmissionCounts::default(),
         };
         let requests = Requests { full: true, ..Requests::default() };
         Self {
@@ -198,17 +211,21 @@ impl RootEntry {
             path: RwLock::new(root.path.as_path().into()),
             configured: root.path.into(),
             status: Mutex::new(status),
+            asking: Asking::new(),
             rules: RwLock::new(rules),
             anchor: Mutex::new(None),
             file_system: Mutex::new(FileSystem::Local),
             disappearance: Mutex::new(Disappearance::new(confirm_after)),
+            omissions: Mutex::default(),
             mounts: RwLock::new(mounts),
             confirm_at: Mutex::new(None),
             requests: Mutex::new((requests, true)),
             wake: Condvar::new(),
             files: AtomicU64::new(0),
+            unsettled: AtomicUsize::new(0),
             is_online: AtomicBool::new(false),
             is_given_up: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             is_removed: AtomicBool::new(false),
         }
     }
@@ -226,7 +243,8 @@ impl RootEntry {
     }
 
     pub(super) fn status(&self) -> RootStatus {
-        RootStatus { files: self.files.load(Ordering::Relaxed), ..lock(&self.status).clone() }
+        let omissions = lock(&self.omissions).counts();
+        RootStatus { files: self.files.load(Ordering::Relaxed), omissions, ..lock(&self.status).clone() }
     }
 
     /// Says whether the kernel tells of changes in a directory of the root.
@@ -268,6 +286,8 @@ impl RootEntry {
             change(&mut status);
             self.is_online
                 .store(matches!(status.state, RootState::Online | RootState::Scanning), Ordering::Release);
+            let silent = RootState::Offline(OfflineReason::NotAnswering);
+            self.is_silent.store(status.state == silent, Ordering::Release);
             (*status != before)
                 .then(|| RootStatus { files: self.files.load(Ordering::Relaxed), ..status.clone() })
         };
@@ -276,9 +296,45 @@ impl RootEntry {
         }
     }
 
+    /// Says that so many of the root's `known` files seem to be gone and are kept for now: some of them are `files`.
+    pub(super) fn hold_back<'a>(
+        &self,
+        sink: &dyn Sink,
+        files: impl IntoIterator<Item = &'a FileId>,
+        missing: u64,
+        known: u64,
+    ) {
+        lock(&self.omissions).hold_back(files.into_iter().map(|file| &file.path));
+        self.update_status(sink, |status| status.held_back = Some(HeldBack { missing, known }));
+    }
+
     /// Says whether the root was there when it was last looked for.
     pub(super) fn is_online(&self) -> bool {
         self.is_online.load(Ordering::Acquire)
+    }
+
+    /// Says whether the root's disk owes an answer, as far as that was noticed.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Acquire)
+    }
+
+    /// Says whether `path` is the root or in it, as it was configured or where it was found.
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        path.starts_with(self.path()) || path.starts_with(&self.configured)
+    }
+
+    /// Says whether `path` is the root, in it or above it, as it was configured or where it was found.
+    pub(super) fn overlaps(&self, path: &Path) -> bool {
+        self.contains(path) || self.path().starts_with(path) || self.configured.starts_with(path)
+    }
+
+    /// Returns how many files of a root that is there wait for another look.
+    fn unsettled(&self) -> usize {
+        if self.is_online() { self.unsettled.load(Ordering::Relaxed) } else { 0 }
+    }
+
+    pub(super) fn set_unsettled(&self, files: usize) {
+        self.unsettled.store(files, Ordering::Relaxed);
     }
 
     pub(super) fn anchor(&self) -> Option<Anchor> {
@@ -396,7 +452,7 @@ impl RootEntry {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        !self.is_removed() && lock(&self.requests).1
+        !self.is_removed() && !self.asking.is_given_up() && lock(&self.requests).1
     }
 }
 
@@ -415,5 +471,10 @@ impl Allowed for InDirectory<'_> {
     fn is_left_out(&self, name: &OsStr, is_directory: bool) -> bool {
         let rules = self.entry.rules.read().unwrap_or_else(PoisonError::into_inner);
         rules.leaves_out(&self.directory.join(name), is_directory)
+    }
+
+    fn why_left_out(&self, name: &OsStr, is_directory: bool) -> Option<String> {
+        let rules = self.entry.rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.why_left_out(&self.directory.join(name), is_directory)
     }
 }

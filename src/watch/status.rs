@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::limits::{Limit, NoEvents};
+use super::omissions::OmissionCounts;
 use super::volume::Volume;
 use crate::photo::{RelativePath, RootId};
 
@@ -32,6 +34,8 @@ pub struct RootStatus {
     pub unreadable: u64,
     /// Files that seem to be gone, but too many at once to be believed yet.
     pub held_back: Option<HeldBack>,
+    /// What is left out, by kind.
+    pub omissions: OmissionCounts,
 }
 
 impl RootStatus {
@@ -77,6 +81,8 @@ pub enum OfflineReason {
     Missing,
     /// Its path cannot be looked at; with the system's reason.
     Unreachable(String),
+    /// Its disk was asked and has not answered yet.
+    NotAnswering,
     /// It has no entry at all, and had photos.
     Empty,
     /// Another volume is at its path.
@@ -92,6 +98,9 @@ impl OfflineReason {
         match self {
             Self::Missing => format!("{self} If it is gone for good, {accept} forgets its photos"),
             Self::Unreachable(_) => self.to_string(),
+            Self::NotAnswering => format!(
+                "{self}; is the server gone, or the program stuck that serves it? It is watched again once it answers"
+            ),
             Self::Empty | Self::OtherVolume => format!("{self}. If that is on purpose: {accept}"),
             Self::Hidden => format!("{self}. To have those of the drive instead: {accept}"),
         }
@@ -99,7 +108,7 @@ impl OfflineReason {
 }
 
 /// Writes a path so that a shell takes it for one word.
-fn shell_word(path: &Path) -> String {
+pub(super) fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -114,6 +123,7 @@ impl fmt::Display for OfflineReason {
         match self {
             Self::Missing => f.write_str("the folder is not there; is its drive unplugged or not mounted?"),
             Self::Unreachable(why) => write!(f, "the folder cannot be looked at: {why}"),
+            Self::NotAnswering => f.write_str("its disk does not answer"),
             Self::Empty => f.write_str("the folder is empty, and had photos"),
             Self::OtherVolume => f.write_str("its drive is not there; the folder is on another one"),
             Self::Hidden => f.write_str("a drive is mounted over the folder, and hides its photos"),
@@ -137,11 +147,13 @@ pub enum PollReason {
     FileSystem(&'static str),
     /// There are not enough inotify watches.
     WatchLimit {
-        /// The value of `fs.inotify.max_user_watches` that would do.
+        /// The value of the limit that would do.
         needed: u64,
-        /// Its value now; none where the kernel does not say.
-        limit: Option<u64>,
+        /// Which limit, and its value now; none where the kernel does not say.
+        limit: Option<Limit>,
     },
+    /// The kernel tells of no changes at all.
+    NoEvents(NoEvents),
     /// The same folder is watched already under another root.
     WatchedTwice(PathBuf),
 }
@@ -150,10 +162,10 @@ impl fmt::Display for PollReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FileSystem(kind) => write!(f, "changes made elsewhere on {kind} are not announced"),
-            Self::WatchLimit { needed, limit: Some(limit) } => write!(
-                f,
-                "too few inotify watches: fs.inotify.max_user_watches is {limit}, set it to at least {needed}"
-            ),
+            Self::WatchLimit { needed, limit: Some(Limit { setting, value }) } => {
+                write!(f, "too few inotify watches: {setting} is {value}, set it to at least {needed}")
+            }
+            Self::NoEvents(why) => why.fmt(f),
             Self::WatchLimit { needed, limit: None } => {
                 write!(f, "too few inotify watches: set fs.inotify.max_user_watches to at least {needed}")
             }

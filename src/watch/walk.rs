@@ -6,14 +6,20 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::asking;
 use super::disk::{Directory, Kind, Listing, absent, look};
+use super::omissions::{OmissionKind, Omitted};
 use super::rules::{IGNORE_FILE, refresh};
-use super::scan::{Findings, compare};
+use super::scan::{Allowed, Findings, compare};
 use super::state::{InDirectory, RootEntry, Shared, lock};
+use super::status::shell_word;
 use super::watches::WatchProblem;
 use super::{Change, KnownError};
+use crate::deadline;
 use crate::photo::{FileId, Fingerprint, RelativePath};
 
 /// Longest path that system calls take, without the closing zero.
@@ -30,7 +36,7 @@ pub(super) enum Entered {
     Empty(Findings),
     /// There is no directory at this path.
     Gone,
-    /// It cannot be read; nothing is known of what is in it.
+    /// It cannot be read, which has been noted; nothing is known of what is in it.
     Unreadable(io::Error),
     /// The volume that it was on is not there, or not looked at yet; nothing is known of what is in it.
     Away,
@@ -38,13 +44,42 @@ pub(super) enum Entered {
     NoWatch,
 }
 
-/// Opens, watches where the root is watched, reads and compares `directory`.
+/// Opens, watches where the root is watched, reads and compares `directory`, and notes what is left out.
 pub(super) fn enter(
     shared: &Shared,
     entry: &RootEntry,
     directory: &RelativePath,
     again: bool,
 ) -> Result<Entered, KnownError> {
+    let mut entered = open_and_compare(shared, entry, directory, again)?;
+    let mut omissions = lock(&entry.omissions);
+    match &mut entered {
+        Entered::Compared(findings) | Entered::Empty(findings) => {
+            omissions.set(directory, std::mem::take(&mut findings.omitted));
+        }
+        Entered::Unreadable(error) => {
+            if omissions.set(directory, Omitted::whole(error)) {
+                let path = directory.under(&entry.path());
+                tracing::warn!(
+                    "cannot read the folder {}: {error}; its photos stay as they are",
+                    path.display()
+                );
+            }
+        }
+        Entered::Gone => omissions.forget_below(directory),
+        Entered::Away | Entered::NoWatch => {}
+    }
+    drop(omissions);
+    Ok(entered)
+}
+
+fn open_and_compare(
+    shared: &Shared,
+    entry: &RootEntry,
+    directory: &RelativePath,
+    again: bool,
+) -> Result<Entered, KnownError> {
+    asking::about(entry.id);
     let Some((top, anchor)) = entry.anchor_above(directory) else { return Ok(Entered::Away) };
     let path = directory.under(&entry.path());
     if path.as_os_str().len() > MAX_PATH_BYTES {
@@ -66,7 +101,7 @@ pub(super) fn enter(
         match lock(&shared.watches).watch(&path, opened.identity(), again) {
             Ok(()) => {}
             Err(WatchProblem::Gone) => return Ok(Entered::Gone),
-            Err(WatchProblem::Limit) => return Ok(Entered::NoWatch),
+            Err(WatchProblem::Limit | WatchProblem::NoEvents(_)) => return Ok(Entered::NoWatch),
             Err(WatchProblem::Other(error)) => return Ok(Entered::Unreadable(io::Error::other(error))),
         }
     }
@@ -78,8 +113,74 @@ pub(super) fn enter(
     let known = shared.known.children(entry.id, directory)?;
     let allowed = InDirectory { shared, entry, directory };
     let file_system = entry.file_system(directory);
-    let findings = compare(&listing, known, &allowed, |name| opened.look(name, &file_system, &shared.costs));
+    let mut findings =
+        compare(&listing, known, &allowed, |name| opened.look(name, &file_system, &shared.costs));
+    note_links(shared, &allowed, &opened, &listing, &mut findings.omitted);
     Ok(if listing.is_empty { Entered::Empty(findings) } else { Entered::Compared(findings) })
+}
+
+/// Notes the links to folders and photos that are not watched under another name.
+fn note_links(
+    shared: &Shared,
+    place: &InDirectory<'_>,
+    opened: &Directory,
+    listing: &Listing,
+    omitted: &mut Omitted,
+) {
+    for name in &listing.links {
+        if place.is_left_out(name, true) {
+            continue;
+        }
+        let Ok(target) = opened.read_link(name) else { continue };
+        let link = place.directory.join(name).under(&place.entry.path());
+        let target = resolve(&link, &target);
+        // Links into what is watched lead to nothing new, and those to a folder above would never end.
+        if shared.all_roots().iter().any(|root| root.overlaps(&target)) {
+            continue;
+        }
+        // It is on any disk, and that may not answer; past the limit it is only counted.
+        let seen = if omitted.is_full() {
+            None
+        } else {
+            let asked = target.clone();
+            deadline::ask_blocking(&target, shared.config.patience, move |_| asked.metadata().ok()).ok()
+        };
+        let shown = target.display();
+        match seen.flatten() {
+            Some(seen) if seen.is_dir() => omitted.note(
+                name,
+                OmissionKind::Link,
+                format_args!(
+                    "a link to {shown}, which is not followed: `resemble roots add {}` watches it",
+                    shell_word(&target)
+                ),
+            ),
+            Some(seen) if seen.is_file() && shared.is_wanted(name) => {
+                omitted.note(
+                    name,
+                    OmissionKind::Link,
+                    format_args!("a link to {shown}, which is not followed"),
+                );
+            }
+            Some(_) => {}
+            None if omitted.is_full() => omitted.note(name, OmissionKind::Link, ""),
+            None => {}
+        }
+    }
+}
+
+/// Returns where a link leads, as written.
+fn resolve(link: &Path, target: &Path) -> PathBuf {
+    let mut resolved = link.parent().unwrap_or(Path::new("/")).to_path_buf();
+    for component in target.components() {
+        match component {
+            Component::RootDir => resolved = PathBuf::from("/"),
+            Component::ParentDir => _ = resolved.pop(),
+            Component::Normal(name) => resolved.push(name),
+            Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    resolved
 }
 
 fn why_not_opened(error: io::Error) -> Entered {
@@ -154,7 +255,7 @@ fn is_where_it_was(shared: &Shared, entry: &RootEntry, directory: &RelativePath)
 
 /// Returns the known file that is gone from its place and now stands here, if there is one.
 pub(super) fn moved_from(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     to: &FileId,
     fingerprint: &Fingerprint,
     taken: &HashSet<FileId>,
@@ -169,17 +270,30 @@ pub(super) fn moved_from(
         }
         let Some(root) = shared.root(from.root).filter(|root| root.is_online()) else { continue };
         let path = from.path.under(&root.path());
-        let is_gone = matches!(look(&path, &root.file_system(&from.path), &shared.costs), Ok(None));
         // What was written to and not read since must be read at its new name.
         if lock(&shared.settle).is_written(&path) {
             continue;
         }
         // What cannot be seen because its volume went away has not moved.
-        if is_gone && Absence::default().is_believable(shared, &root, &from.path) {
+        let is_gone = if root.id == to.root {
+            is_gone_from(shared, &root, &from.path, &path)
+        } else {
+            // That disk may not answer, which is no reason for this root to wait any longer than the other's own thread.
+            let (shared, below, asked) = (Arc::clone(shared), from.path.clone(), path.clone());
+            let patience = shared.config.patience;
+            let call = move |_: &_| is_gone_from(&shared, &root, &below, &asked);
+            deadline::ask_blocking(&path, patience, call).unwrap_or(false)
+        };
+        if is_gone {
             return Ok(Some(from));
         }
     }
     Ok(None)
+}
+
+fn is_gone_from(shared: &Shared, root: &RootEntry, below: &RelativePath, path: &Path) -> bool {
+    matches!(look(path, &root.file_system(below), &shared.costs), Ok(None))
+        && Absence::default().is_believable(shared, root, below)
 }
 
 /// Hands a change to the live queue, waiting while that is full. False: the room or the root is done for.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use notify::{ErrorKind, INotifyWatcher, RecursiveMode, Watcher};
 
 use super::disk::Identity;
+use super::limits::NoEvents;
 
 /// Why a directory could not be watched.
 #[derive(Debug, thiserror::Error)]
@@ -22,20 +23,34 @@ pub(super) enum WatchProblem {
     Limit,
     #[error("it is not there any more")]
     Gone,
+    #[error("{0}")]
+    NoEvents(NoEvents),
     #[error(transparent)]
     Other(notify::Error),
 }
 
 /// All watches of the room.
 pub(super) struct Watches {
-    source: INotifyWatcher,
+    /// Makes a source of events.
+    make: Box<dyn Fn() -> notify::Result<INotifyWatcher> + Send>,
+    /// None as long as the kernel gives none.
+    source: Option<INotifyWatcher>,
     by_path: BTreeMap<PathBuf, Identity>,
     by_identity: HashMap<Identity, PathBuf>,
 }
 
 impl Watches {
-    pub(super) fn new(source: INotifyWatcher) -> Self {
-        Self { source, by_path: BTreeMap::new(), by_identity: HashMap::new() }
+    /// Holds no watch. `make` is called as long as it fails, whenever a watch is wanted.
+    pub(super) fn new(make: impl Fn() -> notify::Result<INotifyWatcher> + Send + 'static) -> Self {
+        Self { make: Box::new(make), source: None, by_path: BTreeMap::new(), by_identity: HashMap::new() }
+    }
+
+    /// Makes the source of events, where there is none yet.
+    pub(super) fn open(&mut self) -> Result<&mut INotifyWatcher, NoEvents> {
+        match &mut self.source {
+            Some(source) => Ok(source),
+            none => Ok(none.insert((self.make)().map_err(|error| NoEvents::because(&error))?)),
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -65,7 +80,8 @@ impl Watches {
         if let Some(elsewhere) = self.by_identity.get(&identity).filter(|other| *other != path).cloned() {
             self.unwatch(&elsewhere);
         }
-        self.source.watch(path, RecursiveMode::NonRecursive).map_err(|error| match &error.kind {
+        let source = self.open().map_err(WatchProblem::NoEvents)?;
+        source.watch(path, RecursiveMode::NonRecursive).map_err(|error| match &error.kind {
             ErrorKind::MaxFilesWatch => WatchProblem::Limit,
             ErrorKind::PathNotFound => WatchProblem::Gone,
             ErrorKind::Io(source) if source.kind() == io::ErrorKind::NotFound => WatchProblem::Gone,
@@ -100,7 +116,7 @@ impl Watches {
                 self.by_identity.remove(&identity);
             }
             // Fails where the kernel dropped the watch first, which is what we want.
-            if let Err(error) = self.source.unwatch(path) {
+            if let Some(Err(error)) = self.source.as_mut().map(|source| source.unwatch(path)) {
                 tracing::trace!(path = %path.display(), %error, "the watch was gone already");
             }
         }

@@ -19,11 +19,14 @@ pub fn may_mount(name: &str) -> bool {
     let output = Command::new("unshare")
         .args(flags)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    for line in text.lines().filter(|line| line.starts_with("RESULT")) {
+        println!("{line}");
+    }
     false
 }

@@ -117,6 +117,32 @@ async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_reload_refuses_check_config_refuses_too_and_both_say_why() {
+    let world = World::new();
+    world.configure("roots = [\"~/photos\"]\n");
+    let resembled = || world.command(env!("CARGO_BIN_EXE_resembled"));
+    let mut daemon = world.start_command(resembled()).await;
+    for (text, why) in [
+        ("log = \"info\"\nrots = []\n", ["line 2", "rots"]),
+        ("roots = []\nmodel = \"nonsense\"\n", ["nonsense", "builtin"]),
+        ("roots = []\n[watch]\nignore = [\"[z-a]\"]\n", ["[z-a]", "is not valid"]),
+    ] {
+        world.configure(text);
+        let before = world.log().len();
+        daemon.signal(Signal::HUP);
+        daemon.told("READY=1", &world);
+        let logged = world.log()[before..].to_owned();
+        let (status, checked) = run_to_end(resembled().arg("check-config"));
+        assert!(!status.success(), "{text}");
+        assert!(logged.contains("the configuration stays as it was"), "{logged}");
+        for what in why {
+            assert!(logged.contains(what) && checked.contains(what), "{what}\n{logged}\n{checked}");
+        }
+        assert_eq!(daemon.status().await.roots.len(), 1, "what was valid holds on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tcp_is_only_for_those_with_the_token() {
     let world = World::new();
     // The port is free when it was just given and let go.

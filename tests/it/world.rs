@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -142,6 +144,13 @@ impl World {
         self.start_command(command).await
     }
 
+    /// Starts the daemon as another user, as whom it cannot read everything.
+    pub async fn start_as(&self, user: u32) -> Daemon {
+        let mut command = self.resembled();
+        command.arg(self.photos()).uid(user).gid(user);
+        self.start_command(command).await
+    }
+
     /// Runs a command that becomes the daemon, and waits until it says that it is ready.
     pub async fn start_command(&self, command: Command) -> Daemon {
         let mut daemon = self.spawn(command);
@@ -177,6 +186,8 @@ impl World {
         let address = self.path("notify");
         let _ = fs::remove_file(&address);
         let notify = UnixDatagram::bind(&address).unwrap();
+        // Also for a daemon that runs as another user.
+        fs::set_permissions(&address, fs::Permissions::from_mode(0o666)).unwrap();
         notify.set_read_timeout(Some(DEADLINE)).unwrap();
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = command

@@ -113,8 +113,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Lists the files that could not be indexed, and why
-    Failures(Output),
+    /// Lists the files that could not be indexed, and what else is left out, and why
+    Failures {
+        /// Also what ignore patterns leave out, and hidden folders
+        #[arg(long)]
+        ignored: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Compares the folders with the index again
     Rescan {
         /// Only this watched folder

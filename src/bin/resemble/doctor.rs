@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::Answer;
 use crate::cli::Target;
 use crate::connect::{self, refused};
-use crate::{output, service, status};
+use crate::{library, output, service, status};
 
 /// Less than this on the disk of the index is worth a word.
 const ENOUGH_BYTES: u64 = 1 << 30;
@@ -110,6 +110,7 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
         let away = root.mounts.iter().filter(|mount| mount.state() != proto::RootState::Online);
         findings
             .extend(away.map(|mount| unwell(format!("{}: {}", output::shown(&mount.path), mount.detail))));
+        findings.extend(library::left_out(root).map(|what| unwell(format!("{path}: {what}"))));
     }
     findings.push(match status.decoder {
         Some(proto::Decoder { seccomp: true, landlock: true, memory_limit: true, .. }) => {

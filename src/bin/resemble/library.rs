@@ -63,15 +63,61 @@ fn print_file(photo: &proto::Photo, file: &proto::File, path: &[u8], json: bool)
     output::json_line(&object)
 }
 
-pub(crate) async fn failures(channel: Connection, json: bool) -> anyhow::Result<Answer> {
+/// Lists files that could not be indexed, and what is left out before it could be tried; of that what a pattern leaves out
+/// only where `ignored` asks for it.
+pub(crate) async fn failures(channel: Connection, ignored: bool, json: bool) -> anyhow::Result<Answer> {
     let mut client = client(channel);
-    let mut answer = Answer::Nothing;
+    let failed = print_failures(&mut client, json).await?;
+    let left_out = print_omissions(&mut client, ignored, json).await?;
+    Ok(if failed || left_out { Answer::Found } else { Answer::Nothing })
+}
+
+async fn print_omissions(
+    client: &mut LibraryServiceClient<Connection>,
+    ignored: bool,
+    json: bool,
+) -> anyhow::Result<bool> {
+    let mut found = false;
+    let mut page_token = String::new();
+    loop {
+        let request = proto::ListOmissionsRequest { root: String::new(), page_size: PAGE, page_token };
+        let page = client.list_omissions(request).await.map_err(refused)?.into_inner();
+        for omission in &page.omissions {
+            if omission.kind() == proto::OmissionKind::Ignored && !ignored {
+                continue;
+            }
+            found = true;
+            if json {
+                let mut object = serde_json::Map::new();
+                output::put_path(&mut object, &omission.path);
+                let kind = omission.kind().as_str_name().trim_start_matches("OMISSION_KIND_").to_lowercase();
+                object.extend(output::object(json!({ "reason": omission.reason, "kind": kind })));
+                output::json_line(&object)?;
+            } else {
+                let why = match omission.kind() {
+                    proto::OmissionKind::UnreadableFolder => "the folder cannot be read: ",
+                    proto::OmissionKind::UnreadableFile => "the file cannot be looked at: ",
+                    proto::OmissionKind::Ignored => "ignored: ",
+                    _ => "",
+                };
+                output::line(format_args!("{}: {why}{}", output::shown(&omission.path), omission.reason))?;
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(found);
+        }
+    }
+}
+
+async fn print_failures(client: &mut LibraryServiceClient<Connection>, json: bool) -> anyhow::Result<bool> {
+    let mut found = false;
     let mut page_token = String::new();
     loop {
         let request = proto::ListFailuresRequest { page_size: PAGE, page_token };
         let page = client.list_failures(request).await.map_err(refused)?.into_inner();
         for failure in &page.failures {
-            answer = Answer::Found;
+            found = true;
             if json {
                 let mut object = serde_json::Map::new();
                 output::put_path(&mut object, &failure.path);
@@ -91,7 +137,7 @@ pub(crate) async fn failures(channel: Connection, json: bool) -> anyhow::Result<
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok(answer);
+            return Ok(found);
         }
     }
 }
@@ -170,7 +216,11 @@ pub(crate) fn print_roots(roots: &[proto::Root]) -> anyhow::Result<()> {
             output::shown(&root.path),
             root.files.to_string(),
             state(root.state()).to_owned(),
-            root.detail.clone(),
+            [Some(root.detail.clone()).filter(|detail| !detail.is_empty()), left_out(root)]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("; "),
         ]);
         for mount in &root.mounts {
             table.add_row([
@@ -184,6 +234,35 @@ pub(crate) fn print_roots(roots: &[proto::Root]) -> anyhow::Result<()> {
     output::print(&table)
 }
 
+/// Says how much of a root is left out that its owner may miss; none where nothing is.
+pub(crate) fn left_out(root: &proto::Root) -> Option<String> {
+    let counted: Vec<String> = root
+        .omissions
+        .iter()
+        .filter_map(|counted| {
+            let (count, one) = (counted.count, counted.count == 1);
+            Some(match counted.kind() {
+                proto::OmissionKind::UnreadableFolder if one => "1 folder cannot be read".to_owned(),
+                proto::OmissionKind::UnreadableFolder => format!("{count} folders cannot be read"),
+                proto::OmissionKind::UnreadableFile if one => "1 file cannot be looked at".to_owned(),
+                proto::OmissionKind::UnreadableFile => format!("{count} files cannot be looked at"),
+                proto::OmissionKind::Link if one => "1 link is not followed".to_owned(),
+                proto::OmissionKind::Link => format!("{count} links are not followed"),
+                proto::OmissionKind::TooLong if one => "1 path is too long".to_owned(),
+                proto::OmissionKind::TooLong => format!("{count} paths are too long"),
+                proto::OmissionKind::HeldBack => {
+                    format!(
+                        "{count} photos seem to be gone, all at once, and are kept until that is seen again"
+                    )
+                }
+                // What the user's own patterns leave out is listed on request only.
+                proto::OmissionKind::Ignored | proto::OmissionKind::Unspecified => return None,
+            })
+        })
+        .collect();
+    (!counted.is_empty()).then(|| format!("{} (`resemble failures` lists them)", counted.join(", ")))
+}
+
 /// Returns what a script may want of a root, but for its path.
 pub(crate) fn root_json(root: &proto::Root) -> serde_json::Map<String, serde_json::Value> {
     output::object(json!({
@@ -194,6 +273,7 @@ pub(crate) fn root_json(root: &proto::Root) -> serde_json::Map<String, serde_jso
         "configured": root.configured,
         "configured_path": String::from_utf8_lossy(&root.configured_path),
         "mounts": root.mounts.iter().map(mount_json).collect::<Vec<_>>(),
+        "left_out": root.omissions.iter().map(omission_json).collect::<Vec<_>>(),
     }))
 }
 
@@ -208,12 +288,18 @@ fn mount_json(mount: &proto::Mount) -> serde_json::Map<String, serde_json::Value
     object
 }
 
+fn omission_json(counted: &proto::OmissionCount) -> serde_json::Value {
+    let kind = counted.kind().as_str_name().trim_start_matches("OMISSION_KIND_").to_lowercase();
+    json!({ "kind": kind, "count": counted.count })
+}
+
 fn state(state: proto::RootState) -> &'static str {
     match state {
         proto::RootState::Unspecified => "unknown",
         proto::RootState::Online => "online",
         proto::RootState::Polled => "polled",
         proto::RootState::Offline => "offline",
+        proto::RootState::NotAnswering => "not answering",
     }
 }
 

@@ -76,7 +76,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Check(args) => check::check(channel, &args).await,
         Command::Duplicates(args) => duplicates::duplicates(channel, &args).await,
         Command::List(args) => library::list(channel, args.json).await,
-        Command::Failures(args) => library::failures(channel, args.json).await,
+        Command::Failures { ignored, output } => library::failures(channel, ignored, output.json).await,
         Command::Roots { command, output } => library::roots(channel, command, output.json).await,
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
         Command::Pause => status::pause(channel).await,

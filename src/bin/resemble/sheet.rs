@@ -72,6 +72,7 @@ impl Sheet {
             Contents::Whole { bytes, .. } => bytes,
             Contents::TooLarge { .. } => bail!("the file is too large to be shown"),
             Contents::Unreadable { error } => return Err(error).context("the file cannot be read"),
+            Contents::NoAnswer(error) => return Err(error.into()),
             Contents::Changing => bail!("the file is being written"),
             Contents::Vanished | Contents::NotAPhoto { .. } => bail!("the photo is no longer there"),
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::world::{World, config};
+use super::world::{DEADLINE, ROOT, World, config};
 use crate::watch::events::Signal;
 use crate::watch::{
     Anchor, FileSystem, MountId, MountTable, Mounted, PollReason, Volume, Volumes, WatchConfig, Watching,
@@ -80,6 +80,27 @@ fn network_and_fuse_file_systems_are_polled() {
         fs::remove_file(world.path("x/old.jpg")).unwrap();
         world.store.wait_until("the old photo is gone", |index| index.files.len() == 1);
     }
+}
+
+/// Between the first look at a new file and the second, which makes sure that it is whole, nothing else is to do.
+#[test]
+fn a_polled_root_is_not_at_rest_before_its_new_photos_were_looked_at_twice() {
+    let mut config = polled();
+    config.quiet_while_open = Duration::from_secs(3600);
+    config.volumes = Arc::new(Pretended(FileSystem::Remote("NFS")));
+    let mut world = World::with_config(config);
+    world.put("a.jpg", "a");
+    world.start();
+    world.store.wait_until("it was looked at", |index| {
+        index.statuses.get(&ROOT).is_some_and(|status| status.directories > 0)
+    });
+    let settling = |world: &World| world.handle().activity().borrow().settling;
+    let begun = std::time::Instant::now();
+    while settling(&world) != 1 {
+        assert!(begun.elapsed() < DEADLINE && !world.handle().activity().borrow().is_idle());
+        std::thread::yield_now();
+    }
+    assert!(world.reads().is_empty());
 }
 
 #[test]

@@ -6,5 +6,7 @@ mod live;
 mod mounts;
 mod odd;
 mod offline;
+mod omissions;
 mod races;
+mod silent;
 mod world;

@@ -287,6 +287,8 @@ fn a_volume_that_comes_during_a_walk_is_seen_before_its_end() {
         for number in 0..50 {
             world.put(&format!("{number}/{number}.jpg"), "photo");
         }
+        // Old enough that the walk hands them to the backlog.
+        world.config.quiet_while_open = Duration::ZERO;
         world.store.with(|index| index.backlog_is_blocked = true);
         world.start();
         world.store.wait_until("the walk waits", |index| index.in_backlog > 0);
@@ -342,6 +344,38 @@ fn the_last_watch_taken_while_running_means_polling() {
             index.statuses.values().any(|status| matches!(status.watching, Watching::Polling(_)))
         });
         world.equals_disk();
+    });
+}
+
+/// Both limits are those of the namespace, and come below the machine's.
+#[test]
+fn a_limit_that_is_raised_is_taken_up_and_the_one_that_was_hit_is_named() {
+    in_namespace("a_limit_that_is_raised_is_taken_up_and_the_one_that_was_hit_is_named", || {
+        for (setting, too_few, enough) in
+            [("max_inotify_watches", "8", "1000"), ("max_inotify_instances", "0", "10")]
+        {
+            let file = format!("/proc/sys/user/{setting}");
+            fs::write(&file, too_few).unwrap();
+            let mut config = config();
+            config.poll_every = (Duration::from_millis(20), Duration::from_millis(80));
+            let mut world = World::with_config(config);
+            for number in 0..20 {
+                world.put(&format!("{number}/{number}.jpg"), "photo");
+            }
+            world.start();
+            world.equals_disk();
+            world.idle();
+            let Watching::Polling(reason) = world.status().watching else { panic!("{setting} was ignored") };
+            let text = reason.to_string();
+            assert!(text.contains(&format!("user.{setting} is {too_few}, set it to at least")), "{text}");
+            fs::write(&file, enough).unwrap();
+            world.store.wait_until("it is watched", |index| {
+                index.statuses.values().all(|status| status.watching == Watching::Inotify)
+            });
+            world.put("20/late.jpg", "late");
+            world.equals_disk();
+            world.stop();
+        }
     });
 }
 

@@ -9,5 +9,6 @@ mod clients;
 mod decoders;
 mod first_start;
 mod full_disk;
+mod hangs;
 mod kills;
 mod volumes;
