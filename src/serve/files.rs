@@ -29,6 +29,9 @@ use crate::proto::FilePresence;
 use crate::store::{Photos, Reader, StoreError};
 use crate::watch::{self, MountTable, OfflineReason, RootState, RootStatus, Volume, Volumes};
 
+/// No time on FAT or exFAT is finer than 10 milliseconds.
+const FAT_TICK_NS: i128 = 10_000_000;
+
 /// Which file, whatever its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -47,11 +50,30 @@ impl Identity {
         (self.device, self.fingerprint.inode)
     }
 
-    /// Says whether both are one file. The same file can show under two devices: a network file system that is mounted
-    /// twice, or an overlay. Then its inode and times are the same, and no program can set the change time.
+    /// Says whether both are one file. One file shows under two devices where a network file system is mounted twice, or
+    /// where a program or an overlay shows the files of others: then its times are the same, and no program can set the
+    /// change time.
     pub(super) fn is_same_file(&self, other: &Self, same_machine: bool) -> bool {
-        same_machine && self.place() == other.place() || self.fingerprint == other.fingerprint
+        if same_machine && self.device == other.device {
+            return self.place() == other.place();
+        }
+        has_same_times(&self.fingerprint, &other.fingerprint)
+            && (self.fingerprint.inode == other.fingerprint.inode || is_telling(&self.fingerprint))
     }
+}
+
+/// Size, modification time and change time.
+fn times(fingerprint: &Fingerprint) -> (u64, i128, i128) {
+    (fingerprint.len, fingerprint.modified_ns, fingerprint.changed_ns)
+}
+
+fn has_same_times(one: &Fingerprint, other: &Fingerprint) -> bool {
+    times(one) == times(other)
+}
+
+/// Says whether the change time is of the moment. On FAT and exFAT it is the modification time, which copies share.
+fn is_telling(fingerprint: &Fingerprint) -> bool {
+    fingerprint.changed_ns % FAT_TICK_NS != 0
 }
 
 /// A file of a photo as the index has it.
@@ -68,8 +90,9 @@ impl Known {
     /// Says whether this, which could not be looked at, is likely to be that file. Where inodes are made up at each mount,
     /// size and times have to do: better a copy is overlooked than a file taken for a copy of itself.
     fn may_be(&self, other: &Identity) -> bool {
-        let inode = if self.fingerprint.inode == 0 { 0 } else { other.fingerprint.inode };
-        self.fingerprint == Fingerprint { inode, ..other.fingerprint }
+        let inode = self.fingerprint.inode;
+        has_same_times(&self.fingerprint, &other.fingerprint)
+            && (inode == 0 || inode == other.fingerprint.inode || is_telling(&self.fingerprint))
     }
 }
 
@@ -97,6 +120,19 @@ impl Looked {
             None => self.known.may_be(asked),
         };
         self.is_below || files.iter().any(is)
+    }
+
+    /// Says whether both are one file. Of those that could not be looked at, only a lasting inode tells.
+    fn is_same_file(&self, other: &Self) -> bool {
+        match (&self.identity, &other.identity) {
+            (Some(one), Some(other)) => one.is_same_file(other, true),
+            (None, None) => {
+                let (one, other) = (&self.known.fingerprint, &other.known.fingerprint);
+                one.inode != 0 && one.inode == other.inode && has_same_times(one, other)
+            }
+            (None, Some(identity)) => self.known.fingerprint.inode != 0 && self.known.may_be(identity),
+            (Some(identity), None) => other.known.fingerprint.inode != 0 && other.known.may_be(identity),
+        }
     }
 }
 
@@ -147,11 +183,11 @@ fn is_away(root: &RootStatus) -> bool {
     }
 }
 
-/// Returns whether two of these may be one file: only looking tells.
+/// Returns whether two of these may be one file: only looking tells. An inode of 0 is any.
 fn may_be_one(files: &[Known]) -> bool {
     let mut inodes: Vec<u64> = files.iter().map(|file| file.fingerprint.inode).collect();
     inodes.sort_unstable();
-    inodes.windows(2).any(|pair| pair[0] == pair[1])
+    inodes.len() > 1 && inodes[0] == 0 || inodes.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// Files of one folder, each with its place among all.
@@ -279,27 +315,28 @@ fn is_absence(error: &io::Error) -> bool {
 /// Puts the paths of one file together, in the order of the first of each. What is changed or gone stands for itself.
 pub(super) fn fold(files: Vec<Looked>) -> Vec<Physical> {
     let mut folded: Vec<Physical> = Vec::with_capacity(files.len());
+    // One file has one place, or, where it shows under two devices, the same times.
     let mut by_place: HashMap<(u64, u64), usize> = HashMap::new();
-    let mut by_fingerprint: HashMap<Fingerprint, usize> = HashMap::new();
+    let mut by_times: HashMap<(u64, i128, i128), Vec<usize>> = HashMap::new();
     for looked in files {
-        let place = looked.identity.map(|identity| identity.place()).filter(|_| looked.may_be_there());
-        let fingerprint = looked.identity.map_or(looked.known.fingerprint, |identity| identity.fingerprint);
-        let fingerprint = Some(fingerprint).filter(|print| print.inode != 0 && looked.may_be_there());
-        let same = place.and_then(|place| by_place.get(&place));
-        let same = same.or_else(|| fingerprint.and_then(|print| by_fingerprint.get(&print))).copied();
-        let at = match same {
-            Some(at) => {
-                folded[at].other_paths.push(looked.known.path);
-                at
-            }
+        if !looked.may_be_there() {
+            folded.push(Physical { looked, other_paths: Vec::new() });
+            continue;
+        }
+        let place = looked.identity.map(|identity| identity.place());
+        let times = times(&looked.identity.map_or(looked.known.fingerprint, |identity| identity.fingerprint));
+        let with_same_times = by_times.entry(times).or_default();
+        let same = place
+            .and_then(|place| by_place.get(&place).copied())
+            .or_else(|| with_same_times.iter().copied().find(|&at| folded[at].looked.is_same_file(&looked)));
+        match same {
+            Some(at) => folded[at].other_paths.push(looked.known.path),
             None => {
+                with_same_times.push(folded.len());
+                place.map(|place| by_place.insert(place, folded.len()));
                 folded.push(Physical { looked, other_paths: Vec::new() });
-                folded.len() - 1
             }
-        };
-        // A file that two devices show is found again by each.
-        place.map(|place| by_place.entry(place).or_insert(at));
-        fingerprint.map(|print| by_fingerprint.entry(print).or_insert(at));
+        }
     }
     folded
 }
@@ -381,4 +418,86 @@ async fn with_files<'a>(
     };
     let files = blocking(read).await?;
     Ok(photos.into_iter().zip(files).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NS: i128 = 1_000_000_000;
+
+    fn print(inode: u64, changed_ns: i128) -> Fingerprint {
+        Fingerprint { len: 7, modified_ns: NS, changed_ns, inode }
+    }
+
+    fn identity(device: u64, inode: u64, changed_ns: i128) -> Identity {
+        Identity { device, fingerprint: print(inode, changed_ns) }
+    }
+
+    #[test]
+    fn a_file_is_known_again_by_its_place_or_by_times_that_no_program_can_set() {
+        let check = |one: Identity, other: Identity, same_machine: bool, expected: bool| {
+            assert_eq!(one.is_same_file(&other, same_machine), expected, "{one:?} {other:?}");
+            assert_eq!(other.is_same_file(&one, same_machine), expected, "{other:?} {one:?}");
+        };
+        let fine = 5 * NS + 1;
+        check(identity(1, 8, fine), identity(1, 8, 6 * NS), true, true);
+        // Copies that were made within one tick of the clock.
+        check(identity(1, 8, fine), identity(1, 9, fine), true, false);
+        check(identity(1, 8, fine), identity(2, 8, fine + 1), true, false);
+        // A network mounted twice; a pool of disks with inodes of its own.
+        check(identity(1, 8, NS), identity(2, 8, NS), true, true);
+        check(identity(1, 8, fine), identity(2, 9, fine), true, true);
+        // Copies on two FAT disks, with the times of the original.
+        check(identity(1, 8, NS), identity(2, 9, NS), true, false);
+        // Numbers of devices on two machines mean nothing.
+        check(identity(1, 8, fine), identity(1, 8, 6 * NS), false, false);
+        check(identity(1, 8, fine), identity(7, 8, fine), false, true);
+    }
+
+    fn looked(path: &str, presence: FilePresence, known: Fingerprint, seen: Option<Identity>) -> Looked {
+        let known = Known { path: path.into(), online: true, fingerprint: known, root: RootId(1) };
+        Looked { known, presence, identity: seen, is_below: false }
+    }
+
+    fn check_fold(files: Vec<Looked>, expected: &[&[&str]]) {
+        let folded = fold(files).into_iter().map(|file| {
+            let paths = std::iter::once(file.looked.known.path).chain(file.other_paths);
+            paths.map(|path| path.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        });
+        assert_eq!(folded.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_paths_of_one_file_come_together_and_no_others() {
+        use FilePresence::{Gone, Offline, Verified};
+
+        let fine = 5 * NS + 1;
+        let there = |path, inode, device| {
+            looked(path, Verified, print(inode, fine), Some(identity(device, inode, fine)))
+        };
+        check_fold(vec![there("a", 8, 1), there("b", 9, 1), there("c", 8, 1)], &[&["a", "c"], &["b"]]);
+        check_fold(vec![there("a", 8, 1), there("b", 9, 2), there("c", 9, 1)], &[&["a", "b"], &["c"]]);
+        let away = |path, inode| looked(path, Offline, print(inode, fine), None);
+        check_fold(vec![away("a", 8), away("b", 8), away("c", 9)], &[&["a", "b"], &["c"]]);
+        // Nothing tells files on a FAT disk that is away from one another.
+        check_fold(vec![away("a", 0), away("b", 0)], &[&["a"], &["b"]]);
+        let gone = |path| looked(path, Gone, print(8, fine), None);
+        check_fold(vec![there("a", 8, 1), gone("b")], &[&["a"], &["b"]]);
+    }
+
+    #[test]
+    fn only_files_that_may_be_one_are_looked_at() {
+        let check = |inodes: &[u64], expected: bool| {
+            let files: Vec<Known> = inodes
+                .iter()
+                .map(|&inode| looked("a", FilePresence::Verified, print(inode, NS), None).known)
+                .collect();
+            assert_eq!(may_be_one(&files), expected, "{inodes:?}");
+        };
+        check(&[0], false);
+        check(&[8, 9], false);
+        check(&[8, 9, 8], true);
+        check(&[0, 9], true);
+    }
 }

@@ -320,6 +320,18 @@ mod tests {
     }
 
     #[test]
+    fn trash_and_system_folders_hold_no_photos_on_any_disk_and_hidden_folders_may() {
+        let check =
+            |path: &str, expected| assert_eq!(is_never_looked_at(Path::new(path), false), expected, "{path}");
+        check(".Trashes/501/a.jpg", true);
+        check("DCIM/.Trash-1000/files/a.jpg", true);
+        check("DCIM/._a.jpg", true);
+        check("System Volume Information/a.jpg", true);
+        check(".hidden/a.jpg", false);
+        check("DCIM/a.jpg", false);
+    }
+
+    #[test]
     fn built_in_rules_leave_out_what_is_nobodys_photo() {
         let rules = rules(&[], &[]);
         for left_out in [

@@ -45,11 +45,10 @@ pub(crate) async fn doctor(target: &Target, json: bool) -> anyhow::Result<Answer
             false
         }
     };
-    // Another socket is that of another daemon than the user's service.
-    if target.connect.is_none() && target.socket.is_none() {
-        findings.extend(service::findings(answers).await);
-    }
     if target.connect.is_none() {
+        // Another socket is that of another daemon than the user's service.
+        let is_service = target.socket.is_none();
+        findings.extend(service::findings(is_service && !answers).await);
         findings.extend(disk(&Dirs::find(&|name| std::env::var_os(name))?.data));
     }
     for Finding { is_well, what } in &findings {

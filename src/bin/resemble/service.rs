@@ -29,10 +29,10 @@ struct Unit {
     exit_status: String,
 }
 
-/// Looks at the configuration, and at the service where the daemon does not answer.
-pub(crate) async fn findings(answers: bool) -> Vec<Finding> {
+/// Looks at the configuration, and at the service if that does not answer.
+pub(crate) async fn findings(is_silent: bool) -> Vec<Finding> {
     let mut findings = vec![check_config().await];
-    if !answers {
+    if is_silent {
         let units: Vec<Unit> = [unit(SERVICE).await, unit(SOCKET).await].into_iter().flatten().collect();
         findings.extend(units.iter().find(|unit| unit.name == SERVICE).map(|service| judge(service, &units)));
         if let Some(words) = last_words().await {
