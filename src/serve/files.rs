@@ -23,7 +23,7 @@ use super::blocking::blocking;
 use super::convert::{self, Roots};
 use crate::deadline;
 use crate::decode::Cancel;
-use crate::photo::{Fingerprint, PhotoId, RootId};
+use crate::photo::{Fingerprint, PhotoId, RelativePath, RootId};
 use crate::proto;
 use crate::proto::FilePresence;
 use crate::store::{Photos, Reader, StoreError};
@@ -83,8 +83,11 @@ pub(super) struct Known {
     pub(super) online: bool,
     /// When its content was read.
     pub(super) fingerprint: Fingerprint,
-    root: RootId,
+    volume: VolumePlace,
 }
+
+/// Where a volume is: its root, and the path below it at which it is mounted; empty for the root's own.
+type VolumePlace = (RootId, RelativePath);
 
 impl Known {
     /// Says whether this, which could not be looked at, is likely to be that file. Where inodes are made up at each mount,
@@ -164,20 +167,21 @@ pub(super) fn known(
     let mut known = Vec::new();
     for file in photos.files_of(photo)? {
         let (Some(root), Some(record)) = (roots.get(file.root), reader.file(&file)?) else { continue };
+        let mount = root.mount_of(&file.path);
         known.push(Known {
             path: file.path.under(&root.path),
-            online: !is_away(root),
+            online: !is_away(&root.state) && !mount.is_some_and(|mount| is_away(&mount.state)),
             fingerprint: record.fingerprint,
-            root: file.root,
+            volume: (file.root, mount.map(|mount| mount.at.clone()).unwrap_or_default()),
         });
     }
     known.sort_by(|a, b| b.online.cmp(&a.online).then_with(|| a.path.cmp(&b.path)));
     Ok(known)
 }
 
-/// Says whether nothing can be found at the root's path. Where the folder is missing or empty, looking tells more.
-fn is_away(root: &RootStatus) -> bool {
-    match &root.state {
+/// Says whether nothing can be found where a volume belongs. Where the folder is missing or empty, looking tells more.
+fn is_away(state: &RootState) -> bool {
+    match state {
         RootState::Waiting | RootState::Scanning | RootState::Online => false,
         RootState::Offline(reason) => !matches!(reason, OfflineReason::Missing | OfflineReason::Empty),
     }
@@ -193,18 +197,17 @@ fn may_be_one(files: &[Known]) -> bool {
 /// Files of one folder, each with its place among all.
 type InFolder = Vec<(usize, Known)>;
 
-/// Looks at files, in their order; the roots all at once. `folders` are those of which it is asked whether they are above.
+/// Looks at files, in their order; the volumes all at once. `folders` are those of which it is asked whether they are above.
 pub(super) async fn look(roots: &Roots, files: Vec<Known>, folders: &[(u64, u64)]) -> Vec<Looked> {
-    let mut by_root: HashMap<RootId, BTreeMap<PathBuf, InFolder>> = HashMap::new();
+    let mut by_volume: HashMap<&VolumePlace, BTreeMap<PathBuf, InFolder>> = HashMap::new();
     for (place, known) in files.iter().enumerate().filter(|(_, known)| known.online) {
         let folder = known.path.parent().unwrap_or(Path::new("/")).to_path_buf();
-        by_root.entry(known.root).or_default().entry(folder).or_default().push((place, known.clone()));
+        by_volume.entry(&known.volume).or_default().entry(folder).or_default().push((place, known.clone()));
     }
     let mut looking = JoinSet::new();
-    for (root, by_folder) in by_root {
-        let Some(root) = roots.get(root) else { continue };
-        let eye = Eye::new(root, folders);
-        looking.spawn(look_in_root(eye, by_folder));
+    for ((root, mount), by_folder) in by_volume {
+        let Some(root) = roots.get(*root) else { continue };
+        looking.spawn(look_at_volume(Eye::new(root, mount, folders), by_folder));
     }
     let mut seen: Vec<Option<Looked>> = vec![None; files.len()];
     while let Some(found) = looking.join_next().await {
@@ -220,8 +223,8 @@ pub(super) async fn look(roots: &Roots, files: Vec<Known>, folders: &[(u64, u64)
     files.into_iter().zip(seen).map(|(known, seen)| seen.unwrap_or_else(|| unseen(known))).collect()
 }
 
-/// Looks at the files of a root, folder by folder, until its disk falls silent. Returns what was seen until then.
-async fn look_in_root(mut eye: Eye, by_folder: BTreeMap<PathBuf, InFolder>) -> Vec<(usize, Looked)> {
+/// Looks at the files of a volume, folder by folder, until its disk falls silent. Returns what was seen until then.
+async fn look_at_volume(mut eye: Eye, by_folder: BTreeMap<PathBuf, InFolder>) -> Vec<(usize, Looked)> {
     let (found, seen) = mpsc::channel();
     for (folder, files) in by_folder {
         let found = found.clone();
@@ -244,10 +247,11 @@ async fn look_in_root(mut eye: Eye, by_folder: BTreeMap<PathBuf, InFolder>) -> V
     seen.try_iter().collect()
 }
 
-/// Looks at one file of a root after another, and at each folder once.
+/// Looks at one file of a volume after another, and at each folder once.
 struct Eye {
-    root: PathBuf,
-    /// None before the root was first seen.
+    /// Where the volume belongs.
+    place: PathBuf,
+    /// None before it was first seen.
     volume: Option<Volume>,
     is_away: Option<bool>,
     folders: Vec<(u64, u64)>,
@@ -255,10 +259,10 @@ struct Eye {
 }
 
 impl Eye {
-    fn new(root: &RootStatus, folders: &[(u64, u64)]) -> Self {
+    fn new(root: &RootStatus, mount: &RelativePath, folders: &[(u64, u64)]) -> Self {
         Self {
-            root: root.path.clone(),
-            volume: root.volume.clone(),
+            place: mount.under(&root.path),
+            volume: root.mount_of(mount).map_or(&root.volume, |mount| &mount.volume).clone(),
             is_away: None,
             folders: folders.to_vec(),
             is_below: HashMap::new(),
@@ -297,11 +301,11 @@ impl Eye {
         is_below
     }
 
-    /// Says whether the root's volume is not at its path: what is left of that is on another one.
+    /// Says whether the volume is not where it belongs: what is left of that path is on another one.
     fn is_away(&mut self) -> bool {
         let Some(volume) = &self.volume else { return false };
         *self.is_away.get_or_insert_with(|| {
-            let left = self.root.ancestors().find(|folder| folder.is_dir());
+            let left = self.place.ancestors().find(|folder| folder.is_dir());
             let mounted = left.and_then(|folder| MountTable.at(folder).ok());
             mounted.is_some_and(|mounted| !mounted.volume.is_same_volume(volume))
         })
@@ -456,7 +460,12 @@ mod tests {
     }
 
     fn looked(path: &str, presence: FilePresence, known: Fingerprint, seen: Option<Identity>) -> Looked {
-        let known = Known { path: path.into(), online: true, fingerprint: known, root: RootId(1) };
+        let known = Known {
+            path: path.into(),
+            online: true,
+            fingerprint: known,
+            volume: (RootId(1), RelativePath::default()),
+        };
         Looked { known, presence, identity: seen, is_below: false }
     }
 

@@ -41,10 +41,14 @@ pub struct RootStatus {
 impl RootStatus {
     /// Says whether a file of the root can be reached: both the root and the volume on which the file was are there.
     pub fn is_reachable(&self, file: &RelativePath) -> bool {
-        let above = self.mounts.iter().filter(|mount| file.as_path().starts_with(mount.at.as_path()));
-        let state =
-            above.max_by_key(|mount| mount.at.as_bytes().len()).map_or(&self.state, |mount| &mount.state);
+        let state = self.mount_of(file).map_or(&self.state, |mount| &mount.state);
         !matches!(self.state, RootState::Offline(_)) && !matches!(state, RootState::Offline(_))
+    }
+
+    /// Returns the volume mounted below the root on which a file of it is, or was; none where it is on the root's own.
+    pub fn mount_of(&self, file: &RelativePath) -> Option<&MountStatus> {
+        let above = self.mounts.iter().filter(|mount| file.as_path().starts_with(mount.at.as_path()));
+        above.max_by_key(|mount| mount.at.as_bytes().len())
     }
 }
 

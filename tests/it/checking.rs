@@ -257,13 +257,21 @@ async fn a_copy_on_a_drive_that_is_away_counts_where_it_is_trusted_only() {
     mount("none", &drive, "tmpfs", MountFlags::empty(), None).unwrap();
     pictures::write(&drive.join("a.png"), 1);
     pictures::write(&world.photo("b.png"), 2);
+    let nested = world.photo("nested");
+    fs::create_dir(&nested).unwrap();
+    mount("none", &nested, "tmpfs", MountFlags::empty(), None).unwrap();
+    pictures::write(&nested.join("c.png"), 3);
     let daemon = world.start_with(&[world.photos().as_os_str(), drive.as_os_str()]).await;
-    daemon.wait_for_files(2).await;
+    daemon.wait_for_files(3).await;
     pictures::write(&world.path("card/1.png"), 1);
+    pictures::write(&world.path("inner/3.png"), 3);
     says(&world, &["card"], 0, &["copy"]);
+    says(&world, &["inner"], 0, &["copy"]);
     unmount(&drive, UnmountFlags::DETACH).unwrap();
+    unmount(&nested, UnmountFlags::DETACH).unwrap();
     // Whether the daemon has noticed or not.
     says(&world, &["card"], 1, &["copy-offline"]);
+    says(&world, &["inner"], 1, &["copy-offline"]);
     daemon
         .wait_for("the drive is away", |status| {
             status.roots.iter().any(|root| root.state() == proto::RootState::Offline)
