@@ -95,7 +95,7 @@ impl Known {
     fn may_be(&self, other: &Identity) -> bool {
         let inode = self.fingerprint.inode;
         has_same_times(&self.fingerprint, &other.fingerprint)
-            && (inode == 0 || inode == other.fingerprint.inode || is_telling(&self.fingerprint))
+            && (inode == 0 || inode == other.fingerprint.inode)
     }
 }
 
@@ -120,7 +120,8 @@ impl Looked {
     pub(super) fn is_one_of(&self, files: &[Identity], same_machine: bool) -> bool {
         let is = |asked: &Identity| match &self.identity {
             Some(identity) => identity.is_same_file(asked, same_machine),
-            None => self.known.may_be(asked),
+            // What is gone is nothing that could be asked about.
+            None => self.may_be_there() && self.known.may_be(asked),
         };
         self.is_below || files.iter().any(is)
     }
