@@ -7,7 +7,7 @@
 //! The old file is not touched. Rows are written in transactions of a fixed size, so memory stays small however large
 //! the file is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableMultimapTable, ReadableTable, TableDefinition, WriteTransaction};
@@ -74,7 +74,7 @@ pub(super) fn fill(
     now: i64,
 ) -> Result<Rebuilt, StoreError> {
     let mut to = Target { db: to, transaction: None, bytes: 0, said: Instant::now() };
-    let folders = folders(from, &mut to, kind, decided)?;
+    let (folders, read) = folders(from, &mut to, kind, decided)?;
     let marks = marks(from, &mut to, decided)?;
     let mut rebuilt = Rebuilt { folders, marks, ..Rebuilt::default() };
     if kind != Kind::DamagedVersion1 {
@@ -85,7 +85,7 @@ pub(super) fn fill(
             Kind::Version1 => embeddings_of_version1(from, &mut to, &dims)?,
             _ => embeddings(from, &mut to, &dims)?,
         }
-        (rebuilt.files, rebuilt.lost_files) = files(from, &mut to)?;
+        (rebuilt.files, rebuilt.lost_files) = files(from, &mut to, &read)?;
         orphans(from, &mut to, now)?;
     }
     if kind == Kind::Pack {
@@ -170,7 +170,14 @@ fn record<R: Record>(bytes: &[u8]) -> Option<R> {
     from_bytes(bytes).inspect_err(|error| tracing::warn!("{error}; it is left out")).ok()
 }
 
-fn folders(from: &mut Source, to: &mut Target<'_>, kind: Kind, decided: &Decided) -> Result<u64, StoreError> {
+/// Returns how many folders there are now, and the numbers of those that could be read: a folder that only the other copy
+/// knows gets a number anew, which may be that of one that was lost, whose files are none of its own.
+fn folders(
+    from: &mut Source,
+    to: &mut Target<'_>,
+    kind: Kind,
+    decided: &Decided,
+) -> Result<(u64, BTreeSet<u32>), StoreError> {
     let mut roots: BTreeMap<u32, RootRecord> = BTreeMap::new();
     from.each(ROOTS, None, &mut |id, bytes| {
         let root = match kind {
@@ -180,6 +187,7 @@ fn folders(from: &mut Source, to: &mut Target<'_>, kind: Kind, decided: &Decided
         roots.extend(root.map(|root| (id, root)));
         Ok(())
     })?;
+    let read = roots.keys().copied().collect();
     let mut next = roots.last_key_value().map_or(1, |(&id, _)| id + 1);
     for path in &decided.folders {
         match roots.values_mut().find(|root| root.path == *path) {
@@ -194,7 +202,7 @@ fn folders(from: &mut Source, to: &mut Target<'_>, kind: Kind, decided: &Decided
         to.insert_record(ROOTS, id, root)?;
     }
     to.raise(META_NEXT_ROOT, u64::from(next))?;
-    Ok(roots.len() as u64)
+    Ok((roots.len() as u64, read))
 }
 
 fn marks(from: &mut Source, to: &mut Target<'_>, decided: &Decided) -> Result<u64, StoreError> {
@@ -310,7 +318,7 @@ fn has_photo(to: &mut Target<'_>, photo: u64) -> Result<bool, StoreError> {
 }
 
 /// Copies files and all that follows from them. Returns how many are known now, and how many were lost.
-fn files(from: &mut Source, to: &mut Target<'_>) -> Result<(u64, u64), StoreError> {
+fn files(from: &mut Source, to: &mut Target<'_>, roots: &BTreeSet<u32>) -> Result<(u64, u64), StoreError> {
     let mut failures = BTreeMap::new();
     from.each(FAILURES, None, &mut |(root, path), bytes| {
         failures.extend(record::<FailureRecord>(bytes).map(|failure| ((root, path.to_vec()), failure)));
@@ -320,7 +328,7 @@ fn files(from: &mut Source, to: &mut Target<'_>) -> Result<(u64, u64), StoreErro
     let mut counts: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     from.each(FILES, None, &mut |(root, path), bytes| {
         let Some(file) = record::<FileRecord>(bytes) else { return Ok(()) };
-        if to.transaction()?.open_table(ROOTS)?.get(root)?.is_none() {
+        if !roots.contains(&root) {
             return Ok(());
         }
         let (photos, failed) = counts.entry(root).or_default();
