@@ -16,8 +16,8 @@ use rustix::mount::{
 use super::world::{Index, World, config};
 use crate::photo::RootId;
 use crate::watch::{
-    Anchor, MountId, MountTable, Mounted, OfflineReason, PollReason, RootState, Volume, Volumes, WatchConfig,
-    Watching,
+    Anchor, FileSystem, MountId, MountTable, Mounted, OfflineReason, PollReason, RootState, Volume, Volumes,
+    WatchConfig, Watching,
 };
 
 const INSIDE: &str = "RESEMBLED_TEST_IN_NAMESPACE";
@@ -128,10 +128,10 @@ fn another_volume_at_the_same_place_is_not_taken_for_the_root() {
     });
 }
 
-/// The volumes of this machine, as a machine sees cards whose serial numbers it cannot read.
-struct Vague;
+/// The volumes of this machine, some of them said to be of another kind.
+struct Played<F>(F);
 
-impl Volumes for Vague {
+impl<F: Fn(&Path, Mounted) -> Mounted + Send + Sync> Volumes for Played<F> {
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         MountTable.resolve(path)
     }
@@ -141,13 +141,11 @@ impl Volumes for Vague {
     }
 
     fn at(&self, path: &Path) -> io::Result<Mounted> {
-        let Mounted { volume, file_system } = MountTable.at(path)?;
-        let source = if volume.kind == "tmpfs" { "/dev/sdb1".to_owned() } else { volume.source };
-        Ok(Mounted { volume: Volume { uuid: None, file_system_id: None, source, ..volume }, file_system })
+        Ok((self.0)(path, MountTable.at(path)?))
     }
 
-    fn find(&self, _: &Volume) -> io::Result<Vec<PathBuf>> {
-        Ok(Vec::new())
+    fn find(&self, volume: &Volume) -> io::Result<Vec<PathBuf>> {
+        MountTable.find(volume)
     }
 
     fn below(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -159,11 +157,49 @@ impl Volumes for Vague {
     }
 }
 
+/// As a machine sees cards whose serial numbers it cannot read.
+fn vague(_: &Path, mounted: Mounted) -> Mounted {
+    let Mounted { volume, file_system } = mounted;
+    let source = if volume.kind == "tmpfs" { "/dev/sdb1".to_owned() } else { volume.source };
+    Mounted { volume: Volume { uuid: None, file_system_id: None, source, ..volume }, file_system }
+}
+
+/// Events do not come from a network, not even where it is mounted in a folder that is watched.
+#[test]
+fn a_network_mount_in_a_folder_is_polled_and_the_folder_is_watched() {
+    in_namespace("a_network_mount_in_a_folder_is_polled_and_the_folder_is_watched", || {
+        let mut config = config();
+        config.poll_every = (Duration::from_millis(20), Duration::from_millis(80));
+        config.volumes = Arc::new(Played(|path: &Path, mounted: Mounted| {
+            let file_system =
+                if path.ends_with("nas") { FileSystem::Remote("NFS") } else { mounted.file_system };
+            Mounted { file_system, ..mounted }
+        }));
+        let mut world = World::with_config(config);
+        world.put("own/0.jpg", "photo");
+        world.start();
+        world.equals_disk();
+        let nas = world.path("nas");
+        fs::create_dir(&nas).unwrap();
+        mount_tmpfs(&nas);
+        world.put("nas/x/0.jpg", "on the network");
+        world.equals_disk();
+        world.put("nas/x/1.jpg", "later");
+        world.equals_disk();
+        fs::remove_file(world.path("nas/x/0.jpg")).unwrap();
+        world.equals_disk();
+        let status = world.status();
+        assert_eq!(status.watching, Watching::Inotify);
+        assert_eq!(status.mounts[0].watching, Watching::Polling(PollReason::FileSystem("NFS")));
+        assert_eq!(world.handle().watch_count(), 2, "the root and its own folder");
+    });
+}
+
 /// Two cards in one reader: the same device, the same kind, the same names on them.
 #[test]
 fn a_card_without_a_mark_is_known_by_what_is_on_it() {
     in_namespace("a_card_without_a_mark_is_known_by_what_is_on_it", || {
-        let mut world = World::with_config(WatchConfig { volumes: Arc::new(Vague), ..config() });
+        let mut world = World::with_config(WatchConfig { volumes: Arc::new(Played(vague)), ..config() });
         mount_tmpfs(&world.root());
         let nested = world.path("card");
         for number in 0..30 {
@@ -284,6 +320,8 @@ fn a_volume_mounted_inside_a_root_keeps_its_photos_while_it_is_away() {
 fn a_volume_that_comes_during_a_walk_is_seen_before_its_end() {
     in_namespace("a_volume_that_comes_during_a_walk_is_seen_before_its_end", || {
         let mut world = World::new();
+        // Whatever is found is whole, and goes to the backlog.
+        world.config.quiet_while_open = Duration::ZERO;
         for number in 0..50 {
             world.put(&format!("{number}/{number}.jpg"), "photo");
         }
@@ -295,10 +333,16 @@ fn a_volume_that_comes_during_a_walk_is_seen_before_its_end() {
         let card = world.path("card");
         fs::create_dir(&card).unwrap();
         mount_tmpfs(&card);
-        // One photo is taken, and the walk goes on to the next folder.
+        // One photo after the other is taken, and the walk goes on to the next folder, in which one waits.
         let is_seen = |index: &Index| index.statuses.values().any(|status| status.mounts.len() == 1);
-        world.store.with(|index| index.backlog_allowance = 1);
-        world.store.wait_until("the volume is seen", is_seen);
+        let was_seen = (0..40).any(|_| {
+            world.store.with(|index| index.backlog_allowance = 1);
+            world.store.wait_until("the next photo waits", |index| {
+                index.backlog_allowance == 0 && index.in_backlog == 1
+            });
+            world.store.with(|index| is_seen(index))
+        });
+        assert!(was_seen, "not before the end of the walk");
         world.store.with(|index| index.backlog_is_blocked = false);
         world.put("card/0.jpg", "of the card");
         world.equals_disk();

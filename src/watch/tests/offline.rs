@@ -1,8 +1,10 @@
 //! Roots that go away and come back.
 
 use std::fs;
+use std::time::Duration;
 
-use super::world::{ROOT, World};
+use super::world::{ROOT, World, config};
+use crate::photo::RelativePath;
 use crate::watch::{OfflineReason, RootState};
 
 fn is_offline(reason: OfflineReason) -> impl Fn(&RootState) -> bool {
@@ -127,4 +129,50 @@ fn a_mass_disappearance_that_was_none_leaves_no_trace() {
         .store
         .wait_until("nothing is held back any more", |index| index.statuses[&ROOT].held_back.is_none());
     assert!(world.store.with(|index| index.gone.is_empty()));
+}
+
+#[test]
+fn a_mass_disappearance_that_is_accepted_is_believed_at_once() {
+    let mut config = config();
+    config.confirm_after = Duration::from_secs(3600);
+    let mut world = World::with_config(config);
+    for number in 0..40 {
+        world.put(&format!("x/{number}.jpg"), "photo");
+    }
+    world.put("y/stays.jpg", "stays");
+    world.start();
+    world.equals_disk();
+    fs::rename(world.path("x"), world.outside().join("x")).unwrap();
+    world.store.wait_until("it is held back", |index| index.statuses[&ROOT].held_back.is_some());
+    let missing = world.handle().missing_at(ROOT, &RelativePath::default(), &|| {}).unwrap();
+    assert_eq!((missing.known, missing.missing), (41, 40));
+    assert!(world.handle().accept(ROOT, RelativePath::default()));
+    world.holds(&["y/stays.jpg"]);
+    world
+        .store
+        .wait_until("nothing is held back any more", |index| index.statuses[&ROOT].held_back.is_none());
+}
+
+#[test]
+fn a_folder_that_was_emptied_or_removed_on_purpose_is_forgotten_and_watched_on() {
+    let mut world = World::new();
+    for number in 0..30 {
+        world.put(&format!("x/{number}.jpg"), "photo");
+    }
+    world.start();
+    world.equals_disk();
+    fs::rename(world.path("x"), world.outside().join("x")).unwrap();
+    world.state_is("the root is offline", is_offline(OfflineReason::Empty));
+    assert!(world.handle().accept(ROOT, RelativePath::default()));
+    world.holds(&[]);
+    world.put("new.jpg", "new");
+    world.holds(&["new.jpg"]);
+
+    fs::rename(world.root(), world.outside().join("aside")).unwrap();
+    world.state_is("the root is missing", is_offline(OfflineReason::Missing));
+    assert!(world.handle().accept(ROOT, RelativePath::default()));
+    world.holds(&[]);
+    fs::create_dir(world.root()).unwrap();
+    world.put("again.jpg", "again");
+    world.holds(&["again.jpg"]);
 }

@@ -508,7 +508,11 @@ impl Campaign {
             _ => {
                 let place = random.below(self.cards[number].places.len());
                 let at = self.cards[number].places[place].clone();
-                if !self.is_free(&at) {
+                // A drive that comes to another place in the folder leaves its former one to whatever is there, and that
+                // is indexed rightly.
+                let frees_stranger =
+                    self.stranger_at.as_ref().is_some_and(|at| self.cards[2].places.contains(at));
+                if !self.is_free(&at) || number == 2 && frees_stranger {
                     return NOTHING.to_owned();
                 }
                 self.unmount(number, is_lazy);
