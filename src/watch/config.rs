@@ -19,11 +19,11 @@ pub struct WatchConfig {
     /// Whether directories whose name starts with a dot are entered.
     pub include_hidden: bool,
     /// A file must have been still this long before it is read.
-    pub quiet: Duration,
+    pub debounce: Duration,
     /// The same for a file that its writer has closed, or that was moved to its name.
-    pub quiet_after_close: Duration,
+    pub debounce_after_close: Duration,
     /// The same for a file that was written to and not closed.
-    pub quiet_while_open: Duration,
+    pub debounce_while_open: Duration,
     /// How often a root is looked for: one `statx` each.
     pub check_every: Duration,
     /// A mass disappearance is believed when it is seen again after this long.
@@ -52,9 +52,9 @@ impl WatchConfig {
             is_candidate,
             ignore: Vec::new(),
             include_hidden: false,
-            quiet: Duration::from_millis(500),
-            quiet_after_close: Duration::from_millis(100),
-            quiet_while_open: Duration::from_secs(2),
+            debounce: Duration::from_millis(500),
+            debounce_after_close: Duration::from_millis(100),
+            debounce_while_open: Duration::from_secs(2),
             check_every: Duration::from_secs(5),
             confirm_after: Duration::from_secs(30),
             patience: deadline::PATIENCE,
@@ -73,7 +73,7 @@ impl fmt::Debug for WatchConfig {
         f.debug_struct("WatchConfig")
             .field("ignore", &self.ignore)
             .field("include_hidden", &self.include_hidden)
-            .field("quiet", &self.quiet)
+            .field("debounce", &self.debounce)
             .finish_non_exhaustive()
     }
 }

@@ -22,7 +22,7 @@ use super::overseer::Overseer;
 use super::root::RootThread;
 use super::rules::{GlobalRules, RootRules};
 use super::scan::known_below;
-use super::settle::{Quiet, Settle};
+use super::settle::{Debounce, Settle};
 use super::state::{RootEntry, Shared, lock};
 use super::status::{Activity, RootStatus};
 use super::volume::FileSystem;
@@ -149,13 +149,13 @@ impl Watcher {
             Ok(source)
         };
         config.volumes = Arc::new(Watched(config.volumes));
-        let quiet = Quiet {
-            default: config.quiet,
-            after_close: config.quiet_after_close,
-            while_open: config.quiet_while_open,
+        let debounce = Debounce {
+            default: config.debounce,
+            after_close: config.debounce_after_close,
+            while_open: config.debounce_while_open,
         };
         let shared = Arc::new(Shared {
-            settle: Mutex::new(Settle::new(quiet, config.settle_capacity)),
+            settle: Mutex::new(Settle::new(debounce, config.settle_capacity)),
             config,
             known,
             sink,

@@ -69,7 +69,7 @@ impl LiveThread {
             if self.shared.overflowed.swap(false, Ordering::AcqRel) {
                 self.lost(&[], "more events came than we could take");
             }
-            self.look_at_quiet_paths()?;
+            self.look_at_settled_paths()?;
             self.shared.publish();
         }
         Ok(())

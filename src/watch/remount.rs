@@ -208,7 +208,7 @@ impl RootThread {
         let is_unsettled = tally.unsettled.keys().any(|file| file.as_path().starts_with(top.as_path()));
         let wait = poll.backoff.after(tally.changes > 0, took);
         // A second look at a file that may be being written is due soon.
-        poll.due = Instant::now() + if is_unsettled { config.quiet_while_open } else { wait };
+        poll.due = Instant::now() + if is_unsettled { config.debounce_while_open } else { wait };
     }
 }
 

@@ -21,7 +21,7 @@ use super::scan::{Changed, Findings, known_below};
 use super::settle::Touch;
 use super::state::{Requests, RootEntry, Shared, lock};
 use super::status::{HeldBack, OfflineReason, RootState, Watching};
-use super::vanish::Belief;
+use super::vanish::DeletionVerdict;
 use super::walk::{Absence, Entered, enter, hand_over, hand_to_backlog, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath};
 
@@ -259,17 +259,17 @@ impl RootThread {
         tally.missing.retain(|file| !tally.moved.contains(file));
         tally.missing_count = tally.missing_count.saturating_sub(tally.moved.len() as u64);
         let now = Instant::now();
-        let belief = if self.accepts(&RelativePath::default()) {
+        let verdict = if self.accepts(&RelativePath::default()) {
             lock(&self.entry.disappearance).accept()
         } else {
             lock(&self.entry.disappearance).judge_walk(tally.missing_count, tally.present, now)
         };
-        let held_back = match belief {
-            Belief::Believed => {
+        let held_back = match verdict {
+            DeletionVerdict::Believed => {
                 self.give_up(&tally.missing);
                 None
             }
-            Belief::Held { until } => {
+            DeletionVerdict::Held { until } => {
                 tracing::warn!(
                     path = %self.entry.path().display(), missing = tally.missing_count, present = tally.present,
                     "many photos disappeared at once; they are kept until that is seen again"
@@ -308,7 +308,7 @@ impl RootThread {
             Watching::Inotify => None,
             // A second look at a file that may be being written is due soon.
             Watching::Polling(_) if !tally.unsettled.is_empty() => {
-                Some(Instant::now() + self.shared.config.quiet_while_open)
+                Some(Instant::now() + self.shared.config.debounce_while_open)
             }
             Watching::Polling(_) => Some(Instant::now() + self.backoff.after(tally.changes > 0, took)),
         };
@@ -341,14 +341,14 @@ impl RootThread {
         tally.missing.retain(|file| !tally.moved.contains(file));
         let missing = tally.missing.len() as u64;
         let (known, now) = (self.entry.known_files(), Instant::now());
-        let belief = if is_accepted {
-            Belief::Believed
+        let verdict = if is_accepted {
+            DeletionVerdict::Believed
         } else {
             lock(&self.entry.disappearance).judge_part(missing, known, now)
         };
-        match belief {
-            Belief::Believed => self.give_up(&tally.missing),
-            Belief::Held { until } => {
+        match verdict {
+            DeletionVerdict::Believed => self.give_up(&tally.missing),
+            DeletionVerdict::Held { until } => {
                 *lock(&self.entry.confirm_at) = Some(until);
                 let known = known.unwrap_or(missing);
                 self.entry.hold_back(&*self.shared.sink, &tally.missing, missing, known);
@@ -546,7 +546,7 @@ impl RootThread {
     fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, touch: Touch, tally: &mut Tally) -> bool {
         let age = Shared::unchanged_for(fingerprint);
         if self.entry.is_watched(&file.path) {
-            let is_old = age.is_some_and(|age| age >= self.shared.config.quiet_while_open);
+            let is_old = age.is_some_and(|age| age >= self.shared.config.debounce_while_open);
             if !is_old {
                 let path = file.path.under(&self.entry.path());
                 self.shared.touch(&self.entry, &path, touch);

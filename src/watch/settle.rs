@@ -41,7 +41,7 @@ pub(super) enum Touch {
 
 /// How long a path must be quiet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Quiet {
+pub(super) struct Debounce {
     pub(super) default: Duration,
     pub(super) after_close: Duration,
     pub(super) while_open: Duration,
@@ -77,7 +77,7 @@ impl Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is whole.
-    Quiet,
+    Settled,
     /// It was put back and will be due again.
     Wait,
 }
@@ -96,7 +96,7 @@ struct Waiting {
 
 /// The set of paths that wait to become quiet.
 pub(super) struct Settle {
-    quiet: Quiet,
+    debounce: Debounce,
     capacity: usize,
     waiting: HashMap<Arc<Path>, Waiting>,
     by_time: BTreeMap<(Instant, u64), Arc<Path>>,
@@ -112,9 +112,9 @@ const HOLD_PERIODS: u32 = 10;
 const MAX_FAILED_LOOKS: u32 = 5;
 
 impl Settle {
-    pub(super) fn new(quiet: Quiet, capacity: usize) -> Self {
+    pub(super) fn new(debounce: Debounce, capacity: usize) -> Self {
         Self {
-            quiet,
+            debounce,
             capacity,
             waiting: HashMap::new(),
             by_time: BTreeMap::new(),
@@ -141,10 +141,10 @@ impl Settle {
             _ => was_open,
         };
         let delay = match touch {
-            _ if is_open => self.quiet.while_open,
-            Touch::Written | Touch::Closed | Touch::Appeared => self.quiet.after_close,
+            _ if is_open => self.debounce.while_open,
+            Touch::Written | Touch::Closed | Touch::Appeared => self.debounce.after_close,
             // What vanished here may have appeared there, and be still known by its old name when that is read.
-            _ => self.quiet.default,
+            _ => self.debounce.default,
         };
         if matches!(touch, Touch::Found | Touch::FoundUnwatched | Touch::FoundChanged) {
             self.hold_vanished = Some(now + delay);
@@ -252,10 +252,10 @@ impl Settle {
             !due.is_open && matches!(due.last, Touch::Closed | Touch::Appeared | Touch::Vanished);
         // A new file without a byte waits for its first.
         let is_awaited = due.last == Touch::Created && seen.len == 0;
-        let needed = if due.is_open || is_awaited { self.quiet.while_open } else { self.quiet.default };
+        let needed = if due.is_open || is_awaited { self.debounce.while_open } else { self.debounce.default };
         let is_still = due.seen == Some(seen) || unchanged_for.is_some_and(|age| age >= needed);
         if is_certain || is_still {
-            return Verdict::Quiet;
+            return Verdict::Settled;
         }
         // A touch since it was taken out would have given it a newer time; that one wins.
         if !self.waiting.contains_key(&due.path) {
@@ -272,7 +272,7 @@ impl Settle {
             return false;
         }
         if !self.waiting.contains_key(&due.path) {
-            let delay = self.quiet.while_open * 2_u32.pow(due.failed_looks);
+            let delay = self.debounce.while_open * 2_u32.pow(due.failed_looks);
             self.put_back(due, due.seen, due.failed_looks + 1, now + delay, now);
         }
         true
@@ -302,7 +302,7 @@ impl Settle {
 
     /// A folder that was moved is found file by file, and reading it may take longer than its old name waits.
     fn hold_for(&self, waiting: &Waiting, now: Instant) -> Option<Instant> {
-        let is_recent = now < waiting.touched + self.quiet.default * HOLD_PERIODS;
+        let is_recent = now < waiting.touched + self.debounce.default * HOLD_PERIODS;
         // As late as the last that was found, and after it.
         let until = self.hold_vanished.map(|until| until + Duration::from_nanos(1))?;
         (waiting.last == Touch::Vanished && is_recent && until > now).then_some(until)

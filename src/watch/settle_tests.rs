@@ -2,7 +2,7 @@
 
 use super::*;
 
-const QUIET: Quiet = Quiet {
+const QUIET: Debounce = Debounce {
     default: Duration::from_millis(500),
     after_close: Duration::from_millis(100),
     while_open: Duration::from_secs(2),
@@ -132,7 +132,7 @@ fn a_file_that_grows_without_events_waits_until_two_looks_agree() {
         now += Duration::from_millis(500);
         let due = settle.take_due(now, 8).pop().unwrap();
         let age = Some(Duration::from_millis(1));
-        if settle.judge(&due, fingerprint(lens.next().unwrap()), age, now) == Verdict::Quiet {
+        if settle.judge(&due, fingerprint(lens.next().unwrap()), age, now) == Verdict::Settled {
             break lens.len();
         }
     };
@@ -175,7 +175,7 @@ fn an_old_change_time_makes_the_second_look_needless() {
     assert!(settle.touch(Path::new("/p/a.jpg"), Touch::Found, start));
     let now = start + QUIET.default;
     let due = settle.take_due(now, 8).pop().unwrap();
-    assert_eq!(settle.judge(&due, fingerprint(1), Some(QUIET.default), now), Verdict::Quiet);
+    assert_eq!(settle.judge(&due, fingerprint(1), Some(QUIET.default), now), Verdict::Settled);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn network_and_fuse_file_systems_are_polled() {
 #[test]
 fn a_polled_root_is_not_at_rest_before_its_new_photos_were_looked_at_twice() {
     let mut config = polled();
-    config.quiet_while_open = Duration::from_secs(3600);
+    config.debounce_while_open = Duration::from_secs(3600);
     config.volumes = Arc::new(Pretended(FileSystem::Remote("NFS")));
     let mut world = World::with_config(config);
     world.put("a.jpg", "a");

@@ -300,7 +300,7 @@ fn live_changes_pass_a_walk_that_waits_for_the_backlog() {
         world.put(&format!("{number}/{number}.jpg"), "photo");
     }
     // Old enough that the walk hands them to the backlog.
-    world.config.quiet_while_open = std::time::Duration::ZERO;
+    world.config.debounce_while_open = std::time::Duration::ZERO;
     world.store.with(|index| index.backlog_is_blocked = true);
     world.start();
     world.store.wait_until("the walk waits", |index| index.in_backlog == 1);

@@ -321,12 +321,12 @@ fn a_volume_that_comes_during_a_walk_is_seen_before_its_end() {
     in_namespace("a_volume_that_comes_during_a_walk_is_seen_before_its_end", || {
         let mut world = World::new();
         // Whatever is found is whole, and goes to the backlog.
-        world.config.quiet_while_open = Duration::ZERO;
+        world.config.debounce_while_open = Duration::ZERO;
         for number in 0..50 {
             world.put(&format!("{number}/{number}.jpg"), "photo");
         }
         // Old enough that the walk hands them to the backlog.
-        world.config.quiet_while_open = Duration::ZERO;
+        world.config.debounce_while_open = Duration::ZERO;
         world.store.with(|index| index.backlog_is_blocked = true);
         world.start();
         world.store.wait_until("the walk waits", |index| index.in_backlog > 0);

@@ -241,9 +241,9 @@ pub(super) struct World {
 pub(super) fn config() -> WatchConfig {
     let mut config = WatchConfig::new(|name| name.to_string_lossy().to_ascii_lowercase().ends_with(".jpg"));
     // Short, since every test waits for it, and still longer than a file here takes to be written.
-    config.quiet = Duration::from_millis(100);
-    config.quiet_after_close = Duration::from_millis(30);
-    config.quiet_while_open = Duration::from_millis(300);
+    config.debounce = Duration::from_millis(100);
+    config.debounce_after_close = Duration::from_millis(30);
+    config.debounce_while_open = Duration::from_millis(300);
     config.check_every = Duration::from_millis(100);
     config.confirm_after = Duration::from_millis(600);
     config

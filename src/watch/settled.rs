@@ -19,7 +19,7 @@ use super::rules::IGNORE_FILE;
 use super::scan::known_below;
 use super::settle::{Due, Touch, Verdict};
 use super::state::{RootEntry, Shared, lock};
-use super::vanish::Belief;
+use super::vanish::DeletionVerdict;
 use super::walk::{Absence, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 
@@ -56,7 +56,7 @@ impl Batch {
 }
 
 impl LiveThread {
-    pub(super) fn look_at_quiet_paths(&self) -> Result<(), WatchError> {
+    pub(super) fn look_at_settled_paths(&self) -> Result<(), WatchError> {
         let due = lock(&self.shared.settle).take_due(Instant::now(), BATCH);
         let mut batch = Batch::default();
         for due in due {
@@ -252,8 +252,8 @@ impl LiveThread {
         }
         let known_missing = files.values().filter(|&&is_known| is_known).count() as u64;
         let now = Instant::now();
-        let belief = lock(&entry.disappearance).judge_part(known_missing, entry.known_files(), now);
-        if let Belief::Held { until } = belief {
+        let verdict = lock(&entry.disappearance).judge_part(known_missing, entry.known_files(), now);
+        if let DeletionVerdict::Held { until } = verdict {
             *lock(&entry.confirm_at) = Some(until);
             let known = entry.known_files().unwrap_or(known_missing);
             let kept = files.iter().filter(|(_, is_known)| **is_known).map(|(file, _)| file);
