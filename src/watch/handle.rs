@@ -353,9 +353,7 @@ impl WatchHandle {
         let Some(entry) = removed else { return false };
         entry.remove();
         if entry.is_online() {
-            let path = entry.path();
-            lock(&shared.watches).unwatch_below(&path);
-            lock(&shared.settle).forget_below(&path);
+            shared.unwatch(id, &entry.path());
         }
         shared.publish();
         true

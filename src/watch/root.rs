@@ -231,8 +231,7 @@ impl RootThread {
     /// Takes back every watch below a directory, and forgets what settles there.
     pub(super) fn unwatch(&self, directory: &RelativePath) {
         let path = directory.under(&self.entry.path());
-        lock(&self.shared.watches).unwatch_below(&path);
-        lock(&self.shared.settle).forget_below(&path);
+        self.shared.unwatch(self.entry.id, &path);
     }
 
     fn walk_all(&mut self, lost_watches: bool) -> Result<(), WatchError> {

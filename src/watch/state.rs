@@ -99,6 +99,22 @@ impl Shared {
         }
     }
 
+    /// Takes back every watch of a root below `path`, and forgets what settles there.
+    pub(super) fn unwatch(&self, root: RootId, path: &Path) {
+        lock(&self.watches).unwatch_below(path);
+        lock(&self.settle).forget_below(path);
+        // Another root may be there by now, when two drives have changed their mount points. What was taken back was its.
+        let overlaps = |other: &Path| other.starts_with(path) || path.starts_with(other);
+        for other in self.all_roots() {
+            if other.id != root && other.is_online() && overlaps(&other.path()) {
+                other.request(|requests| {
+                    requests.full = true;
+                    requests.lost_watches = true;
+                });
+            }
+        }
+    }
+
     /// Makes the live thread look at the settling paths, if it is asleep.
     pub(super) fn wake_live(&self) {
         // Where the queue is full it is not asleep.

@@ -14,7 +14,7 @@ use rustix::mount::{
 };
 
 use super::world::{Index, World, config};
-use crate::photo::RootId;
+use crate::photo::{FileId, RelativePath, RootId};
 use crate::watch::{
     Anchor, FileSystem, MountId, MountTable, Mounted, OfflineReason, PollReason, RootState, Volume, Volumes,
     WatchConfig, Watching,
@@ -312,6 +312,58 @@ fn a_volume_mounted_inside_a_root_keeps_its_photos_while_it_is_away() {
         assert_eq!((missing.known, missing.missing), (5, 5));
         assert!(world.handle().accept(root, at));
         world.equals_disk();
+    });
+}
+
+/// The root that goes offline took back the watches at its place, where the other one was by then.
+#[test]
+fn two_drives_that_change_places_are_both_watched_on() {
+    in_namespace("two_drives_that_change_places_are_both_watched_on", || {
+        let mut world = World::new();
+        let (one, two, aside) =
+            (world.root(), world.add_root(RootId(2), "two"), world.outside().join("aside"));
+        fs::create_dir(&aside).unwrap();
+        for (place, name) in [(&one, "a.jpg"), (&two, "b.jpg")] {
+            mount_tmpfs(place);
+            fs::write(place.join(name), name).unwrap();
+        }
+        world.start();
+        let file = |root: u32, name: &str| FileId {
+            root: RootId(root),
+            path: RelativePath::from_bytes(name.as_bytes().to_vec()),
+        };
+        let holds = |world: &World, files: Vec<FileId>| {
+            world.store.wait_until(&format!("the index holds {files:?}"), |index| {
+                index.files.keys().cloned().collect::<Vec<_>>() == files
+            });
+        };
+        holds(&world, vec![file(1, "a.jpg"), file(2, "b.jpg")]);
+        // Of the first drive nothing is seen until the second is at its place.
+        let first = open_tree(CWD, &one, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
+        unmount(&one, UnmountFlags::DETACH).unwrap();
+        mount_move(&two, &one).unwrap();
+        world.store.wait_until("the second is followed", |index| {
+            index.statuses.get(&RootId(2)).is_some_and(|status| status.path == one && is_back(&status.state))
+        });
+        fs::write(one.join("c.jpg"), "c").unwrap();
+        holds(&world, vec![file(1, "a.jpg"), file(2, "b.jpg"), file(2, "c.jpg")]);
+        world.stop();
+        fs::write(one.join("d.jpg"), "d").unwrap();
+        world.start();
+        let three = vec![file(1, "a.jpg"), file(2, "b.jpg"), file(2, "c.jpg"), file(2, "d.jpg")];
+        holds(&world, three.clone());
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(first.unwrap(), "", CWD, &two, flags).unwrap();
+        world.store.wait_until("the first is followed", |index| {
+            index.statuses.get(&RootId(1)).is_some_and(|status| status.path == two && is_back(&status.state))
+        });
+        fs::write(two.join("e.jpg"), "e").unwrap();
+        fs::write(one.join("f.jpg"), "f").unwrap();
+        let mut all = three;
+        all.insert(1, file(1, "e.jpg"));
+        all.push(file(2, "f.jpg"));
+        holds(&world, all);
+        assert!(world.store.with(|index| index.gone.is_empty()));
     });
 }
 
