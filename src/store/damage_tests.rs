@@ -478,6 +478,24 @@ fn what_a_first_start_that_was_cut_short_has_left_is_made_anew() {
 }
 
 #[test]
+fn a_store_of_each_version_ever_made_opens() {
+    for version in 1..=schema::SCHEMA_VERSION {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let golden = format!("{}/tests/data/stores/version_{version}.redb.gz", env!("CARGO_MANIFEST_DIR"));
+        let mut packed = flate2::read::GzDecoder::new(fs::File::open(golden).unwrap());
+        std::io::copy(&mut packed, &mut fs::File::create(&path).unwrap()).unwrap();
+        let store = Store::open(&path).unwrap();
+        let reader = store.read().unwrap();
+        assert_eq!(reader.total().unwrap(), Counts { files: 300, failures: 2 }, "{version}");
+        assert_eq!(reader.told_apart().unwrap().len(), 2, "{version}");
+        let roots = reader.roots().unwrap();
+        assert_eq!((roots.len(), roots.iter().filter(|(_, root)| root.kept).count()), (2, 1), "{version}");
+        assert_eq!((reader.orphan_count().unwrap(), reader.mended().unwrap()), (1, None), "{version}");
+    }
+}
+
+#[test]
 fn a_store_that_has_shrunk_gives_its_room_back_at_the_next_opening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.redb");

@@ -156,6 +156,15 @@ fn move_roots_of_version1(world: &World) {
     transaction.commit().unwrap();
 }
 
+/// A world with the golden photos, in which a start finds their store of version 1, so that none has to be encoded.
+fn golden_world() -> World {
+    let world = World::new();
+    write_photos(&world.path(""));
+    unpack(&world, 1);
+    move_roots_of_version1(&world);
+    world
+}
+
 /// What must be in a daemon that has taken over a golden store.
 async fn check(daemon: &Daemon) {
     let groups = near_groups(daemon).await;
@@ -177,12 +186,9 @@ async fn check(daemon: &Daemon) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_of_version_1_is_taken_over_without_encoding_anything() {
-    let world = World::new();
-    write_photos(&world.path(""));
+    let world = golden_world();
     // Its content is in the store, and waits there for its return.
     fs::write(world.photo("0/gone.bmp"), bitmap(1000, false)).unwrap();
-    unpack(&world, 1);
-    move_roots_of_version1(&world);
     let daemon = world.start().await;
     let status = daemon.wait_for_files(u64::from(CONFIGURED + ADDED) + 1).await;
     assert_eq!((status.photos, status.photos_encoded), (u64::from(CONFIGURED + ADDED) + 1, 0));
@@ -206,14 +212,9 @@ async fn a_store_of_version_1_is_taken_over_without_encoding_anything() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_disk_has_damaged_is_mended_and_read_again() {
-    let world = World::new();
-    write_photos(&world.path(""));
+    let world = golden_world();
     let daemon = world.start().await;
-    add_root(&daemon, &world.path("added")).await;
     daemon.wait_for_files(u64::from(CONFIGURED + ADDED)).await;
-    for pair in apart() {
-        tell_apart(&daemon, pair).await;
-    }
     let before = daemon.files().await;
     daemon.stop(&world).await;
 
@@ -246,14 +247,9 @@ async fn what_a_disk_has_damaged_is_mended_and_read_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_damaged_beyond_that_is_refused_until_it_is_repaired() {
-    let world = World::new();
-    write_photos(&world.path(""));
+    let world = golden_world();
     let daemon = world.start().await;
-    add_root(&daemon, &world.path("added")).await;
     daemon.wait_for_files(u64::from(CONFIGURED + ADDED)).await;
-    for pair in apart() {
-        tell_apart(&daemon, pair).await;
-    }
     daemon.stop(&world).await;
     let repair = || world.command(env!("CARGO_BIN_EXE_resembled")).arg("repair").output().unwrap();
     let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
@@ -271,8 +267,15 @@ async fn a_store_damaged_beyond_that_is_refused_until_it_is_repaired() {
     assert!(text(&repaired).contains("kept: 1 folders, 2 marks"), "{repaired:?}");
     assert!(world.path("data/resembled/resembled.redb.damaged").exists());
 
+    // Each one that is there is encoded again; those that `check` asks for will do.
+    const LEFT: [usize; 9] = [0, 1, 3, 7, 111, 250, 270, 298, 299];
+    for (number, (path, _)) in photos().into_iter().enumerate() {
+        if !LEFT.contains(&number) {
+            fs::remove_file(world.path(path)).unwrap();
+        }
+    }
     let daemon = world.start().await;
-    let status = daemon.wait_for_files(u64::from(CONFIGURED + ADDED)).await;
+    let status = daemon.wait_for_files(LEFT.len() as u64).await;
     assert_eq!(status.roots.len(), 2);
     check(&daemon).await;
     daemon.stop(&world).await;
