@@ -3,6 +3,8 @@
 
     evaluate.py                                     MobileNetV2, the built-in encoder and an untrained baseline
     evaluate.py --model NAME=FILE:SHORT:SIZE ...    other models: short side and square of the preprocessing
+    evaluate.py --network MANIFEST=FILE:TENSOR ...  networks of the catalogue: preprocessing as the manifest has it, and the
+                                                    tensor that is the embedding, which need not be an output of the file
     evaluate.py --speed                             time a photo, one thread, all models in turn
     evaluate.py --l2                                also by raw L2 distance instead of cosine
 
@@ -17,6 +19,7 @@ import json
 import os
 import statistics
 import time
+import tomllib
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -33,8 +36,9 @@ BASELINE = "thumbnail+gradients"
 class Model:
     """One ONNX encoder with its preprocessing."""
 
-    def __init__(self, name, path, short_side, size):
+    def __init__(self, name, path, short_side, size, mean=MEAN, std=STD, tensor=None):
         self.name, self.path, self.short_side, self.size = name, str(path), int(short_side), int(size)
+        self.mean, self.std, self.tensor = np.float32(mean), np.float32(std), tensor
         self.session = None
 
     @classmethod
@@ -43,10 +47,29 @@ class Model:
         path, short_side, size = rest.rsplit(":", 2)
         return cls(name, path, short_side, size)
 
+    @classmethod
+    def of_network(cls, text):
+        manifest, _, rest = text.partition("=")
+        path, tensor = rest.rsplit(":", 1)
+        manifest = tomllib.loads(Path(manifest).read_text())
+        preprocessing = manifest["preprocessing"]
+        return cls(manifest["name"], path, preprocessing["resize_short_side"], preprocessing["crop"],
+                   preprocessing["mean"], preprocessing["std"], tensor)
+
+    def bytes(self):
+        """The file, with the tensor as its one output."""
+        if self.tensor is None:
+            return Path(self.path).read_bytes()
+        import onnx
+        model = onnx.load(self.path)
+        del model.graph.output[:]
+        model.graph.output.append(onnx.helper.make_tensor_value_info(self.tensor, onnx.TensorProto.FLOAT, None))
+        return model.SerializeToString()
+
     def open(self):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(self.bytes(), options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
 
     def preprocess(self, image):
@@ -57,7 +80,7 @@ class Model:
                                 max(self.short_side, round(height * scale))), Image.BILINEAR)
         left, top = (resized.width - self.size) // 2, (resized.height - self.size) // 2
         pixels = np.asarray(resized.crop((left, top, left + self.size, top + self.size)), np.float32) / 255
-        return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1)[None])
+        return np.ascontiguousarray(((pixels - self.mean) / self.std).transpose(2, 0, 1)[None])
 
     def embed(self, image):
         if self.session is None:
@@ -202,6 +225,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=shared / "photos")
     parser.add_argument("--model", type=Model.parse, action="append", metavar="NAME=FILE:SHORT:SIZE")
+    parser.add_argument("--network", type=Model.of_network, action="append", metavar="MANIFEST=FILE:TENSOR")
     parser.add_argument("--copies", type=int, default=500, help="photos to edit; 0 for none (default 500)")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--l2", action="store_true")
@@ -209,7 +233,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    models = arguments.model or [
+    models = (arguments.model or []) + (arguments.network or []) or [
         Model("mobilenet_v2", shared / "models" / "mobilenet_v2_features.onnx", 256, 224),
         Model("builtin", ROOT / "models" / "builtin" / "encoder.onnx", 146, 128),
     ]
