@@ -426,6 +426,10 @@ async fn a_library_of_codes_answers_as_exactly_as_it_is_asked_to() {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
     }
     let daemon = world.start().await;
+    // On a busy machine, all of them may take longer than the deadline of one wait.
+    for some in (0..PHOTOS).step_by(20) {
+        daemon.wait_for("some more files", |status| status.files >= u64::from(some)).await;
+    }
     let status = daemon.wait_for_files(PHOTOS.into()).await;
     assert!(status.search.unwrap().sketched);
     let answers = async |daemon: &Daemon, exact: bool| {
