@@ -169,7 +169,7 @@ async fn the_doctor_says_what_could_be_better_and_what_to_do() {
         .filter(|finding| finding["well"] == false)
         .map(|finding| finding["what"].as_str().unwrap())
         .collect();
-    for advice in ["models pull mobilenet_v2", "ONNX Runtime", "resemble failures"] {
+    for advice in ["`resembled models pull`", "ONNX Runtime", "resemble failures"] {
         assert!(unwell.iter().any(|what| what.contains(advice)), "{advice}: {unwell:?}");
     }
     assert!(findings.iter().any(|finding| finding["well"] == true), "{findings:?}");
