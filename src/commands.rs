@@ -144,7 +144,7 @@ fn pull(config: &Config, catalogue: &Catalogue, name: Option<&str>) -> anyhow::R
         None => match catalogue.default_model()?.model.manifest.name.as_str() {
             best if best == name => "a restart of the daemon takes it".to_owned(),
             best => format!(
-                "{best} is installed too and finds more: write model = {name:?} in the configuration to use it"
+                "{best} goes on being used: write model = {name:?} in the configuration to use this one"
             ),
         },
     };
