@@ -214,7 +214,7 @@ fn limits_are_those_of_the_header() {
     let frame = file.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
     file[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
     let error = decode_full(&file).unwrap_err();
-    assert_eq!(error.to_string(), "too large: 65500x65500 pixels, the limit is 300000000 pixels");
+    assert_eq!(error.to_string(), "too large: 65500x65500 pixels, the limit is 250000000 pixels");
 
     // What fits as a scaled picture does not fit where all coefficients must be kept.
     let limits = Limits { max_memory_bytes: 1 << 20, ..Limits::default() };
