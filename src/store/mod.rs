@@ -80,7 +80,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the file, or makes it, its directory included, for the owner alone. One of an older version is migrated, a
-    /// damaged one mended as far as it can be read, see [`open`]. A file that may only be read, or for which there is no
+    /// damaged one mended as far as it can be read, see `store/open.rs`. A file that may only be read, or for which there is no
     /// room, is opened all the same and takes no writes, see [`Store::problem`].
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::photo::PhotoId;
 
 /// Why the full vectors could not be read. The store's own error, kept as the source of [`SearchError::Vectors`].
 ///
-/// [`SearchError::Vectors`]: super::SearchError::Vectors
+/// [`SearchError::Vectors`]: crate::search::SearchError::Vectors
 pub type VectorsError = Box<dyn Error + Send + Sync>;
 
 /// Reads full vectors. One query reads a hundred or so, from several threads at once if they are many.
