@@ -3,7 +3,7 @@
 //! redb trusts what it reads. So its file lies in ours, block by block, and each block is checked when it is read:
 //!
 //! ```text
-//! block 0, 1   the head, twice: magic, schema version, length, redb's own header page, checksum
+//! block 0, 1   the head, twice, never both between two syncs: magic, schema version, length, redb's own header page, checksum
 //! group        one block of 1024 checksums, then 1024 blocks of redb's file; the last group is as long as it needs
 //! ```
 //!
@@ -83,6 +83,21 @@ struct Head {
     is_damaged: bool,
     /// The beginning of redb's first page.
     page: Box<[u8; PAGE_BYTES]>,
+    /// Where it is written next; not part of it, nor is what follows.
+    next: NextHead,
+    /// The last sequence that was synced.
+    synced: u64,
+}
+
+/// Which of the two heads is written. Until the next sync it is always the same one, so that the other one, which was
+/// synced, is whole whatever a power cut tears. After the sync it is copied to the other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NextHead {
+    /// 0 or 1.
+    at: u64,
+    /// Whether the other one may not have reached the disk yet: it was found at the opening, and a process that was killed
+    /// syncs nothing.
+    is_first: bool,
 }
 
 impl Head {
@@ -113,6 +128,8 @@ impl Head {
             len: number(32),
             is_damaged: bytes[40] != 0,
             page,
+            next: NextHead { at: 0, is_first: true },
+            synced: number(24),
         })
     }
 }
@@ -134,10 +151,11 @@ impl<D: Disk> Checked<D> {
     pub(super) fn create(disk: D, version: u64) -> io::Result<Self> {
         disk.set_len(0)?;
         disk.set_len(HEADS * BLOCK as u64)?;
-        let head = Head { version, sequence: 0, len: 0, is_damaged: false, page: Box::new([0; PAGE_BYTES]) };
-        let checked = Self { disk, head: Mutex::new(head), damage: watch::Sender::new(None) };
-        checked.write_head(&mut checked.head())?;
-        Ok(checked)
+        let page = Box::new([0; PAGE_BYTES]);
+        let next = NextHead { at: 0, is_first: true };
+        let head = Head { version, sequence: 0, len: 0, is_damaged: false, page, next, synced: 0 };
+        (0..HEADS).try_for_each(|at| disk.write_at(at * BLOCK as u64, &head.to_bytes()))?;
+        Ok(Self { disk, head: Mutex::new(head), damage: watch::Sender::new(None) })
     }
 
     /// Opens a file of a schema version.
@@ -145,7 +163,9 @@ impl<D: Disk> Checked<D> {
         let read = |at: u64| -> Result<Head, HeadError> {
             let mut bytes = [0; BLOCK];
             match disk.read_at(at * BLOCK as u64, &mut bytes)? {
-                BLOCK => Head::from_bytes(&bytes),
+                // The other one is written next.
+                BLOCK => Head::from_bytes(&bytes)
+                    .map(|head| Head { next: NextHead { at: 1 - at, is_first: true }, ..head }),
                 _ => Err(HeadError::Damaged),
             }
         };
@@ -195,11 +215,19 @@ impl<D: Disk> Checked<D> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes both heads; whichever is cut short by a crash, the other one is whole.
+    /// Writes the head that is not the last one to be synced: if a crash cuts it short, the other one is whole.
     fn write_head(&self, head: &mut Head) -> io::Result<()> {
+        if head.next.is_first {
+            self.disk.sync()?;
+            head.next.is_first = false;
+        }
         head.sequence += 1;
-        let bytes = head.to_bytes();
-        (0..HEADS).try_for_each(|at| self.disk.write_at(at * BLOCK as u64, &bytes))
+        let written = self.disk.write_at(head.next.at * BLOCK as u64, &head.to_bytes());
+        if written.is_err() {
+            // A sync that follows has kept none of it.
+            head.sequence -= 1;
+        }
+        written
     }
 
     /// Writes down and tells that a block is damaged, and returns the error that stands for its bytes.
@@ -362,7 +390,18 @@ impl<D: Disk> Disk for Checked<D> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.sync()
+        let written = self.head().sequence;
+        self.disk.sync()?;
+        let mut head = self.head();
+        // One that was written meanwhile may not be on the disk.
+        if written == head.sequence && written != head.synced {
+            head.synced = written;
+            head.next.at = 1 - head.next.at;
+            // The other one becomes the same, so that damage to either costs nothing. A disk that does not take it does
+            // not take the next one either, and that one is told of.
+            let _ = self.disk.write_at(head.next.at * BLOCK as u64, &head.to_bytes());
+        }
+        Ok(())
     }
 
     fn make_writable(&self) -> io::Result<()> {

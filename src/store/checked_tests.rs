@@ -58,6 +58,7 @@ fn filled(blocks: u64) -> (Memory, Checked<Memory>) {
     for block in 1..=blocks {
         checked.write_at(block * BLOCK as u64, &[block as u8; BLOCK]).unwrap();
     }
+    checked.sync().unwrap();
     (memory, checked)
 }
 
@@ -120,6 +121,7 @@ fn the_younger_of_two_heads_counts() {
     let (memory, checked) = filled(2);
     let old = memory.bytes()[BLOCK..2 * BLOCK].to_vec();
     checked.write_at(0, &[0xbb; 320]).unwrap();
+    checked.sync().unwrap();
     memory.bytes()[BLOCK..2 * BLOCK].copy_from_slice(&old);
     let mut header = [0; 320];
     Checked::open(memory, VERSION).unwrap().read_at(0, &mut header).unwrap();
@@ -170,5 +172,24 @@ proptest! {
         }
         prop_assert_eq!(checked.is_damaged(), refused > 0);
         prop_assert_eq!(checked.check_all().is_err(), refused > 0);
+    }
+}
+
+/// Of what was not synced, a power cut may tear all: both heads, if both were among it.
+#[test]
+fn between_two_syncs_one_head_stays_as_it_is() {
+    let (memory, _) = filled(2);
+    let heads = || [0, 1].map(|at| memory.bytes()[at * BLOCK..(at + 1) * BLOCK].to_vec());
+    for round in 0..2 {
+        let checked = Checked::open(memory.clone(), VERSION).unwrap();
+        let before = heads();
+        assert_eq!(before[0], before[1]);
+        for number in 0..3 {
+            checked.write_at(0, &[10 * round + number; 320]).unwrap();
+            checked.set_len((5 + u64::from(number)) * BLOCK as u64).unwrap();
+        }
+        let touched = heads().iter().zip(&before).filter(|(now, before)| now != before).count();
+        assert_eq!(touched, 1);
+        checked.sync().unwrap();
     }
 }
