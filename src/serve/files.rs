@@ -80,7 +80,10 @@ fn is_telling(fingerprint: &Fingerprint) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) path: PathBuf,
+    /// Whether its folder and its drive are there, as far as the index knows.
     pub(super) online: bool,
+    /// Whether a look at it can tell anything.
+    is_worth_a_look: bool,
     /// When its content was read.
     pub(super) fingerprint: Fingerprint,
     volume: VolumePlace,
@@ -171,7 +174,8 @@ pub(super) fn known(
         let mount = root.mount_of(&file.path);
         known.push(Known {
             path: file.path.under(&root.path),
-            online: !is_away(&root.state) && !mount.is_some_and(|mount| is_away(&mount.state)),
+            online: root.is_reachable(&file.path),
+            is_worth_a_look: !is_away(&root.state) && !mount.is_some_and(|mount| is_away(&mount.state)),
             fingerprint: record.fingerprint,
             volume: (file.root, mount.map(|mount| mount.at.clone()).unwrap_or_default()),
         });
@@ -201,7 +205,7 @@ type InFolder = Vec<(usize, Known)>;
 /// Looks at files, in their order; the volumes all at once. `folders` are those of which it is asked whether they are above.
 pub(super) async fn look(roots: &Roots, files: Vec<Known>, folders: &[(u64, u64)]) -> Vec<Looked> {
     let mut by_volume: HashMap<&VolumePlace, BTreeMap<PathBuf, InFolder>> = HashMap::new();
-    for (place, known) in files.iter().enumerate().filter(|(_, known)| known.online) {
+    for (place, known) in files.iter().enumerate().filter(|(_, known)| known.is_worth_a_look) {
         let folder = known.path.parent().unwrap_or(Path::new("/")).to_path_buf();
         by_volume.entry(&known.volume).or_default().entry(folder).or_default().push((place, known.clone()));
     }
@@ -218,7 +222,10 @@ pub(super) async fn look(roots: &Roots, files: Vec<Known>, folders: &[(u64, u64)
         }
     }
     let unseen = |known: Known| {
-        let presence = if known.online { FilePresence::Unreachable } else { FilePresence::Offline };
+        let presence = match known.is_worth_a_look {
+            true => FilePresence::Unreachable,
+            false => FilePresence::Offline,
+        };
         Looked { known, presence, identity: None, is_below: false }
     };
     files.into_iter().zip(seen).map(|(known, seen)| seen.unwrap_or_else(|| unseen(known))).collect()
@@ -282,7 +289,11 @@ impl Eye {
             Err(error) if is_absence(&error) => (FilePresence::Gone, None),
             Err(_) => (FilePresence::Unreachable, None),
         };
-        let online = presence != FilePresence::Offline;
+        let online = match presence {
+            FilePresence::Verified | FilePresence::Changed => true,
+            FilePresence::Offline => false,
+            _ => known.online,
+        };
         let is_below = identity.is_some() && known.path.parent().is_some_and(|folder| self.is_below(folder));
         Looked { known: Known { online, ..known }, presence, identity, is_below }
     }
@@ -464,6 +475,7 @@ mod tests {
         let known = Known {
             path: path.into(),
             online: true,
+            is_worth_a_look: true,
             fingerprint: known,
             volume: (RootId(1), RelativePath::default()),
         };

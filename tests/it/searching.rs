@@ -417,7 +417,8 @@ async fn without_bands_near_photos_are_refused_in_plain_words() {
     assert_eq!(world.resemble(["duplicates", "exact"]).status.code(), Some(1));
 }
 
-/// Of so many photos, an answer of three is chosen from candidates; fewer would all be compared with full vectors.
+/// Of so many photos, an answer of three is chosen from candidates; fewer would all be compared with full vectors. Without
+/// `exact` a neighbor may be missed, but never the photo itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_library_of_codes_answers_as_exactly_as_it_is_asked_to() {
     const PHOTOS: u32 = 200;
@@ -444,7 +445,7 @@ async fn a_library_of_codes_answers_as_exactly_as_it_is_asked_to() {
         answers
     };
     let exact = answers(&daemon, true).await;
-    assert_eq!(answers(&daemon, false).await, exact);
+    assert_most_are_found(&answers(&daemon, false).await, &exact);
     assert!((0..PHOTOS / 20).all(|n| exact[n as usize][0] == world.photo(format!("{}.png", n * 20))));
 
     // Photos come and go.
@@ -453,7 +454,7 @@ async fn a_library_of_codes_answers_as_exactly_as_it_is_asked_to() {
     daemon.wait_for("both changes", |status| status.files_indexed > u64::from(PHOTOS)).await;
     daemon.wait_for_files(PHOTOS.into()).await;
     let changed = answers(&daemon, true).await;
-    assert_eq!(answers(&daemon, false).await, changed);
+    assert_most_are_found(&answers(&daemon, false).await, &changed);
     assert_ne!(changed[1][0], world.photo("20.png"));
     assert_eq!(changed[PHOTOS as usize / 20 + 1][0], world.photo("new.png"));
     daemon.stop(&world).await;
@@ -463,5 +464,15 @@ async fn a_library_of_codes_answers_as_exactly_as_it_is_asked_to() {
     let status = daemon.wait_for_files(PHOTOS.into()).await;
     assert!(status.search.unwrap().sketched);
     assert_eq!(status.photos_encoded, 0);
-    assert_eq!((answers(&daemon, false).await, answers(&daemon, true).await), (changed.clone(), changed));
+    assert_eq!(answers(&daemon, true).await, changed);
+    assert_most_are_found(&answers(&daemon, false).await, &changed);
+}
+
+/// Of the exact answers, the first of each is found, and nine in ten of all.
+fn assert_most_are_found(found: &[Vec<PathBuf>], exact: &[Vec<PathBuf>]) {
+    let pairs = || found.iter().zip(exact);
+    assert!(pairs().all(|(found, exact)| found.len() == exact.len() && found[0] == exact[0]), "{found:?}");
+    let hits = pairs().flat_map(|(found, exact)| exact.iter().filter(|path| found.contains(path))).count();
+    let all = exact.iter().map(Vec::len).sum::<usize>();
+    assert!(hits * 10 >= all * 9, "{hits} of {all}: {found:?} instead of {exact:?}");
 }

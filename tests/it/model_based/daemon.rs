@@ -59,14 +59,15 @@ impl Daemon {
         self.status().state() == proto::State::Idle
     }
 
-    pub(super) fn is_root_online(&self, path: &Path) -> bool {
+    /// Returns the state of a root. One that is compared with the disk is neither online nor offline.
+    pub(super) fn root_state(&self, path: &Path) -> proto::RootState {
         let roots = self.status().roots;
-        let root = roots.iter().find(|root| root.path == path.as_os_str().as_bytes()).unwrap();
-        root.state() == proto::RootState::Online
+        roots.iter().find(|root| root.path == path.as_os_str().as_bytes()).unwrap().state()
     }
 
-    /// Returns content and presence of every file that is listed.
-    pub(super) fn files(&self) -> BTreeMap<PathBuf, (ContentHash, bool)> {
+    /// Returns every path that is listed, with its content and whether the file is online. Of a file with several paths one
+    /// is enough for that, so for the others it is not known.
+    pub(super) fn files(&self) -> BTreeMap<PathBuf, (ContentHash, Option<bool>)> {
         let mut client = self.running().library();
         let mut files = BTreeMap::new();
         let mut page_token = String::new();
@@ -76,9 +77,10 @@ impl Daemon {
             for photo in page.photos {
                 let content: ContentHash = photo.name.strip_prefix("photos/").unwrap().parse().unwrap();
                 for file in photo.files {
-                    for path in std::iter::once(&file.path).chain(&file.other_paths) {
+                    let others = file.other_paths.iter().map(|path| (path, None));
+                    for (path, online) in std::iter::once((&file.path, Some(file.online))).chain(others) {
                         let path = PathBuf::from(OsStr::from_bytes(path));
-                        let twice = files.insert(path, (content, file.online));
+                        let twice = files.insert(path, (content, online));
                         assert!(twice.is_none(), "listed twice: {:?}", file.path);
                     }
                 }

@@ -14,12 +14,11 @@ mod daemon;
 mod disk;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use daemon::Daemon;
 use disk::{Disk, Op};
-use resembled::photo::ContentHash;
+use resembled::proto;
 
 use crate::random::Random;
 use crate::world::World;
@@ -140,16 +139,18 @@ impl Model {
         let before = self.daemon.files();
         self.log.push("the second root goes offline and comes back".to_owned());
         std::fs::rename(&root, &aside).unwrap();
-        self.daemon.wait("the root is offline", DEADLINE, |daemon| !daemon.is_root_online(&root));
+        self.daemon.wait("the root is offline", DEADLINE, |daemon| {
+            daemon.root_state(&root) == proto::RootState::Offline
+        });
         let after = self.daemon.files();
-        let paths =
-            |files: &BTreeMap<PathBuf, (ContentHash, bool)>| files.keys().cloned().collect::<Vec<_>>();
-        self.check(paths(&before) == paths(&after), "a root that is offline loses nothing");
-        let marked = after.iter().all(|(path, (_, online))| *online != path.starts_with(&root));
-        self.check(marked, "photos of a root that is offline are marked");
+        self.check(before.keys().eq(after.keys()), "a root that is offline loses nothing");
+        let unmarked = after.iter().find(|(path, (_, online))| *online == Some(path.starts_with(&root)));
+        self.check(unmarked.is_none(), &format!("photos of a root that is offline are marked: {unmarked:?}"));
         let encoded = self.daemon.status().photos_encoded;
         std::fs::rename(&aside, &root).unwrap();
-        self.daemon.wait("the root is back", DEADLINE, |daemon| daemon.is_root_online(&root));
+        self.daemon.wait("the root is back", DEADLINE, |daemon| {
+            daemon.root_state(&root) == proto::RootState::Online
+        });
         self.settle();
         self.check(
             self.daemon.status().photos_encoded == encoded,
