@@ -69,7 +69,7 @@ impl Limiter {
             Err(None) => return Err(busy()),
         };
         match tokio::time::timeout(self.patience, turn).await {
-            // Whoever has the other end lives as long as we do, and gives it up only with the permit.
+            // Whoever has the other end gives it up with the permit, or to make room.
             Ok(permit) => permit.map_err(|_| busy()),
             Err(_) => Err(busy()),
         }
@@ -89,7 +89,9 @@ impl Shared {
         }
         if state.waiting.values().map(VecDeque::len).sum::<usize>() >= self.most_waiting {
             state.forget_those_who_gave_up();
-            if state.waiting.values().map(VecDeque::len).sum::<usize>() >= self.most_waiting {
+            if state.waiting.values().map(VecDeque::len).sum::<usize>() >= self.most_waiting
+                && !state.refuse_one_of_more_than(connection)
+            {
                 return Err(None);
             }
         }
@@ -135,6 +137,14 @@ impl State {
         next
     }
 
+    /// Refuses the last call of the connection with the most, if those are more than this one would have.
+    fn refuse_one_of_more_than(&mut self, connection: ConnectionId) -> bool {
+        let own = self.waiting.get(&connection).map_or(0, VecDeque::len);
+        let most = self.waiting.values_mut().max_by_key(|calls| calls.len());
+        // With two or more, none is left without a turn.
+        most.filter(|calls| calls.len() > own + 1).and_then(VecDeque::pop_back).is_some()
+    }
+
     fn forget_those_who_gave_up(&mut self) {
         self.waiting.retain(|_, calls| {
             calls.retain(|call| !call.is_closed());
@@ -164,6 +174,19 @@ mod tests {
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn whoever_fills_the_line_makes_room_for_others() {
+        let limiter = Limiter::with(1, 3, LONG);
+        let _permit = limiter.enter(ConnectionId(0)).await.ok();
+        let mut greedy: Vec<_> = (0..3).map(|_| Box::pin(limiter.enter(ConnectionId(1)))).collect();
+        assert!(greedy.iter_mut().all(|call| poll(call.as_mut()).is_pending()));
+        let mut honest = pin!(limiter.enter(ConnectionId(2)));
+        assert!(poll(honest.as_mut()).is_pending(), "let in");
+        let refused = greedy.iter_mut().map(|call| poll(call.as_mut()).is_ready()).collect::<Vec<_>>();
+        assert_eq!(refused, [false, false, true], "the last call of who has the most");
+        assert!(limiter.enter(ConnectionId(1)).await.is_err(), "nobody has more than this one would");
     }
 
     #[tokio::test]
