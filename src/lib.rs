@@ -48,3 +48,4 @@ pub mod search;
 pub mod serve;
 pub mod store;
 pub mod watch;
+pub mod words;

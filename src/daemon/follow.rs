@@ -96,6 +96,7 @@ mod tests {
         let preprocessing = Preprocessing { resize_short_side: 8, crop: 8, mean: [0.0; 3], std: [1.0; 3] };
         let encoding = Encoding { encoder, preprocessing, query_decoders: decoders.clone(), decoders };
         let served = Served {
+            words: None,
             model: model.clone(),
             manifest: Catalogue::new(&[], Vec::new()).unwrap().default_model().unwrap().model.manifest,
             digest: ModelDigest([1; 32]),

@@ -1,7 +1,7 @@
 //! Maintenance of the index: one thread of low priority that does for the search what nobody waits for.
 //!
-//! It trains a quantizer when the library has outgrown the one it has, writes new codes down, compares new photos with
-//! all others so that duplicates are known, and measures recall in idle time. A commit wakes it; at rest it sleeps.
+//! It trains a quantizer when the library has outgrown the one it has, writes new codes down, looks what new photos
+//! show, compares them with all others so that duplicates are known, and measures recall in idle time. A commit wakes it; at rest it sleeps.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -18,6 +18,7 @@ use super::priority;
 use crate::photo::PhotoId;
 use crate::search::{Index, PhotoSet, Quantizer, SUFFICIENT_RECALL, SearchError, Snapshot};
 use crate::store::{Compared, ModelRecord, Store, StoreError};
+use crate::words::Words;
 
 /// How often it is looked whether there is time, while something is due: to measure recall, or to compare photos.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -27,6 +28,9 @@ const SLEEP: Duration = Duration::from_secs(3600);
 /// New codes are written down when so many have come together: to make fewer at the next start takes less than a
 /// tenth of a second.
 const UNWRITTEN: usize = 1000;
+
+/// Embeddings read at a time to look what photos show: some megabytes.
+const LABELLED_AT_ONCE: usize = 512;
 
 /// Photos compared with the library at a time: a share of it, so that a large one is not read more often than about a
 /// hundred times, within bounds for memory. What was found is on the disk after each.
@@ -45,6 +49,8 @@ pub(super) struct Parts {
     pub(super) index: Arc<Index>,
     pub(super) store: Arc<Store>,
     pub(super) model: ModelRecord,
+    /// What answers words, which needs the labels of each photo.
+    pub(super) words: Option<Arc<Words>>,
     /// Greatest distance of near photos; `None` where the network's bands are not known.
     pub(super) near: Option<f32>,
     pub(super) written: Written,
@@ -119,13 +125,15 @@ impl MaintenanceThread {
 struct Maintenance {
     parts: Parts,
     compared: PhotoSet,
+    /// Photos whose labels are not in the store.
+    unwritten: Vec<PhotoId>,
     /// When recall was measured last.
     measured: Option<Instant>,
 }
 
 impl Maintenance {
     fn new(parts: Parts) -> Result<Self, DaemonError> {
-        Ok(Self { compared: compared_so_far(&parts)?, parts, measured: None })
+        Ok(Self { compared: compared_so_far(&parts)?, parts, unwritten: Vec::new(), measured: None })
     }
 
     fn until_stopped(mut self, receiver: &WakeReceiver) -> Result<(), DaemonError> {
@@ -152,6 +160,7 @@ impl Maintenance {
             self.train()?;
         }
         self.write_codes()?;
+        self.label()?;
         if self.measuring_is_due() && (self.parts.is_idle)() {
             self.measure()?;
         }
@@ -184,6 +193,36 @@ impl Maintenance {
             keep_quantizer(store, model, quantizer)?;
         }
         *written = Written { version: Some(version), newest: unwritten.last().copied().or(written.newest) };
+        Ok(())
+    }
+
+    /// Looks what new photos show by the network's classifier, so that words find them.
+    fn label(&mut self) -> Result<(), DaemonError> {
+        let Parts { index, store, model, words, stop, .. } = &self.parts;
+        let Some(words) = words else { return Ok(()) };
+        let present: PhotoSet = index.snapshot().ids_after(None).into_iter().collect();
+        let labelled: PhotoSet = words.labels.photos().into_iter().collect();
+        let gone: Vec<PhotoId> =
+            words.labels.photos().into_iter().filter(|&id| !present.contains(id)).collect();
+        words.labels.remove(&gone);
+        let new: Vec<PhotoId> = present.iter().filter(|&id| !labelled.contains(id)).collect();
+        for photos in new.chunks(LABELLED_AT_ONCE) {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            let mut rows = Vec::with_capacity(photos.len());
+            store.read()?.embeddings(model, photos, &mut |photo, values| {
+                rows.push((photo, words.head.top_labels(values)));
+            })?;
+            self.unwritten.extend(rows.iter().map(|(photo, _)| photo));
+            words.labels.insert(rows);
+            if self.unwritten.len() >= UNWRITTEN {
+                let rows =
+                    self.unwritten.iter().filter_map(|&id| Some((id, words.labels.get(id)?.to_bytes())));
+                store.keep_labels(model, rows)?;
+                self.unwritten.clear();
+            }
+        }
         Ok(())
     }
 
@@ -303,6 +342,7 @@ mod tests {
             index,
             store: Arc::clone(&store),
             model: model.clone(),
+            words: None,
             near: Some(1.0),
             written: Written { version: None, newest: None },
             is_idle: Box::new(|| true),

@@ -20,6 +20,7 @@ use crate::models::{Catalogue, Model};
 use crate::search::{FactTable, Index};
 use crate::serve::{Networks, Served};
 use crate::store::{ModelRecord, Store};
+use crate::words::{Head, TopLabels, Words};
 
 /// Threads that encode, where the configuration does not say. One keeps up with three that decode camera files.
 const MAX_ENCODERS: usize = 4;
@@ -59,7 +60,7 @@ pub(super) fn load(
         0 => threads_or_cores(0).min(MAX_ENCODERS),
         threads => threads,
     };
-    let (pool, encoder) = start_encoders(&runtime, &model, threads)?;
+    let (pool, encoder, head) = start_encoders(&runtime, &model, threads)?;
     supervisor.start("the encoder", pool.ended());
     let found = handover::find(
         store,
@@ -72,14 +73,16 @@ pub(super) fn load(
     let former = match found {
         Some(Found { model, record, index }) => {
             tracing::info!("the network {} answers until all photos are encoded anew", record.name);
-            let (pool, encoder) = start_encoders(&runtime, &model, 1)?;
+            let (pool, encoder, head) = start_encoders(&runtime, &model, 1)?;
             supervisor.start("the former encoder", ended_before(pool, stop.clone()));
-            Some(serve(model, record, index, encoder, &decoders))
+            let words = load_words(store, &model, &record, head)?;
+            Some(serve(model, record, index, words, encoder, &decoders))
         }
         None => None,
     };
     let cell = former.as_ref().map(|served| Former::new(served.model.clone(), served.encoding.clone()));
-    let configured = serve(model, record, index, encoder, &decoders);
+    let words = load_words(store, &model, &record, head)?;
+    let configured = serve(model, record, index, words, encoder, &decoders);
     Ok(Loaded {
         networks: Arc::new(Networks::new(configured, former)),
         former: Arc::new(cell.unwrap_or_default()),
@@ -124,8 +127,10 @@ fn start_encoders(
     runtime: &Arc<Runtime>,
     model: &Model,
     threads: usize,
-) -> Result<(EncoderPool, EncoderHandle), DaemonError> {
-    let (runtime, network) = (Arc::clone(runtime), Arc::new(Network::of(model)?));
+) -> Result<(EncoderPool, EncoderHandle, Option<Head>), DaemonError> {
+    let mut network = Network::of(model)?;
+    let head = network.head.take();
+    let (runtime, network) = (Arc::clone(runtime), Arc::new(network));
     let load: LoadEncoder = Arc::new(move || Ok(Box::new(OnnxEncoder::new(&runtime, &network)?)));
     let options = PoolOptions {
         threads,
@@ -133,7 +138,25 @@ fn start_encoders(
         query_queue_len: 64,
         enter_background: priority::lower,
     };
-    Ok(EncoderPool::start(options, load)?)
+    let (pool, encoder) = EncoderPool::start(options, load)?;
+    Ok((pool, encoder, head))
+}
+
+/// Makes ready what answers words, with the labels that the store has. Maintenance makes those that are missing.
+fn load_words(
+    store: &Store,
+    model: &Model,
+    record: &ModelRecord,
+    head: Option<Head>,
+) -> Result<Option<Arc<Words>>, DaemonError> {
+    let words = head.zip(model.manifest.labels.as_deref()).and_then(|(head, named)| Words::new(head, named));
+    let Some(words) = words else { return Ok(None) };
+    let mut rows = Vec::new();
+    store
+        .read()?
+        .each_label(record, |photo, row| rows.extend(TopLabels::from_bytes(row).map(|top| (photo, top))))?;
+    words.labels.insert(rows);
+    Ok(Some(Arc::new(words)))
 }
 
 /// The former network may end long before the daemon does.
@@ -147,6 +170,7 @@ fn serve(
     model: Model,
     record: ModelRecord,
     index: Index,
+    words: Option<Arc<Words>>,
     encoder: EncoderHandle,
     (decoders, query_decoders): &(Decoders, Decoders),
 ) -> Served {
@@ -156,5 +180,12 @@ fn serve(
         decoders: decoders.clone(),
         query_decoders: query_decoders.clone(),
     };
-    Served { model: record, manifest: model.manifest, digest: model.digest, index: Arc::new(index), encoding }
+    Served {
+        model: record,
+        manifest: model.manifest,
+        digest: model.digest,
+        index: Arc::new(index),
+        words,
+        encoding,
+    }
 }

@@ -189,6 +189,7 @@ async fn run_rooms(
         index: Arc::clone(&configured.index),
         store: Arc::clone(&api.store),
         model: configured.model.clone(),
+        words: configured.words.clone(),
         near: configured.manifest.bands.of(configured.model.metric).map(|bands| bands.near),
         written,
         is_idle: Box::new(move || watching.pending() == 0),

@@ -22,7 +22,9 @@ use tract_onnx::pb::{
 };
 
 use super::graph::{Graph, attribute, each_tensor, inputs, integer_tensor, integers, tensor_type, used_by};
+use super::head;
 use crate::models::{Model, Output};
+use crate::words::Head;
 
 /// An ONNX network ready for a session: one input `[1, 3, side, side]`, one output `[1, dim]`, both of 32-bit floats.
 #[derive(Clone, Debug)]
@@ -35,9 +37,8 @@ pub struct Network {
     pub dim: usize,
     /// The tensor of the original file that is the embedding.
     pub tensor: String,
-    /// The tensor of the original file that holds the weights of the classifier that was cut off, labels × `dim` or
-    /// its transpose; `None` where nothing was cut, or the weights are not in the file as they are.
-    pub classifier: Option<String>,
+    /// The classifier that was cut off; `None` where nothing was cut, or its weights are not in the file as floats.
+    pub head: Option<Head>,
 }
 
 /// A file that cannot be made into an encoder.
@@ -102,19 +103,25 @@ impl Network {
         each_tensor(&mut cut, &mut |tensor| inline(tensor, &model.external))?;
         proto.graph = Some(cut);
         proto.training_info.clear();
-        Ok(Self { onnx: proto.encode_to_vec(), side, dim, tensor: end.tensor, classifier: end.classifier })
+        Ok(Self {
+            onnx: proto.encode_to_vec(),
+            side,
+            dim,
+            tensor: end.tensor,
+            head: end.head.filter(|head| head.dim() == dim),
+        })
     }
 }
 
 struct End {
     tensor: String,
-    classifier: Option<String>,
+    head: Option<Head>,
 }
 
 fn end(graph: &Graph<'_>, output: &Output) -> Result<End, CutError> {
     match output {
         Output::Tensor(name) if graph.producer(name).is_some() && graph.varies(name) => {
-            Ok(End { tensor: name.clone(), classifier: None })
+            Ok(End { tensor: name.clone(), head: None })
         }
         Output::Tensor(name) => Err(CutError::NoSuchTensor { name: name.clone(), last: last_tensors(graph) }),
         Output::Auto => match graph.proto.output.as_slice() {
@@ -135,7 +142,7 @@ fn last_tensors(graph: &Graph<'_>) -> Vec<String> {
 
 /// The rule behind `auto`; see the head of this file.
 fn penultimate(graph: &Graph<'_>, output: &str) -> Result<End, CutError> {
-    let as_it_is = End { tensor: output.to_owned(), classifier: None };
+    let as_it_is = End { tensor: output.to_owned(), head: None };
     let mut tensor = output;
     let (mut is_classifier, mut is_pooled) = (false, false);
     while let Some(node) = graph.producer(tensor) {
@@ -186,8 +193,7 @@ fn before(graph: &Graph<'_>, classifier: &NodeProto) -> End {
     {
         tensor = &node.input[0];
     }
-    let weights = &classifier.input[1];
-    End { tensor: tensor.clone(), classifier: graph.constant(weights).map(|_| weights.clone()) }
+    End { tensor: tensor.clone(), head: head::of(graph, classifier) }
 }
 
 /// Returns the part of the graph that `tensor` needs, with `tensor` as rows of 32-bit floats at its end.

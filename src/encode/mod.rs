@@ -12,6 +12,7 @@ mod cut;
 mod error;
 pub mod fake;
 mod graph;
+mod head;
 mod library;
 mod onnx;
 pub mod preprocess;

@@ -15,6 +15,7 @@ use super::test_networks::{Batch, Builder, int, model};
 use super::{Candidate, Encoder, Input, Network, OnnxEncoder, Runtime, RuntimeChoice, cut};
 use crate::models::Catalogue;
 use crate::photo::Rgb;
+use crate::words::Head;
 
 const RUNTIME: &str = "RESEMBLED_TEST_RUNTIME";
 const ANSWER: &str = "RESEMBLED_TEST_ANSWER";
@@ -191,7 +192,7 @@ fn the_real_classifier_is_cut_to_the_real_features() {
         return;
     }
     let cut = Network::of(&model(fs::read(classifier).unwrap(), "auto", 224, 1280)).unwrap();
-    assert_eq!((cut.tensor.as_str(), cut.classifier.as_deref()), ("features", Some("classifier.weight")));
+    assert_eq!((cut.tensor.as_str(), cut.head.as_ref().map(Head::labels)), ("features", Some(1000)));
     let features = fs::read(dir.join("mobilenet_v2_features.onnx")).unwrap();
     let features = Network::of(&model(features, "features", 224, 1280)).unwrap();
     let photos = [shapes(224, 2)];

@@ -125,6 +125,7 @@ pub fn model(onnx: Vec<u8>, output: &str, side: u32, dim: usize) -> Model {
         metric: Metric::Cosine,
         preprocessing: Preprocessing { resize_short_side: side, crop: side, mean: [0.0; 3], std: [1.0; 3] },
         bands: Default::default(),
+        labels: None,
         quality: None,
         known: None,
         sources: Vec::new(),

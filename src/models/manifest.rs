@@ -29,6 +29,9 @@ pub struct Manifest {
     /// Where the bands of a search lie, where somebody has measured them.
     #[serde(default)]
     pub bands: BandsByMetric,
+    /// What the labels of its classifier are, where they have words: `imagenet_1k`, ImageNet's 1,000 classes in the order of
+    /// their WordNet numbers.
+    pub labels: Option<String>,
     /// How good it is, where somebody has measured it.
     pub quality: Option<Quality>,
     /// What it gives for a picture that every machine can make.

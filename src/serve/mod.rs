@@ -38,6 +38,7 @@ mod search;
 mod socket;
 mod summary;
 mod token;
+mod words;
 
 use std::future::Future;
 use std::pin::pin;

@@ -13,6 +13,7 @@ use crate::models::Manifest;
 use crate::photo::ModelDigest;
 use crate::search::Index;
 use crate::store::ModelRecord;
+use crate::words::Words;
 
 /// A network with all that is needed to answer by it.
 pub struct Served {
@@ -24,6 +25,8 @@ pub struct Served {
     pub digest: ModelDigest,
     /// Its embeddings, ready to be searched.
     pub index: Arc<Index>,
+    /// What answers words; `None` where the network has no classifier with labels that have words.
+    pub words: Option<Arc<Words>>,
     /// Bytes to embedding, for queries.
     pub encoding: Encoding,
 }

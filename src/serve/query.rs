@@ -54,16 +54,28 @@ impl Asked {
 
         let query = match query {
             None => {
-                let kinds = "one of image, path, photo, embedding, indexed_path or examples must be set";
+                let kinds =
+                    "one of image, path, photo, embedding, indexed_path, examples or text must be set";
                 return Err(refuse::field("query", kinds));
             }
             Some(Given::Examples(examples)) => return Self::of_examples(examples.examples).await,
+            // Words are answered without an embedding, before it comes to this.
+            Some(Given::Text(_)) => return Err(refuse::field("text", "cannot be asked for here")),
             Some(Given::Image(bytes)) => example::Query::Image(bytes),
             Some(Given::Path(path)) => example::Query::Path(path),
             Some(Given::Photo(name)) => example::Query::Photo(name),
             Some(Given::Embedding(embedding)) => example::Query::Embedding(embedding),
             Some(Given::IndexedPath(path)) => example::Query::IndexedPath(path),
         };
+        Ok(Self { pictures: vec![(Picture::of(query).await?, 1.0)], is_one: true })
+    }
+
+    /// Reads one picture.
+    pub(super) async fn of_example(example: Option<proto::Example>) -> Result<Self, Status> {
+        let query = example.and_then(|example| example.query).ok_or_else(|| {
+            let kinds = "needs one of image, path, photo, embedding or indexed_path";
+            refuse::field("picture", kinds)
+        })?;
         Ok(Self { pictures: vec![(Picture::of(query).await?, 1.0)], is_one: true })
     }
 

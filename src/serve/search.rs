@@ -11,10 +11,11 @@ use super::convert::{self, Roots};
 use super::limiter::Permit;
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
-use super::{Api, Served, calls, files, filter, refuse};
+use super::{Api, Served, calls, files, filter, refuse, words};
 use crate::models::Bands;
 use crate::photo::Metric;
 use crate::proto;
+use crate::proto::search_photos_request;
 use crate::proto::search_service_server::SearchService;
 use crate::search::{Filter, Neighbor, Options, SearchError, Snapshot};
 use crate::store::StoreError;
@@ -38,6 +39,8 @@ struct Found {
     /// What distances mean, where that is known.
     bands: Option<Bands>,
     searched: usize,
+    /// What a word was taken for, and for each neighbor the label that speaks for it.
+    spoken: Option<(proto::WordMeaning, Vec<String>)>,
 }
 
 /// What is asked of the index.
@@ -107,6 +110,40 @@ impl Search {
     }
 }
 
+impl Search {
+    /// Looks a word up, and the photos that show it, on a blocking thread.
+    async fn find_word(
+        &self,
+        served: &Served,
+        permit: Arc<Permit>,
+        text: String,
+        ask: Ask,
+        size: usize,
+    ) -> Result<(Found, Vec<proto::Match>), Status> {
+        let words = Arc::clone(words::of(served)?);
+        let api = Arc::clone(&self.api);
+        blocking(move |_| -> Result<_, Status> {
+            let _permit = permit;
+            let meaning = words::find(&words, &text)?;
+            let spoken = words::search(&api, &words, &meaning, &ask.filter, ask.max_distance, ask.k);
+            let spoken = spoken.map_err(|error| refuse::internal("the search failed", &error))?;
+            let label = |&label: &u16| words.vocabulary.label(label).unwrap_or_default().to_owned();
+            let labels = spoken.labels.iter().map(label).collect();
+            let found = Found {
+                neighbors: spoken.neighbors,
+                metric: words::METRIC,
+                bands: None,
+                searched: spoken.searched,
+                spoken: Some((spoken.meaning, labels)),
+            };
+            let first = 0..found.neighbors.len().min(size);
+            let matches = matches(&api, &found, first)?;
+            Ok((found, matches))
+        })
+        .await
+    }
+}
+
 fn find(
     api: &Api,
     snapshot: &Snapshot,
@@ -133,7 +170,7 @@ fn find(
     neighbors.retain(|neighbor| !query.photos.contains(&neighbor.id));
     neighbors.truncate(ask.k);
     let searched = passing.as_ref().map_or(snapshot.len(), |passing| passing.len().min(snapshot.len()));
-    Ok(Found { neighbors, metric: ask.metric, bands, searched })
+    Ok(Found { neighbors, metric: ask.metric, bands, searched, spoken: None })
 }
 
 #[tonic::async_trait]
@@ -152,10 +189,18 @@ impl SearchService for Search {
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
         let (page, mut matches) = if token.is_empty() {
-            let asked = Asked::of(request.query).await?;
-            let permit = Arc::new(self.api.limiter.enter(connection).await?);
-            let query = query::embed(&self.api, &served, &permit, asked, ask.metric).await?;
-            let (found, matches) = self.find(&served, permit, query, ask, size).await?;
+            let (found, matches) = match request.query {
+                Some(search_photos_request::Query::Text(text)) => {
+                    let permit = Arc::new(self.api.limiter.enter(connection).await?);
+                    self.find_word(&served, permit, text, ask, size).await?
+                }
+                query => {
+                    let asked = Asked::of(query).await?;
+                    let permit = Arc::new(self.api.limiter.enter(connection).await?);
+                    let query = query::embed(&self.api, &served, &permit, asked, ask.metric).await?;
+                    self.find(&served, permit, query, ask, size).await?
+                }
+            };
             let rows = found.neighbors.len();
             (self.pages.first(fingerprint, found, rows, size)?, matches)
         } else {
@@ -171,7 +216,29 @@ impl SearchService for Search {
             photos_searched: page.answer.searched as u64,
             next_page_token: page.next_token,
             total_size: page.answer.neighbors.len() as u64,
+            meaning: page.answer.spoken.as_ref().map(|(meaning, _)| meaning.clone()),
         }))
+    }
+
+    async fn list_words(
+        &self,
+        request: Request<proto::ListWordsRequest>,
+    ) -> Result<Response<proto::ListWordsResponse>, Status> {
+        let served = self.api.networks.answering();
+        Ok(Response::new(words::list(words::of(&served)?, &request.get_ref().prefix)))
+    }
+
+    async fn describe_photo(
+        &self,
+        request: Request<proto::DescribePhotoRequest>,
+    ) -> Result<Response<proto::DescribePhotoResponse>, Status> {
+        let connection = calls::connection(&request);
+        let served = self.api.networks.answering();
+        let words = words::of(&served)?;
+        let asked = Asked::of_example(request.into_inner().picture).await?;
+        let permit = Arc::new(self.api.limiter.enter(connection).await?);
+        let query = query::embed(&self.api, &served, &permit, asked, served.manifest.metric).await?;
+        Ok(Response::new(words::describe(words, &query.embedding.0)?))
     }
 }
 
@@ -180,13 +247,16 @@ fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Ma
     let photos = api.store.read()?.photos()?;
     let roots = Roots::of(api);
     let mut matches = Vec::with_capacity(rows.len());
-    for &Neighbor { id, distance } in &found.neighbors[rows] {
+    for row in rows {
+        let Neighbor { id, distance } = found.neighbors[row];
+        let label = found.spoken.as_ref().map(|(_, labels)| labels[row].clone()).unwrap_or_default();
         if let Some(photo) = convert::photo(&photos, &roots, id)? {
             matches.push(proto::Match {
                 photo: Some(photo),
                 distance,
                 similarity: found.metric.similarity(distance),
                 band: convert::band(found.bands, distance).into(),
+                label,
             });
         }
     }

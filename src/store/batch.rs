@@ -11,7 +11,7 @@ use super::decisions::Decision;
 use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
 use super::rows::{from_bytes, to_bytes};
 use super::schema::{
-    CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, META, META_DECODER, META_NEXT_PHOTO,
+    CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, LABELS, META, META_DECODER, META_NEXT_PHOTO,
     META_PURGED, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
 };
 use super::vectors::{self, Row};
@@ -418,6 +418,10 @@ impl<'txn> Batch<'txn> {
                 self.remove_embedding(model, PhotoId(photo))?;
             }
             self.purge_codes(model, &purged)?;
+            let mut labels = self.transaction.open_table(LABELS)?;
+            for &photo in &purged {
+                labels.remove((model.id, photo))?;
+            }
             let mut pairs = self.transaction.open_table(PAIRS)?;
             for &photo in &purged {
                 pairs.retain_in((model.id, photo, 0)..=(model.id, photo, u64::MAX), |_, _| false)?;

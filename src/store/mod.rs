@@ -22,6 +22,7 @@ mod codes;
 mod decisions;
 mod disk;
 mod error;
+mod labels;
 mod open;
 mod pairs;
 mod photos;

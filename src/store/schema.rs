@@ -12,6 +12,7 @@
 //! VECTORS     (model, row) -> embeddings        of some photos each, see [`vectors`](super::vectors)
 //! QUANTIZERS  model -> (version, quantizer of its codes, as the search writes it)
 //! CODES       (model, version of the quantizer, photo) -> code; made again from the embeddings where missing
+//! LABELS      (model, photo) -> its likeliest labels, as the words room writes them; made again from the embeddings
 //! PAIRS       (model, photo, photo with a lower number) -> distance, of those that are near
 //! COMPARED    model -> which photos have been compared with which limit
 //! DISTINCT    (content hash, greater content hash) told apart by the user, whatever the network says
@@ -53,6 +54,8 @@ pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition:
 pub(super) const QUANTIZERS: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("quantizers");
 pub(super) const CODES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("codes");
 
+pub(super) const LABELS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("labels");
+
 /// By the higher number, which is that of the newer photo: what is new comes at the end.
 pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("near_pairs");
 pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared");
@@ -88,6 +91,7 @@ pub(super) fn make_tables(db: &Database) -> Result<(), StoreError> {
     transaction.open_table(COUNTS)?;
     transaction.open_table(QUANTIZERS)?;
     transaction.open_table(CODES)?;
+    transaction.open_table(LABELS)?;
     transaction.open_table(PAIRS)?;
     transaction.open_table(COMPARED)?;
     transaction.open_table(DISTINCT)?;

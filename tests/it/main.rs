@@ -31,4 +31,5 @@ mod service;
 mod stores;
 mod waiting;
 mod watching;
+mod words;
 mod world;

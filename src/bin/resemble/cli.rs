@@ -70,10 +70,26 @@ pub(crate) struct Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Finds the photos that resemble a picture, nearest first
+    /// Finds the photos that show something, by a word for it, or that resemble a picture
     Search(SearchArgs),
     /// Finds the photos that resemble a photo of the index, nearest first; its drive may be away
     Similar(SimilarArgs),
+    /// Lists the words that can be searched for
+    Words {
+        /// Only words that begin with it
+        #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+        prefix: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Says what a picture shows
+    Describe {
+        /// A picture, indexed or not; - reads it from the standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Says of which of these photos the index has a copy, byte for byte, or nearly the same picture
     #[command(after_help = EXIT_CODES_OF_CHECK)]
     Check(CheckArgs),
@@ -131,9 +147,13 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
-    /// A picture, indexed or not; - reads it from the standard input
-    #[arg(value_name = "FILE")]
+    /// A word (`resemble words` lists them), or a picture, indexed or not; - reads it from the standard input
+    #[arg(value_name = "WORD|FILE")]
     pub(crate) file: PathBuf,
+
+    /// It is a word, even if there is a file of that name
+    #[arg(long, conflicts_with_all = ["like", "unlike"])]
+    pub(crate) text: bool,
 
     /// One more example; 2:FILE counts twice
     #[arg(long, value_name = "[WEIGHT:]FILE")]

@@ -15,6 +15,7 @@ mod search;
 mod service;
 mod sheet;
 mod status;
+mod words;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,8 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
     match cli.command {
         Command::Search(args) => search::search(channel, &args).await,
         Command::Similar(args) => search::similar(channel, &args).await,
+        Command::Words { prefix, output } => words::words(channel, prefix, output.json).await,
+        Command::Describe { file, output } => words::describe(channel, &file, output.json).await,
         Command::Check(args) => check::check(channel, &args).await,
         Command::Duplicates(args) => duplicates::duplicates(channel, &args).await,
         Command::List(args) => library::list(channel, args.json).await,

@@ -29,7 +29,10 @@ const MAX_SENT_BYTES: u64 = 60 << 20;
 const PAGE: i32 = 1_000;
 
 pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Result<Answer> {
-    let query = if args.like.is_empty() && args.unlike.is_empty() {
+    let query = if args.text || args.like.is_empty() && args.unlike.is_empty() && is_word(&args.file) {
+        let text = args.file.to_str().context("a word must be UTF-8")?;
+        Query::Text(text.to_owned())
+    } else if args.like.is_empty() && args.unlike.is_empty() {
         query(&args.file)?
     } else {
         let liked = args.like.iter().map(|liked| example(&liked.file, liked.weight));
@@ -38,6 +41,12 @@ pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Re
         Query::Examples(proto::Examples { examples: examples.collect::<anyhow::Result<_>>()? })
     };
     ask(channel, query, &args.file, &args.wanted).await
+}
+
+/// What is a file is the file; what looks like the path of one was meant as one.
+fn is_word(file: &Path) -> bool {
+    let is_plain = file.as_os_str() != "-" && file.extension().is_none() && file.components().count() == 1;
+    is_plain && fs::symlink_metadata(file).is_err()
 }
 
 pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::Result<Answer> {
@@ -59,7 +68,11 @@ fn refused_query(query: Option<&Query>, status: Status) -> anyhow::Error {
 }
 
 async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) -> anyhow::Result<Answer> {
-    let title = format!("Photos that resemble {}", output::shown(file.as_os_str().as_bytes()));
+    let asked = output::shown(file.as_os_str().as_bytes());
+    let title = match &query {
+        Query::Text(word) => format!("Photos that show {word}"),
+        _ => format!("Photos that resemble {asked}"),
+    };
     let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title, Program::this()));
     let mut client = SearchServiceClient::new(channel).max_decoding_message_size(usize::MAX);
     let mut request = proto::SearchPhotosRequest {
@@ -80,11 +93,15 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
             answer = Answer::Found;
         }
         let is_last = page.next_page_token.is_empty();
+        let is_first = request.page_token.is_empty();
+        if let Some(meaning) = page.meaning.as_ref().filter(|_| is_first && !wanted.output.json) {
+            say(meaning, page.photos_searched);
+        }
         match (&mut sheet, answer) {
             _ if wanted.output.json => print_json(&page.matches)?,
             (Some(sheet), Answer::Found) => show(sheet, &page.matches),
             (None, Answer::Found) => print_table(&page.matches)?,
-            (_, Answer::Nothing) if is_last => {
+            (_, Answer::Nothing) if is_last && page.meaning.is_none() => {
                 eprintln!("nothing found among {} photos", page.photos_searched);
             }
             (_, Answer::Nothing | Answer::Incomplete) => {}
@@ -100,6 +117,18 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
     }
 }
 
+/// Says what a word was taken for, and how many photos show it. Beside the table, so that a script reads photos alone.
+fn say(meaning: &proto::WordMeaning, searched: u64) {
+    match meaning.photos_showing {
+        0 => eprintln!("none of {searched} photos shows {}: {}", meaning.word, meaning.gloss),
+        1 => eprintln!("1 of {searched} photos shows {}: {}", meaning.word, meaning.gloss),
+        many => eprintln!("{many} of {searched} photos show {}: {}", meaning.word, meaning.gloss),
+    }
+    for other in &meaning.other_meanings {
+        eprintln!("  not meant: {other}");
+    }
+}
+
 /// Returns the query for a picture file.
 pub(crate) fn query(file: &Path) -> anyhow::Result<Query> {
     Ok(match picture(file)? {
@@ -108,7 +137,7 @@ pub(crate) fn query(file: &Path) -> anyhow::Result<Query> {
     })
 }
 
-fn example(file: &Path, weight: f32) -> anyhow::Result<proto::Example> {
+pub(crate) fn example(file: &Path, weight: f32) -> anyhow::Result<proto::Example> {
     let query = match picture(file)? {
         Picture::Bytes(bytes) => example::Query::Image(bytes.into()),
         Picture::Path(path) => example::Query::Path(path),
@@ -163,6 +192,7 @@ fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
             "distance": found.distance,
             "similarity": found.similarity,
             "band": band(found.band()),
+            "label": Some(&found.label).filter(|label| !label.is_empty()),
         })));
         output::json_line(&object)?;
     }
@@ -186,6 +216,15 @@ pub(crate) fn photo_json(photo: &proto::Photo) -> serde_json::Map<String, serde_
 }
 
 fn print_table(matches: &[proto::Match]) -> anyhow::Result<()> {
+    if matches.first().is_some_and(|found| !found.label.is_empty()) {
+        let mut table = output::table(["likely", "label", "photo"]);
+        for found in matches {
+            let photo = found.photo.clone().unwrap_or_default();
+            let likely = Cell::new(format!("{:.2}", found.similarity)).set_alignment(CellAlignment::Right);
+            table.add_row([likely, Cell::new(&found.label), Cell::new(shown(&photo))]);
+        }
+        return output::print(&table);
+    }
     let mut table = output::table(["distance", "similarity", "band", "photo"]);
     for found in matches {
         let photo = found.photo.clone().unwrap_or_default();

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Makes src/words/wordnet.tsv.gz: the words that stand above the 1,000 classes of ImageNet in WordNet 3.0.
+
+    make_wordnet_table.py WORDNET LABELS.tsv OUT.tsv.gz
+
+WORDNET is the folder with data.noun, index.noun and noun.exc (Debian's package wordnet-base puts it to
+/usr/share/wordnet). LABELS.tsv has a line a class, in the order of the classifiers: index, wnid (`n` and the offset of the
+synset), name. The table has a line for each class and each of its hypernyms, the more general ones first:
+
+    numbers of the hypernyms' lines   class or nothing   gloss   word=sense|word=sense|...
+
+where `sense` is the rank of this meaning among the word's meanings, the everyday one first. Then, behind an empty line, a line
+for each irregular plural of these words: plural, singular. The same input gives the same bytes.
+"""
+
+import argparse
+import csv
+import gzip
+import io
+from pathlib import Path
+
+HYPERNYMS = {"@", "@i"}
+# Meanings that everyday speech puts before WordNet's first: whoever asks for a cat wants no lynx.
+EVERYDAY = {"cat": "02121808"}
+# So long may a gloss be: it is to tell one meaning from another.
+GLOSS = 70
+
+
+def read_synsets(path):
+    synsets = {}
+    for line in path.read_text(encoding="ascii").splitlines():
+        if line.startswith("  "):
+            continue
+        data, _, gloss = line.partition(" | ")
+        fields = data.split()
+        words = [fields[4 + 2 * number] for number in range(int(fields[3], 16))]
+        rest = fields[4 + 2 * len(words):]
+        pointers = [rest[1 + 4 * number:5 + 4 * number] for number in range(int(rest[0]))]
+        parents = [offset for symbol, offset, kind, _ in pointers if symbol in HYPERNYMS and kind == "n"]
+        synsets[fields[0]] = (words, parents, gloss)
+    return synsets
+
+
+def read_senses(path):
+    """The synsets of each word, the most frequent first."""
+    senses = {}
+    for line in path.read_text(encoding="ascii").splitlines():
+        if not line.startswith("  "):
+            fields = line.split()
+            senses[fields[0]] = fields[-int(fields[2]):]
+    return senses
+
+
+def short(gloss):
+    """The definition, without examples, cut at a word."""
+    gloss = gloss.split('; "')[0].strip()
+    if len(gloss) > GLOSS:
+        gloss = gloss[:GLOSS].rsplit(" ", 1)[0].rstrip(",;:( ") + " ..."
+    return gloss
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wordnet", type=Path)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    synsets, senses = read_synsets(options.wordnet / "data.noun"), read_senses(options.wordnet / "index.noun")
+    with options.labels.open(newline="") as file:
+        classes = {row["wnid"][1:]: int(row["index"]) for row in csv.DictReader(file, delimiter="\t")}
+    assert len(classes) == 1000 and all(offset in synsets for offset in classes)
+
+    # Parents first, so that a line only refers to earlier ones.
+    order = {}
+
+    def add(offset):
+        if offset not in order:
+            for parent in synsets[offset][1]:
+                add(parent)
+            order[offset] = len(order)
+
+    for offset in sorted(classes):
+        add(offset)
+    lines, vocabulary = [], set()
+    for offset in order:
+        words, parents, gloss = synsets[offset]
+        ranked = []
+        for word in words:
+            rank = senses[word.lower()].index(offset) + 1
+            ranked.append(f"{word.replace('_', ' ')}={rank}")
+            vocabulary.add(word.lower())
+        ranked.extend(f"{word}=0" for word, everyday in EVERYDAY.items() if everyday == offset)
+        parents = " ".join(str(order[parent]) for parent in parents)
+        lines.append(f"{parents}\t{classes.get(offset, '')}\t{short(gloss)}\t{'|'.join(ranked)}")
+    lines.append("")
+    for line in (options.wordnet / "noun.exc").read_text(encoding="ascii").splitlines():
+        plural, *singulars = line.split()
+        lines.extend(f"{plural.replace('_', ' ')}\t{word.replace('_', ' ')}" for word in singulars if word in vocabulary)
+
+    with options.out.open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+        io.TextIOWrapper(packed, "ascii", newline="\n").write("\n".join(lines) + "\n")
+    print(f"{len(order)} synsets, {len(vocabulary)} words, {options.out.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+//! Words: what a photo shows by the classifier that a network was trained with, and a word in, the photos that show it out.
+//!
+//! A classifier knows a thousand labels and no words. WordNet knows what stands above each label: a golden retriever is a dog,
+//! a carnivore, an animal. A [`Vocabulary`] holds those words; a word becomes the [`Meaning`] with all labels below it, and a
+//! photo shows it as likely as it shows one of those. A [`Head`] is the classifier, cut off the network: an embedding in, the
+//! likeliest [`TopLabels`] out. A [`LabelTable`] keeps them for all photos in memory.
+//!
+//! Only the ten likeliest labels of a photo are kept, in 40 bytes: of all 1,000, a word at 100,000 photos would cost as much as
+//! encoding a few hundred, of the embeddings that are in memory in short form nothing could be said exactly, and a photo whose
+//! eleventh label is a word's only one does not show it anyway.
+
+mod head;
+mod table;
+mod vocabulary;
+
+pub use head::Head;
+pub use table::{LabelTable, Labels, Shown, TopLabels};
+pub use vocabulary::{Meaning, Sense, Unknown, Vocabulary};
+
+/// What a network needs to answer words.
+#[derive(Debug)]
+pub struct Words {
+    /// The classifier that was cut off it.
+    pub head: Head,
+    /// The words of its labels.
+    pub vocabulary: &'static Vocabulary,
+    /// What its photos show.
+    pub labels: LabelTable,
+}
+
+impl Words {
+    /// Puts them together, where the classifier has as many labels as `named` labels there are.
+    pub fn new(head: Head, named: &str) -> Option<Self> {
+        let vocabulary =
+            Vocabulary::named(named).filter(|vocabulary| vocabulary.labels() == head.labels())?;
+        Some(Self { head, vocabulary, labels: LabelTable::default() })
+    }
+}
+
+/// A photo shows a word where that is at least so likely. Measured on 1,496 photos of 69 classes with the network
+/// `efficientnet_lite0` and 34 words for these classes: 0.92 of the photos that are above it show the word, and 0.65 of those
+/// that show it are above.
+pub const SHOWN_FROM: f32 = 0.2;

@@ -1,0 +1,291 @@
+//! The words of a classifier: a word in, its meanings and the labels below them out.
+//!
+//! The table is made from WordNet by `scripts/make_wordnet_table.py`, whose head says what is in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::sync::OnceLock;
+
+use flate2::read::GzDecoder;
+
+use super::table::Labels;
+
+/// Words above the 1,000 classes of ImageNet.
+const IMAGENET: &[u8] = include_bytes!("wordnet.tsv.gz");
+
+/// Other words named to who asks for one that is not known.
+const SUGGESTED: usize = 5;
+
+/// All words of one set of labels.
+#[derive(Debug)]
+pub struct Vocabulary {
+    senses: Vec<Sense>,
+    /// By word in small letters: rank of the meaning, the everyday one first, and its number.
+    by_word: BTreeMap<String, Vec<(u8, usize)>>,
+    /// Irregular plurals.
+    singulars: HashMap<String, String>,
+    /// By label, the number of its meaning.
+    by_label: Vec<usize>,
+}
+
+/// A meaning that several words may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sense {
+    /// The words, the usual one first.
+    pub words: Vec<String>,
+    /// What it is.
+    pub gloss: String,
+    /// The labels that are it, or a kind of it.
+    pub labels: Labels,
+}
+
+/// What a word stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meaning<'a> {
+    /// The word as it is in the vocabulary.
+    pub word: &'a str,
+    /// Its everyday meaning.
+    pub sense: &'a Sense,
+    /// Other meanings of the same word.
+    pub others: Vec<&'a Sense>,
+}
+
+/// A word that the labels know nothing of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// Words of the vocabulary that are written alike, or are a part of what was asked.
+    pub nearest: Vec<String>,
+    /// Words of the vocabulary.
+    pub words: usize,
+}
+
+impl Vocabulary {
+    /// Returns the words of the network's labels, where they are known: those of ImageNet's 1,000.
+    pub fn named(labels: &str) -> Option<&'static Self> {
+        static IT: OnceLock<Vocabulary> = OnceLock::new();
+        (labels == "imagenet_1k").then(|| {
+            IT.get_or_init(|| {
+                let mut text = String::new();
+                let unpacked = GzDecoder::new(IMAGENET).read_to_string(&mut text);
+                unpacked.ok().and_then(|_| Self::parse(&text)).expect("a test reads the built-in table")
+            })
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (table, plurals) = text.split_once("\n\n")?;
+        let (mut senses, mut parents, mut labels) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut by_word: BTreeMap<String, Vec<(u8, usize)>> = BTreeMap::new();
+        for (number, line) in table.lines().enumerate() {
+            let [above, label, gloss, words] = *line.split('\t').collect::<Vec<_>>() else { return None };
+            let above: Option<Vec<usize>> =
+                above.split_whitespace().map(|parent| parent.parse().ok()).collect();
+            parents.push(above.filter(|above| above.iter().all(|&parent| parent < number))?);
+            let mut below = Labels::default();
+            if !label.is_empty() {
+                let label: u16 = label.parse().ok()?;
+                below.insert(label);
+                labels.insert(label, number);
+            }
+            let mut named = Vec::new();
+            for word in words.split('|') {
+                let (word, rank) = word.rsplit_once('=')?;
+                let rank = rank.parse().ok()?;
+                by_word.entry(word.to_lowercase()).or_default().push((rank, number));
+                if !named.contains(&word.to_owned()) {
+                    named.push(word.to_owned());
+                }
+            }
+            senses.push(Sense { words: named, gloss: gloss.to_owned(), labels: below });
+        }
+        // Parents stand before their children, so that from the end each is whole when it is added to its parents.
+        for number in (0..senses.len()).rev() {
+            let below = senses[number].labels.clone();
+            parents[number].iter().for_each(|&parent| senses[parent].labels.extend(&below));
+        }
+        by_word.values_mut().for_each(|senses| senses.sort_unstable());
+        let singulars = plurals.lines().filter_map(|line| line.split_once('\t'));
+        let singulars = singulars.map(|(plural, word)| (plural.to_owned(), word.to_owned())).collect();
+        let by_label: Vec<usize> = labels.values().copied().collect();
+        let is_whole = labels.keys().copied().eq(0..labels.len() as u16);
+        is_whole.then_some(Self { senses, by_word, singulars, by_label })
+    }
+
+    /// Returns what a word stands for; capitals, plurals, hyphens and underscores do not matter.
+    pub fn find(&self, text: &str) -> Result<Meaning<'_>, Unknown> {
+        let plain = text.replace(['_', '-'], " ").to_lowercase();
+        let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+        let forms = self.forms(&plain);
+        let known = forms.iter().find_map(|form| self.by_word.get_key_value(form.as_str()));
+        // Some words of WordNet have a hyphen of their own.
+        let known = known.or_else(|| self.by_word.get_key_value(text.trim().to_lowercase().as_str()));
+        let Some((word, ranked)) = known else {
+            return Err(Unknown { nearest: self.nearest(&plain), words: self.by_word.len() });
+        };
+        let mut senses = ranked.iter().map(|&(_, number)| &self.senses[number]).collect::<Vec<_>>();
+        let sense = senses.remove(0);
+        senses.retain(|other| *other != sense);
+        Ok(Meaning { word, sense, others: senses })
+    }
+
+    /// Returns the word itself, and what it may be the plural of.
+    fn forms(&self, word: &str) -> Vec<String> {
+        let mut forms = vec![word.to_owned()];
+        forms.extend(self.singulars.get(word).cloned());
+        let endings = [
+            ("ies", "y"),
+            ("ses", "s"),
+            ("xes", "x"),
+            ("zes", "z"),
+            ("ches", "ch"),
+            ("shes", "sh"),
+            ("men", "man"),
+            ("s", ""),
+        ];
+        for (plural, singular) in endings {
+            forms.extend(word.strip_suffix(plural).map(|stem| format!("{stem}{singular}")));
+        }
+        forms
+    }
+
+    /// Returns words that were perhaps meant: parts of what was asked, and words with a letter or two changed.
+    fn nearest(&self, text: &str) -> Vec<String> {
+        let mut nearest: Vec<String> = Vec::new();
+        for part in text.split(' ').filter(|part| part.len() > 2 && text.contains(' ')) {
+            nearest.extend(self.forms(part).into_iter().find(|form| self.by_word.contains_key(form)));
+        }
+        let length = text.chars().count();
+        let most = if length < 5 { 1 } else { 2 };
+        let mut alike: Vec<(usize, &String)> = self
+            .by_word
+            .keys()
+            .filter(|word| word.chars().count().abs_diff(length) <= most)
+            .map(|word| (edits(text, word), word))
+            .filter(|(edits, _)| *edits <= most)
+            .collect();
+        alike.sort_unstable();
+        nearest.extend(alike.into_iter().map(|(_, word)| word.clone()));
+        nearest.dedup();
+        nearest.truncate(SUGGESTED);
+        nearest
+    }
+
+    /// Returns the usual word for a label.
+    pub fn label(&self, label: u16) -> Option<&str> {
+        let number = *self.by_label.get(usize::from(label))?;
+        self.senses[number].words.first().map(String::as_str)
+    }
+
+    /// Returns how many labels it has words for.
+    pub fn labels(&self) -> usize {
+        self.by_label.len()
+    }
+
+    /// Returns all words that begin with `prefix`, in small letters, in order.
+    pub fn words<'a>(&'a self, prefix: &str) -> impl Iterator<Item = &'a str> {
+        let prefix = prefix.to_lowercase();
+        self.by_word
+            .range(prefix.clone()..)
+            .map(|(word, _)| word.as_str())
+            .take_while(move |word| word.starts_with(&prefix))
+    }
+}
+
+/// Letters that must be changed, added or left out.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (line, a) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, &b) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn imagenet() -> &'static Vocabulary {
+        Vocabulary::named("imagenet_1k").unwrap()
+    }
+
+    #[test]
+    fn the_table_is_whole() {
+        let vocabulary = imagenet();
+        assert_eq!(
+            (vocabulary.senses.len(), vocabulary.by_word.len(), vocabulary.labels()),
+            (1860, 3253, 1000)
+        );
+        assert_eq!(vocabulary.senses[0].labels.len(), 1000, "everything is an entity");
+        assert_eq!(vocabulary.label(0), Some("tench"));
+        assert_eq!(vocabulary.label(999), Some("toilet tissue"));
+        assert_eq!(vocabulary.label(1000), None);
+        assert!(Vocabulary::named("other").is_none());
+    }
+
+    #[test]
+    fn a_word_has_the_labels_of_all_that_is_a_kind_of_it() {
+        let labels = |word: &str| imagenet().find(word).unwrap().sense.labels.len();
+        assert_eq!(labels("dog"), 118);
+        assert_eq!(labels("golden retriever"), 1);
+        assert!(labels("animal") > 390);
+        let dalmatian = &imagenet().find("dalmatian").unwrap().sense.labels;
+        assert!(
+            (0..1000).any(|label| dalmatian.contains(label) && imagenet().label(label) == Some("dalmatian"))
+        );
+    }
+
+    #[test]
+    fn plurals_capitals_and_hyphens_do_not_matter() {
+        let dog = imagenet().find("dog").unwrap();
+        for written in ["dogs", "Dog", " DOGS "] {
+            assert_eq!(imagenet().find(written).unwrap().sense, dog.sense, "{written}");
+        }
+        for (plural, word) in [
+            ("mice", "mouse"),
+            ("buses", "bus"),
+            ("butterflies", "butterfly"),
+            ("wolves", "wolf"),
+            ("churches", "church"),
+        ] {
+            assert_eq!(imagenet().find(plural).unwrap().word, word);
+        }
+        assert_eq!(imagenet().find("golf-ball").unwrap().word, "golf ball");
+        assert_eq!(imagenet().find("electric_guitar").unwrap().word, "electric guitar");
+    }
+
+    #[test]
+    fn the_everyday_meaning_comes_first_and_others_are_named() {
+        let cat = imagenet().find("cat").unwrap();
+        assert!(cat.sense.words.contains(&"domestic cat".to_owned()), "{:?}", cat.sense);
+        let lions = cat.others.iter().any(|other| other.words.contains(&"big cat".to_owned()));
+        assert!(lions, "{:?}", cat.others);
+        let crane = imagenet().find("crane").unwrap();
+        assert!(!crane.others.is_empty(), "a bird and a machine");
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_and_what_is_near_is_named() {
+        for word in
+            ["beach ball party", "sunset", "wedding", "selfie", "birthday", "helicopter", "sunflower", ""]
+        {
+            let unknown = imagenet().find(word).unwrap_err();
+            assert_eq!(unknown.words, 3253, "{word}");
+        }
+        assert!(imagenet().find("dalmation").unwrap_err().nearest.contains(&"dalmatian".to_owned()));
+        assert_eq!(imagenet().find("dog on grass").unwrap_err().nearest[0], "dog");
+    }
+
+    #[test]
+    fn words_are_listed_by_what_they_begin_with() {
+        let found: Vec<&str> = imagenet().words("Dalm").collect();
+        assert_eq!(found, ["dalmatian"]);
+        assert_eq!(imagenet().words("").count(), 3253);
+    }
+}

@@ -1,0 +1,180 @@
+//! Words, with a classifier that tells red, green and blue photos apart: strawberry, cucumber, jay.
+
+use std::fs;
+use std::process::Output;
+use std::time::Instant;
+
+use image::{Rgb, RgbImage};
+use prost::Message;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as Dim};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType, type_proto,
+};
+
+use crate::world::{DEADLINE, World};
+
+const LABELS: usize = 1000;
+/// Labels of ImageNet: strawberry, cucumber, jay.
+const COLOURED: [usize; 3] = [949, 943, 17];
+
+fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+    let dim = |&dim: &i64| Dimension { denotation: String::new(), value: Some(Dim::DimValue(dim)) };
+    let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+    let tensor = TypeProto { denotation: String::new(), value: Some(type_proto::Value::TensorType(tensor)) };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(tensor), doc_string: String::new() }
+}
+
+fn node(op: &str, input: &[&str], output: &str, integer: Option<(&str, i64)>) -> NodeProto {
+    let attribute = integer.map(|(name, i)| AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Int as i32,
+        i,
+        ..AttributeProto::default()
+    });
+    NodeProto {
+        op_type: op.to_owned(),
+        input: input.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        attribute: attribute.into_iter().collect(),
+        ..NodeProto::default()
+    }
+}
+
+/// The mean colour, and a classifier of it. A grey photo looks like each label a little.
+fn classifier() -> Vec<u8> {
+    let mut weights = vec![0.0_f32; 3 * LABELS];
+    for (colour, label) in COLOURED.into_iter().enumerate() {
+        weights[3 * label..3 * label + 3].fill(-40.0);
+        weights[3 * label + colour] = 40.0;
+    }
+    let graph = GraphProto {
+        name: "colours".to_owned(),
+        node: vec![
+            node("GlobalAveragePool", &["photo"], "mean", None),
+            node("Flatten", &["mean"], "features", Some(("axis", 1))),
+            node("Gemm", &["features", "weights"], "labels", Some(("transB", 1))),
+        ],
+        initializer: vec![TensorProto {
+            name: "weights".to_owned(),
+            data_type: DataType::Float as i32,
+            dims: vec![LABELS as i64, 3],
+            raw_data: weights.iter().flat_map(|weight| weight.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        }],
+        input: vec![value("photo", &[1, 3, 8, 8])],
+        output: vec![value("labels", &[1, LABELS as i64])],
+        ..GraphProto::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 13 }];
+    ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..ModelProto::default() }.encode_to_vec()
+}
+
+fn install(world: &World) {
+    let folder = world.path("config/resembled/models");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("colours.onnx"), classifier()).unwrap();
+    let manifest = "name = \"colours\"\ntitle = \"mean colours\"\nlicence = \"MIT\"\ndim = 3\nmetric = \"cosine\"\n\
+        labels = \"imagenet_1k\"\n[preprocessing]\nresize_short_side = 8\ncrop = 8\nmean = [0.0, 0.0, 0.0]\n\
+        std = [1.0, 1.0, 1.0]\n[[source]]\nfile = \"colours.onnx\"\n";
+    fs::write(folder.join("colours.toml"), manifest).unwrap();
+}
+
+fn photo(world: &World, name: &str, colour: [u8; 3]) {
+    RgbImage::from_pixel(32, 24, Rgb(colour)).save(world.photo(name)).unwrap();
+}
+
+fn text(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// Searches until the photos that were just indexed have been looked at for words too.
+fn search_until(world: &World, args: &[&str], holds: impl Fn(&str) -> bool) -> Output {
+    let begun = Instant::now();
+    loop {
+        let output = world.resemble(args);
+        if holds(&text(&output).0) {
+            return output;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{output:?}\n{}", world.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_word_finds_the_photos_that_show_it() {
+    let world = World::new();
+    install(&world);
+    photo(&world, "red.png", [250, 5, 5]);
+    photo(&world, "dark-red.png", [200, 10, 10]);
+    photo(&world, "green.png", [5, 250, 5]);
+    photo(&world, "grey.png", [128, 128, 128]);
+    let photos = world.photos();
+    let arguments = ["--model".as_ref(), "colours".as_ref(), photos.as_os_str()];
+    let daemon = world.start_with(&arguments).await;
+    daemon.wait_for_files(4).await;
+
+    let both = |out: &str| out.contains("/red.png") && out.contains("dark-red.png");
+    let found = search_until(&world, &["search", "Strawberries"], both);
+    let (out, told) = text(&found);
+    assert_eq!(found.status.code(), Some(0));
+    assert!(!out.contains("green") && !out.contains("grey"), "{out}");
+    assert!(out.contains("strawberry"), "each says which label spoke: {out}");
+    assert!(told.contains("2 of 4 photos show strawberry: "), "{told}");
+    // What stands above it finds it too, beside other kinds of the same.
+    let (out, _) = text(&search_until(&world, &["search", "fruit"], both));
+    assert!(!out.contains("grey.png"), "{out}");
+    search_until(&world, &["search", "vegetable"], |out| out.contains("green.png"));
+
+    let nothing = world.resemble(["search", "jay"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(text(&nothing).1.contains("none of 4 photos shows jay"), "{nothing:?}");
+    let filtered = world.resemble(["search", "strawberry", "--type", "image/jpeg"]);
+    assert!(text(&filtered).1.contains("none of 0 photos"), "{filtered:?}");
+
+    // Honest about what it does not know.
+    let unknown = world.resemble(["search", "strawbery"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let (_, told) = text(&unknown);
+    assert!(told.contains("not among the 3253 words") && told.contains("near it are: strawberry"), "{told}");
+
+    // A file is the file, unless it is said that it is a word.
+    fs::copy(world.photo("green.png"), world.path("jay")).unwrap();
+    let (out, _) = text(&world.resemble(["search", "jay", "-k", "1"]));
+    assert!(out.contains("green.png"), "{out}");
+    assert_eq!(world.resemble(["search", "jay", "--text"]).status.code(), Some(1));
+
+    let described = world.resemble(["describe", "photos/red.png", "--json"]);
+    let first: serde_json::Value =
+        serde_json::from_str(text(&described).0.lines().next().expect("a label")).unwrap();
+    assert_eq!(first["label"], "strawberry");
+    assert!(first["likelihood"].as_f64().unwrap() > 0.99);
+    let (out, _) = text(&world.resemble(["words", "strawb"]));
+    assert_eq!(out, "strawberry\n");
+
+    // What is deleted is gone, and a later start knows the rest at once.
+    fs::remove_file(world.photo("red.png")).unwrap();
+    daemon.wait_for_files(3).await;
+    search_until(&world, &["search", "strawberry"], |out| !out.contains("/red.png"));
+    daemon.stop(&world).await;
+    let daemon = world.start_with(&arguments).await;
+    daemon.wait_for_files(3).await;
+    search_until(&world, &["search", "strawberry"], |out| out.contains("dark-red.png"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_without_words_says_how_to_get_one() {
+    let world = World::new();
+    let daemon = world.start().await;
+    daemon.wait_for_files(0).await;
+    for arguments in [&["search", "dog"][..], &["words"], &["describe", "photos/x.png"]] {
+        if arguments[0] == "describe" {
+            photo(&world, "x.png", [1, 2, 3]);
+        }
+        let refused = world.resemble(arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        let (_, told) = text(&refused);
+        assert!(told.contains("knows no words") && told.contains("resembled models pull"), "{told}");
+    }
+}
