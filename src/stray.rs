@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use resembled::deadline::{self, PATIENCE};
 
 /// Commands of `resemble`; a test compares them with its help.
-const ASKING: [&str; 14] = [
+const ASKING: [&str; 16] = [
     "search",
     "similar",
+    "words",
+    "describe",
     "check",
     "duplicates",
     "list",

@@ -1,7 +1,8 @@
 //! Maintenance of the index: one thread of low priority that does for the search what nobody waits for.
 //!
 //! It trains a quantizer when the library has outgrown the one it has, writes new codes down, looks what new photos
-//! show, compares them with all others so that duplicates are known, and measures recall in idle time. A commit wakes it; at rest it sleeps.
+//! show, compares them with all others so that duplicates are known, and measures recall in idle time. A commit wakes
+//! it; at rest it sleeps.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -201,10 +202,10 @@ impl Maintenance {
         let Parts { index, store, model, words, stop, .. } = &self.parts;
         let Some(words) = words else { return Ok(()) };
         let present: PhotoSet = index.snapshot().ids_after(None).into_iter().collect();
-        let labelled: PhotoSet = words.labels.photos().into_iter().collect();
-        let gone: Vec<PhotoId> =
-            words.labels.photos().into_iter().filter(|&id| !present.contains(id)).collect();
+        let (kept, gone): (Vec<PhotoId>, Vec<PhotoId>) =
+            words.labels.photos().into_iter().partition(|&id| present.contains(id));
         words.labels.remove(&gone);
+        let labelled: PhotoSet = kept.into_iter().collect();
         let new: Vec<PhotoId> = present.iter().filter(|&id| !labelled.contains(id)).collect();
         for photos in new.chunks(LABELLED_AT_ONCE) {
             if stop.is_cancelled() {

@@ -94,6 +94,7 @@ fn fill(path: &Path) {
     store.tell_apart(&marked, true).unwrap();
     store.keep_codes(&model, 3, (1..200).map(|photo| (PhotoId(photo), [7u8; 160]))).unwrap();
     store.keep_quantizer(&model, 3, &[9; 30_000]).unwrap();
+    store.keep_labels(&model, (1..200).map(|photo| (PhotoId(photo), [5u8; 40]))).unwrap();
     let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(200))] };
     store.keep_pairs(&model, (2..90).map(|n| (PhotoId(1), PhotoId(n), 0.25)), &compared).unwrap();
 }
@@ -197,6 +198,7 @@ fn view(store: &Store) -> Result<View, StoreError> {
     // What the search keeps must be readable or made again; what it is worth is its own matter.
     reader.each_pair(&model, |_, _, _| ())?;
     reader.each_code(&model, 3, |_, _| ())?;
+    reader.each_label(&model, |photo, _| assert!(known.get(photo).is_ok_and(|photo| photo.is_some())))?;
     reader.quantizer(&model)?;
     Ok(view)
 }

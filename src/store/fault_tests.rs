@@ -25,13 +25,14 @@ struct World {
 type Act = fn(&World) -> Result<(), StoreError>;
 
 /// Covers each kind of write, and pages that are freed and used again.
-const HISTORY: [Act; 13] = [
+const HISTORY: [Act; 14] = [
     |world| world.commit(&(0..20).map(|n| world.encoded(n, n)).collect::<Vec<_>>()),
     |world| world.commit(&[world.encoded(30, 1), world.gone(2), world.gone(3)]),
     |world| world.store.add_root(Path::new("/photos/more"), true).map(drop),
     |world| world.commit(&[world.moved(4, 40), world.moved(5, 41), world.doubtful(6)]),
     |world| world.commit(&[world.failed(7), world.failed(50)]),
     |world| world.store.keep_codes(&world.model, 3, (1..15).map(|id| (PhotoId(id), vec![id as u8; 40]))),
+    |world| world.store.keep_labels(&world.model, (1..15).map(|id| (PhotoId(id), vec![id as u8; 40]))),
     |world| world.store.keep_quantizer(&world.model, 3, &[3; 3000]),
     |world| {
         let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(15))] };
@@ -130,6 +131,9 @@ impl World {
             .unwrap();
         reader
             .each_code(&self.model, 3, |photo, code| writeln!(text, "{photo:?} {code:?}").unwrap())
+            .unwrap();
+        reader
+            .each_label(&self.model, |photo, labels| writeln!(text, "{photo:?} {labels:?}").unwrap())
             .unwrap();
         text
     }

@@ -16,7 +16,7 @@ use super::decisions::Decided;
 use super::record::{FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord};
 use super::rows::{Record, from_bytes, to_bytes};
 use super::schema::{
-    CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, FAILURES, FILES, INODES, META, META_DECODER,
+    CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, FAILURES, FILES, INODES, LABELS, META, META_DECODER,
     META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, META_NEXT_MODEL, META_NEXT_PHOTO, META_NEXT_ROOT, MODELS,
     ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS, ROOTS, VECTORS,
 };
@@ -384,7 +384,15 @@ fn orphans(from: &mut Source, to: &mut Target<'_>, now: i64) -> Result<(), Store
 /// What the search keeps for its next start.
 fn caches(from: &mut Source, to: &mut Target<'_>) -> Result<(), StoreError> {
     from.each(QUANTIZERS, None, &mut |model, quantizer| to.insert(QUANTIZERS, model, quantizer))?;
-    from.each(CODES, None, &mut |key, code| to.insert(CODES, key, code))?;
+    // A row of a photo that is lost would be taken for the next one's with its number.
+    from.each(CODES, None, &mut |key, code| match has_photo(to, key.2)? {
+        true => to.insert(CODES, key, code),
+        false => Ok(()),
+    })?;
+    from.each(LABELS, None, &mut |key, labels| match has_photo(to, key.1)? {
+        true => to.insert(LABELS, key, labels),
+        false => Ok(()),
+    })?;
     from.each(COMPARED, None, &mut |model, compared| to.insert(COMPARED, model, compared))?;
     from.each(PAIRS, None, &mut |key, distance| to.insert(PAIRS, key, distance))
 }
