@@ -17,6 +17,7 @@
 //! | [`store`] | embeddings and files | durable rows, and a consistent view of them |
 //! | [`search`] | a query | the k nearest neighbors, by codes in memory and embeddings in the store |
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
+//! | [`thumbnails`] | a photo's bytes | a small picture for people, kept on the disk |
 //!
 //! Around them: [`cli`] is what the user typed, [`config`] what it means, [`photo`] the words all rooms share,
 //! [`deadline`] how to ask a disk that may never answer, [`private`] the files that are for their owner alone, [`daemon`] the
@@ -47,5 +48,6 @@ pub mod proto;
 pub mod search;
 pub mod serve;
 pub mod store;
+pub mod thumbnails;
 pub mod watch;
 pub mod words;

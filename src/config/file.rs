@@ -34,6 +34,8 @@ pub struct File {
     pub watch: WatchSection,
     /// `[ingest]`
     pub ingest: IngestSection,
+    /// `[thumbnails]`
+    pub thumbnails: ThumbnailSection,
 }
 
 /// `[encoder]`
@@ -140,6 +142,27 @@ impl IngestSection {
             });
         }
         Ok(())
+    }
+}
+
+/// `[thumbnails]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ThumbnailSection {
+    /// What kept thumbnails may take on the disk, in MiB. 0: none are kept.
+    pub max_mib: u64,
+}
+
+impl Default for ThumbnailSection {
+    fn default() -> Self {
+        Self { max_mib: 512 }
+    }
+}
+
+impl ThumbnailSection {
+    /// Returns the same in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_mib.saturating_mul(1 << 20)
     }
 }
 

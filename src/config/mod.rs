@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use self::dirs::Dirs;
-pub use self::file::{DecodeSection, EncoderSection, File, IngestSection, WatchSection};
+pub use self::file::{DecodeSection, EncoderSection, File, IngestSection, ThumbnailSection, WatchSection};
 use crate::cli;
 use crate::encode::Candidate;
 use crate::search::MAX_FULL_VECTORS;
@@ -33,6 +33,8 @@ pub struct Config {
     pub pull_dir: PathBuf,
     /// The store.
     pub store: PathBuf,
+    /// Where thumbnails are kept.
+    pub thumbnail_dir: PathBuf,
     /// Unix socket.
     pub socket: PathBuf,
     /// TCP address, only on request.
@@ -53,6 +55,8 @@ pub struct Config {
     pub watch: WatchSection,
     /// How much indexing may take.
     pub ingest: IngestSection,
+    /// How many thumbnails are kept.
+    pub thumbnails: ThumbnailSection,
 }
 
 /// What is wrong with the configuration. The text says what to do.
@@ -164,6 +168,7 @@ impl Config {
             manifest_dir: dirs.config.join("models"),
             pull_dir,
             store: dirs.data.join("resembled.redb"),
+            thumbnail_dir: dirs.cache.join("thumbnails"),
             socket: match (&flags.socket, &file.socket) {
                 (Some(path), _) => here.join(path),
                 (None, Some(path)) => in_file(path),
@@ -183,6 +188,7 @@ impl Config {
             decode: file.decode,
             watch: file.watch,
             ingest: file.ingest,
+            thumbnails: file.thumbnails,
         })
     }
 }

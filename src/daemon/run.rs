@@ -27,6 +27,7 @@ use crate::decode;
 use crate::ingest::{Again, Parts, Progress, Queue, Workers};
 use crate::serve::{self, Api, Limiter, ServeError, Socket, Token};
 use crate::store::{Store, StoreError, Write};
+use crate::thumbnails::{Cache, Thumbnails};
 use crate::watch::{WatchConfig, Watcher};
 
 /// How long the rooms have to stop. Who overruns it is left behind.
@@ -153,6 +154,7 @@ async fn run_rooms(
         watch,
         queue: Arc::clone(&queue),
         again: Arc::clone(&again),
+        thumbnails: Thumbnails::new(Cache::new(config.thumbnail_dir.clone(), config.thumbnails.max_bytes())),
         progress,
         writer,
         configured: Mutex::new(settled.configured),
@@ -279,6 +281,16 @@ async fn purge_now_and_then(
         while api.store.read()?.has_orphans(before)? && !stop.is_cancelled() {
             api.writer.enqueue(Write::PurgeOrphans { before }).await?;
             api.writer.flush().await?;
+        }
+        let api = Arc::clone(&api);
+        // What a photo looked like is kept no longer than what else is known of it.
+        let forget = move || -> Result<(), StoreError> {
+            let reader = api.store.read()?;
+            api.thumbnails.forget_all_but(&mut |content| Ok(reader.photo_with(content)?.is_some()))
+        };
+        // It ends early only by a panic, which has been logged; the thumbnails can wait.
+        if let Ok(forgotten) = tokio::task::spawn_blocking(forget).await {
+            forgotten?;
         }
     }
 }

@@ -34,6 +34,7 @@ use self::spawner::Spawner;
 use super::confine::Protection;
 use super::worker::Wanted;
 use super::{DecodeError, Decoded, Limits, Need, Square, Squares};
+use crate::photo::Rgb;
 
 /// How much longer than computing may take a photo may be in the works by the clock. Background work waits for everything
 /// else on the machine; that is not the photo's fault.
@@ -221,6 +222,21 @@ impl Decoders {
         cancel: &Cancel,
     ) -> Result<Squares, IsolatedError> {
         self.ask(bytes, &Wanted::Squares(squares.to_vec()), cancel)
+    }
+
+    /// Decodes the bytes of one file for people, like [`decode_fitted`](super::decode_fitted). `cancel` as of
+    /// [`decode_squares`](Self::decode_squares).
+    ///
+    /// # Errors
+    /// As those of [`decode`](Self::decode).
+    pub fn decode_fitted(
+        &self,
+        bytes: &[u8],
+        longest_side: u32,
+        cancel: &Cancel,
+    ) -> Result<Rgb, IsolatedError> {
+        let Squares { mut images, .. } = self.ask(bytes, &Wanted::Fitted(longest_side), cancel)?;
+        Ok(images.pop().expect("one was asked for"))
     }
 
     fn ask(&self, bytes: &[u8], wanted: &Wanted, cancel: &Cancel) -> Result<Squares, IsolatedError> {

@@ -16,6 +16,7 @@
 //! | standing upright, once | `orientation` |
 //! | sRGB, 8 bits, no larger than needed | `colour`, `pixels` |
 //! | the square that a network looks at | `square` |
+//! | the whole picture as people look at it, small | `fitted` |
 //! | processes that may be lost | `isolated` (this side), `worker` (that side), `confine` (its walls) |
 //!
 //! Invariant: no bytes make a decoder allocate beyond [`Limits`]; sizes are checked on the header before pixels are
@@ -26,6 +27,7 @@ mod av1;
 mod colour;
 mod confine;
 mod error;
+mod fitted;
 mod format;
 mod heif;
 mod info;
@@ -214,6 +216,16 @@ pub fn decode_squares(bytes: &[u8], squares: &[Square], limits: &Limits) -> Resu
     let Decoded { image, info } = decode(bytes, need, limits)?;
     let images = caught(|| squares.iter().map(|square| square.cut_from(&image)).collect())?;
     Ok(Squares { images, info })
+}
+
+/// Decodes the bytes of one file for people: the whole picture, its longer side at most `longest_side` pixels.
+///
+/// # Errors
+/// As those of [`decode`].
+pub fn decode_fitted(bytes: &[u8], longest_side: u32, limits: &Limits) -> Result<Decoded, DecodeError> {
+    let Decoded { image, info } = decode(bytes, Need::short_side(longest_side), limits)?;
+    let image = caught(|| fitted::fit(image, longest_side))?;
+    Ok(Decoded { image, info })
 }
 
 /// Makes an error of a panic. The decoders share nothing with us but the bytes, so it leaves nothing half done behind.

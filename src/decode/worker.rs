@@ -46,6 +46,8 @@ pub(super) struct Request {
 pub(super) enum Wanted {
     Picture(Need),
     Squares(Vec<Square>),
+    /// The whole picture, its longer side at most so many pixels.
+    Fitted(u32),
 }
 
 impl Wanted {
@@ -60,6 +62,12 @@ impl Wanted {
             Self::Squares(squares) => {
                 squares.iter().map(|square| (square.side, square.side)).eq(sizes.iter().copied())
             }
+            Self::Fitted(longest_side) => {
+                let fits = |&(width, height): &(u32, u32)| {
+                    (1..=*longest_side).contains(&width) && (1..=*longest_side).contains(&height)
+                };
+                sizes.len() == 1 && sizes.iter().all(fits)
+            }
         }
     }
 
@@ -70,6 +78,10 @@ impl Wanted {
                 Ok(Squares { images: vec![image], info })
             }
             Self::Squares(squares) => super::decode_squares(bytes, squares, limits),
+            Self::Fitted(longest_side) => {
+                let Decoded { image, info } = super::decode_fitted(bytes, *longest_side, limits)?;
+                Ok(Squares { images: vec![image], info })
+            }
         }
     }
 }

@@ -40,8 +40,7 @@ pub(super) async fn names(path: &Path) -> Result<Vec<PathBuf>, Status> {
 
 /// Reads a file that is searched for.
 pub(super) async fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Status> {
-    let asked = path.to_path_buf();
-    match ask(path, move |pulse| ingest::read_beating(&asked, max_bytes, &|| pulse.beat())).await? {
+    match contents(path, max_bytes).await? {
         Contents::Whole { bytes, .. } => Ok(bytes),
         Contents::Vanished => Err(refuse::not_found("file", &path.display().to_string())),
         Contents::NotAPhoto { .. } => Err(refuse::field("path", "not a picture that can be read")),
@@ -56,6 +55,12 @@ pub(super) async fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Status>
             path.display()
         ))),
     }
+}
+
+/// Reads a file, whatever comes of it.
+pub(super) async fn contents(path: &Path, max_bytes: u64) -> Result<Contents, Status> {
+    let asked = path.to_path_buf();
+    ask(path, move |pulse| ingest::read_beating(&asked, max_bytes, &|| pulse.beat())).await
 }
 
 /// Returns a folder without links in its path, if it can be listed.

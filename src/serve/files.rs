@@ -23,10 +23,10 @@ use super::blocking::blocking;
 use super::convert::{self, Roots};
 use crate::deadline;
 use crate::decode::Cancel;
-use crate::photo::{Fingerprint, PhotoId, RelativePath, RootId};
+use crate::photo::{FileId, Fingerprint, PhotoId, RelativePath, RootId};
 use crate::proto;
 use crate::proto::FilePresence;
-use crate::store::{Photos, Reader, StoreError};
+use crate::store::{FileState, Photos, Reader, StoreError};
 use crate::watch::{self, MountTable, OfflineReason, RootState, RootStatus, Volume, Volumes};
 
 /// No time on FAT or exFAT is finer than 10 milliseconds.
@@ -381,6 +381,27 @@ async fn look_at_each<P>(roots: &Roots, photos: Vec<(P, Vec<Known>)>) -> Vec<(P,
     // Each part is taken before the next one is.
     let parts: Vec<Vec<Looked>> = parts.collect();
     photos.into_iter().zip(parts).collect()
+}
+
+/// Looks a file up by any of its names, and says what is known of it: a photo first, then whatever else.
+pub(super) fn find(
+    api: &Api,
+    reader: &Reader,
+    names: &[PathBuf],
+) -> Result<Option<(FileId, FileState)>, StoreError> {
+    let mut other = None;
+    for root in api.watch.roots() {
+        for name in names {
+            let Some(path) = RelativePath::strip(&root.path, name) else { continue };
+            let file = FileId { root: root.id, path };
+            match reader.file(&file)?.map(|record| record.state) {
+                Some(state @ FileState::Photo(_)) => return Ok(Some((file, state))),
+                Some(state) => other = Some((file, state)),
+                None => {}
+            }
+        }
+    }
+    Ok(other)
 }
 
 /// Lists each file of these photos once, as the index knows them. Only files that may be one are looked at.

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
-use super::{Api, copies, disk, files, pages, refuse};
+use super::{Api, calls, copies, disk, files, pages, refuse, thumbnails};
 use crate::photo::{FileId, RelativePath, RootId};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
@@ -95,6 +95,14 @@ impl LibraryService for Library {
         request: Request<proto::FindCopiesRequest>,
     ) -> Result<Response<proto::FindCopiesResponse>, Status> {
         copies::find(&self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_thumbnail(
+        &self,
+        request: Request<proto::GetThumbnailRequest>,
+    ) -> Result<Response<proto::Thumbnail>, Status> {
+        let connection = calls::connection(&request);
+        thumbnails::get(&self.api, connection, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_photos(

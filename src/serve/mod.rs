@@ -11,6 +11,7 @@
 //! | disks that a client names, and that may never answer | `disk` |
 //! | the files of an answer, as they stand on the disk | `files`, `copies` |
 //! | answers of more than one page | `pages` |
+//! | small pictures of photos | `thumbnails` |
 //! | what is said to whom is refused | `refuse` |
 //!
 //! Invariant: whatever a client sends is refused or answered; it never ends the daemon. Invariant: a call that was given up
@@ -37,6 +38,7 @@ mod refuse;
 mod search;
 mod socket;
 mod summary;
+mod thumbnails;
 mod token;
 mod words;
 
@@ -68,6 +70,7 @@ use crate::proto::library_service_server::LibraryServiceServer;
 use crate::proto::search_service_server::SearchServiceServer;
 use crate::search::FactTable;
 use crate::store::{Store, WriterHandle};
+use crate::thumbnails::Thumbnails;
 use crate::watch::WatchHandle;
 
 /// The largest message that is taken: a picture and some words around it.
@@ -104,6 +107,8 @@ pub struct Api {
     pub queue: Arc<Queue>,
     /// Files that are tried again.
     pub again: Arc<Again>,
+    /// Makes small pictures of photos, and keeps them.
+    pub thumbnails: Thumbnails,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Where roots are removed.

@@ -7,11 +7,11 @@ use tonic::Status;
 
 use super::blocking::blocking;
 use super::limiter::Permit;
-use super::{Api, Served, convert, disk, refuse};
+use super::{Api, Served, convert, disk, files, refuse};
 use crate::decode::{FailureKind, IsolatedError};
 use crate::encode::EncodeError;
 use crate::encode::preprocess::Input;
-use crate::photo::{ContentHash, Embedding, FileId, Metric, PhotoId, RelativePath};
+use crate::photo::{ContentHash, Embedding, Metric, PhotoId};
 use crate::proto;
 use crate::proto::{example, search_photos_request};
 use crate::search;
@@ -195,18 +195,11 @@ fn stored_at(
     names: &[PathBuf],
 ) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
     let reader = api.store.read()?;
-    for root in api.watch.roots() {
-        for name in names {
-            let Some(path) = RelativePath::strip(&root.path, name) else { continue };
-            let record = reader.file(&FileId { root: root.id, path })?;
-            if let Some(FileState::Photo(photo)) = record.map(|record| record.state) {
-                let mut values = Vec::new();
-                let known = reader.embedding(&served.model, photo, &mut values)?;
-                return Ok(known.then_some((Embedding(values), photo)));
-            }
-        }
-    }
-    Ok(None)
+    let found = files::find(api, &reader, names)?;
+    let Some((_, FileState::Photo(photo))) = found else { return Ok(None) };
+    let mut values = Vec::new();
+    let known = reader.embedding(&served.model, photo, &mut values)?;
+    Ok(known.then_some((Embedding(values), photo)))
 }
 
 /// Decodes and preprocesses on a blocking thread, then has the network encode. Where the call is given up, the

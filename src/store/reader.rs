@@ -359,6 +359,13 @@ impl Reader {
         Ok(listed)
     }
 
+    /// Returns why a file could not be indexed.
+    pub fn failure(&self, file: &FileId) -> Result<Option<FailureRecord>, StoreError> {
+        let failures = self.transaction.open_table(FAILURES)?;
+        let row = failures.get((file.root.0, file.path.as_bytes()))?;
+        row.map(|row| from_bytes(row.value())).transpose()
+    }
+
     /// Says whether a photo has been without a file since before this second.
     pub fn has_orphans(&self, before: i64) -> Result<bool, StoreError> {
         for row in self.transaction.open_table(ORPHANS)?.iter()? {

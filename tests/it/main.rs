@@ -29,6 +29,7 @@ mod random;
 mod searching;
 mod service;
 mod stores;
+mod thumbnails;
 mod waiting;
 mod watching;
 mod words;

@@ -36,13 +36,6 @@ pub(crate) enum Answer {
 }
 
 fn main() -> ExitCode {
-    // What a contact sheet starts this program with; not for people.
-    if std::env::args_os().skip(1).eq(["decode-worker"]) {
-        return match resembled::decode::serve_worker() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&anyhow::Error::from(error).context("whoever wanted a photo is gone")),
-        };
-    }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{Cell, CellAlignment};
-use resembled::decode::Program;
 use resembled::proto;
 use resembled::proto::example;
+use resembled::proto::library_service_client::LibraryServiceClient;
 use resembled::proto::search_photos_request::Query;
 use resembled::proto::search_service_client::SearchServiceClient;
 use serde_json::json;
@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use crate::Answer;
 use crate::cli::{SearchArgs, SimilarArgs, Wanted};
 use crate::connect::{Connection, refused};
-use crate::sheet::Sheet;
+use crate::sheet::{Figure, Sheet};
 use crate::{filter, output};
 
 /// Up to this size the picture itself is sent, so that the daemon need not be allowed to read it. A larger one is
@@ -73,7 +73,8 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
         Query::Text(word) => format!("Photos that show {word}"),
         _ => format!("Photos that resemble {asked}"),
     };
-    let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title, Program::this()));
+    let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title));
+    let library = LibraryServiceClient::new(channel.clone());
     let mut client = SearchServiceClient::new(channel).max_decoding_message_size(usize::MAX);
     let mut request = proto::SearchPhotosRequest {
         query: Some(query),
@@ -99,7 +100,7 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
         }
         match (&mut sheet, answer) {
             _ if wanted.output.json => print_json(&page.matches)?,
-            (Some(sheet), Answer::Found) => show(sheet, &page.matches),
+            (Some(sheet), Answer::Found) => sheet.add(&library, &figures(&page.matches)).await,
             (None, Answer::Found) => print_table(&page.matches)?,
             (_, Answer::Nothing) if is_last && page.meaning.is_none() => {
                 eprintln!("nothing found among {} photos", page.photos_searched);
@@ -174,14 +175,16 @@ fn picture(file: &Path) -> anyhow::Result<Picture> {
     Ok(Picture::Bytes(fs::read(file).with_context(shown)?))
 }
 
-/// Puts matches on a contact sheet.
-fn show(sheet: &mut Sheet, matches: &[proto::Match]) {
+/// Returns what a contact sheet shows of matches.
+fn figures(matches: &[proto::Match]) -> Vec<Figure<'_>> {
+    let mut figures = Vec::with_capacity(matches.len());
     for found in matches {
-        if let Some(file) = found.photo.iter().flat_map(|photo| &photo.files).next() {
+        if let Some(photo) = &found.photo {
             let band = band(found.band()).unwrap_or_default();
-            sheet.add(&file.path, &format!("{:.4} {band}", found.distance));
+            figures.push(Figure { photo, about: format!("{:.4} {band}", found.distance) });
         }
     }
+    figures
 }
 
 fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {

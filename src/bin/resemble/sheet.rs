@@ -1,27 +1,26 @@
 //! A contact sheet: photos in, one HTML file out that needs nothing beside it, to be looked at in any browser.
 //!
-//! The photos are decoded in a process of their own, as the daemon does it: one that breaks its decoder costs its
-//! picture on the sheet, not the answer.
+//! The pictures come from the daemon: nothing is decoded here.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use data_encoding::BASE64;
-use fast_image_resize::images::Image;
-use fast_image_resize::{PixelType, Resizer};
-use resembled::decode::{Decoders, Limits, Need, Program};
-use resembled::ingest::{self, Contents};
-use resembled::photo::Rgb;
+use resembled::proto;
+use resembled::proto::get_thumbnail_request;
+use resembled::proto::library_service_client::LibraryServiceClient;
+use tokio::task::JoinSet;
 
+use crate::connect::Connection;
 use crate::output;
 
-/// Longest side of a thumbnail, in pixels: twice the side it is shown at, for dense screens.
-const THUMBNAIL: u32 = 480;
+/// Longer side of a thumbnail, in pixels: twice the side it is shown at, for dense screens.
+const THUMBNAIL: i32 = 480;
 
-/// Quality of a thumbnail's JPEG, of 100.
-const QUALITY: f32 = 80.0;
+/// Thumbnails asked for at a time.
+const AT_ONCE: usize = 8;
 
 /// What stands around the photos. `color-scheme` lets the browser be light or dark.
 const HEAD: &str = "<meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><style>\
@@ -31,29 +30,53 @@ figure{margin:0;width:240px}figure>div{height:240px;display:flex;align-items:cen
 background:#8882;border-radius:6px;overflow:hidden}img{max-width:100%;max-height:100%}\
 figcaption{margin-top:6px;overflow-wrap:anywhere}small{opacity:.7;display:block}</style>";
 
+/// A photo to be shown.
+pub(crate) struct Figure<'a> {
+    pub(crate) photo: &'a proto::Photo,
+    /// A line about it.
+    pub(crate) about: String,
+}
+
 /// A sheet that is being put together.
 pub(crate) struct Sheet {
     html: String,
-    decoders: Decoders,
-    resizer: Resizer,
 }
 
 impl Sheet {
-    /// Starts a sheet under a heading; `decoder` is what decodes its photos.
-    pub(crate) fn new(title: &str, decoder: Program) -> Self {
+    /// Starts a sheet under a heading.
+    pub(crate) fn new(title: &str) -> Self {
         let title = escaped(title);
         let html =
             format!("<!doctype html><html lang=\"en\"><title>{title}</title>{HEAD}<h1>{title}</h1><main>\n");
-        Self { html, decoders: Decoders::new(decoder, Limits::default()), resizer: Resizer::new() }
+        Self { html }
     }
 
-    /// Adds a photo: its picture, or why there is none, its path, and a line about it.
-    pub(crate) fn add(&mut self, path: &[u8], about: &str) {
-        let picture = match self.thumbnail(&output::path(path)) {
-            Ok(jpeg) => format!("<img alt=\"\" src=\"data:image/jpeg;base64,{}\">", BASE64.encode(&jpeg)),
-            Err(error) => format!("<small>{}</small>", escaped(&format!("{error:#}"))),
+    /// Adds photos, with their pictures from the daemon, or why there are none.
+    pub(crate) async fn add(&mut self, client: &LibraryServiceClient<Connection>, figures: &[Figure<'_>]) {
+        for figures in figures.chunks(AT_ONCE) {
+            let mut asked = JoinSet::new();
+            for (place, figure) in figures.iter().enumerate() {
+                let (mut client, name) = (client.clone(), figure.photo.name.clone());
+                let photo = Some(get_thumbnail_request::Photo::Name(name));
+                let request = proto::GetThumbnailRequest { photo, longest_side: THUMBNAIL };
+                asked.spawn(async move { (place, client.get_thumbnail(request).await) });
+            }
+            let mut pictures = asked.join_all().await;
+            pictures.sort_by_key(|(place, _)| *place);
+            for (figure, (_, picture)) in figures.iter().zip(pictures) {
+                let picture = picture.map(|thumbnail| thumbnail.into_inner().jpeg);
+                self.put(figure, picture.as_deref().map_err(|status| status.message()));
+            }
+        }
+    }
+
+    fn put(&mut self, figure: &Figure<'_>, picture: Result<&[u8], &str>) {
+        let picture = match picture {
+            Ok(jpeg) => format!("<img alt=\"\" src=\"data:image/jpeg;base64,{}\">", BASE64.encode(jpeg)),
+            Err(why) => format!("<small>{}</small>", escaped(why)),
         };
-        let (path, about) = (escaped(&output::shown(path)), escaped(about));
+        let path = figure.photo.files.first().map(|file| output::shown(&file.path)).unwrap_or_default();
+        let (path, about) = (escaped(&path), escaped(&figure.about));
         // Writing to a string does not fail.
         let _ = writeln!(
             self.html,
@@ -66,42 +89,6 @@ impl Sheet {
         self.html.push_str("</main></html>\n");
         fs::write(file, self.html).with_context(|| format!("cannot write {}", file.display()))
     }
-
-    fn thumbnail(&mut self, path: &Path) -> anyhow::Result<Vec<u8>> {
-        let bytes = match ingest::read(path, self.decoders.limits().max_bytes) {
-            Contents::Whole { bytes, .. } => bytes,
-            Contents::TooLarge { .. } => bail!("the file is too large to be shown"),
-            Contents::Unreadable { error } => return Err(error).context("the file cannot be read"),
-            Contents::NoAnswer(error) => return Err(error.into()),
-            Contents::Changing => bail!("the file is being written"),
-            Contents::Vanished | Contents::NotAPhoto { .. } => bail!("the photo is no longer there"),
-        };
-        let image = self.decoders.decode(&bytes, Need::short_side(THUMBNAIL))?.image;
-        to_jpeg(&self.fitted(image)?)
-    }
-
-    /// Scales a picture down until its long side is that of a thumbnail.
-    fn fitted(&mut self, image: Rgb) -> anyhow::Result<Rgb> {
-        let long = image.width.max(image.height);
-        if long <= THUMBNAIL {
-            return Ok(image);
-        }
-        let scaled = |side: u32| (u64::from(side) * u64::from(THUMBNAIL)).div_ceil(u64::from(long)) as u32;
-        let (width, height) = (scaled(image.width), scaled(image.height));
-        let source = Image::from_vec_u8(image.width, image.height, image.pixels, PixelType::U8x3)?;
-        let mut target = Image::new(width, height, PixelType::U8x3);
-        self.resizer.resize(&source, &mut target, None)?;
-        Ok(Rgb { width, height, pixels: target.into_vec() })
-    }
-}
-
-fn to_jpeg(image: &Rgb) -> anyhow::Result<Vec<u8>> {
-    let mut compress = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
-    compress.set_size(image.width as usize, image.height as usize);
-    compress.set_quality(QUALITY);
-    let mut started = compress.start_compress(Vec::new())?;
-    started.write_scanlines(&image.pixels)?;
-    Ok(started.finish()?)
 }
 
 /// Returns the text as HTML shows it.
@@ -111,67 +98,25 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use resembled::decode::{decode, serve_worker};
-
     use super::*;
 
-    const ROLE: &str = "RESEMBLE_TEST_WORKER";
-
-    /// Not a test by itself: the process in which those below decode, which is this very test program.
     #[test]
-    fn being_the_worker() {
-        match std::env::var(ROLE).as_deref() {
-            Ok("decode") => serve_worker().unwrap(),
-            Ok(_) => std::process::abort(),
-            Err(_) => {}
-        }
-    }
-
-    fn sheet(title: &str, role: &str) -> Sheet {
-        let decoder = Program {
-            path: std::env::current_exe().unwrap(),
-            arguments: ["--exact", "sheet::tests::being_the_worker", "--nocapture"].map(Into::into).to_vec(),
-            environment: vec![(ROLE.into(), role.into())],
-        };
-        Sheet::new(title, decoder)
-    }
-
-    fn written(sheet: Sheet, directory: &Path) -> String {
-        let file = directory.join("sheet.html");
-        sheet.write(&file).unwrap();
-        fs::read_to_string(file).unwrap()
-    }
-
-    #[test]
-    fn a_photo_is_shown_scaled_down_and_one_that_is_gone_says_so() {
+    fn a_photo_is_shown_and_one_without_a_picture_says_why() {
         let directory = tempfile::tempdir().unwrap();
-        let photo = directory.path().join("a<b>.jpg");
-        let wide = Rgb { width: 960, height: 480, pixels: vec![90; 960 * 480 * 3] };
-        fs::write(&photo, to_jpeg(&wide).unwrap()).unwrap();
-        let mut sheet = sheet("photos & \"friends\"", "decode");
-        assert_eq!(sheet.fitted(wide).map(|fitted| (fitted.width, fitted.height)).unwrap(), (480, 240));
-        sheet.add(photo.as_os_str().as_encoded_bytes(), "0.1000");
-        sheet.add(b"/nowhere/c.jpg", "0.2000");
-        let html = written(sheet, directory.path());
+        let mut sheet = Sheet::new("photos & \"friends\"");
+        let photo = |path: &[u8]| proto::Photo {
+            files: vec![proto::File { path: path.to_vec(), online: true, ..Default::default() }],
+            ..Default::default()
+        };
+        let (shown, away) = (photo(b"/p/a<b>.jpg"), photo(b"/p/c.jpg"));
+        sheet.put(&Figure { photo: &shown, about: "0.1000".into() }, Ok(b"\xff\xd8\xff\xd9"));
+        sheet.put(&Figure { photo: &away, about: "0.2000".into() }, Err("its drive is <away>"));
+        let file = directory.path().join("sheet.html");
+        sheet.write(&file).unwrap();
+        let html = fs::read_to_string(file).unwrap();
         assert!(html.contains("<h1>photos &amp; &quot;friends&quot;</h1>"), "{html}");
         assert!(html.contains("a&lt;b&gt;.jpg") && !html.contains("a<b>"), "{html}");
-        assert!(html.contains("the photo is no longer there"), "{html}");
-        let start = html.find("base64,").unwrap() + "base64,".len();
-        let end = start + html[start..].find('"').unwrap();
-        let thumbnail = BASE64.decode(&html.as_bytes()[start..end]).unwrap();
-        let shown = decode(&thumbnail, Need::full(), &Limits::default()).unwrap().image;
-        assert_eq!((shown.width, shown.height), (480, 240));
-    }
-
-    /// A photo once was decoded in the client itself, and one that ended its decoder ended the client.
-    #[test]
-    fn a_photo_that_ends_its_decoder_costs_its_picture_only() {
-        let directory = tempfile::tempdir().unwrap();
-        let photo = directory.path().join("a.jpg");
-        fs::write(&photo, to_jpeg(&Rgb { width: 8, height: 8, pixels: vec![90; 192] }).unwrap()).unwrap();
-        let mut sheet = sheet("photos", "abort");
-        sheet.add(photo.as_os_str().as_encoded_bytes(), "0.1000");
-        let html = written(sheet, directory.path());
-        assert!(html.contains("a.jpg") && !html.contains("<img"), "{html}");
+        assert!(html.contains("data:image/jpeg;base64,/9j/2Q=="), "{html}");
+        assert!(html.contains("its drive is &lt;away&gt;"), "{html}");
     }
 }
