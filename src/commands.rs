@@ -12,6 +12,7 @@ use resembled::daemon;
 use resembled::encode::{self, Runtime};
 use resembled::models::{Catalogue, Model, ModelState, Quality, Verdict};
 use resembled::store::{self, Repair};
+use resembled::words::Vocabulary;
 
 /// Says what follows from the configuration, or why the daemon would neither start nor reload with it.
 pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
@@ -85,6 +86,11 @@ fn list(config: &Config, catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
             "{}: {} ({}, {} numbers a photo)",
             manifest.name, manifest.title, manifest.licence, manifest.dim
         )?;
+        let words = manifest.labels.map_or(0, |labels| Vocabulary::of(labels).len());
+        match words {
+            0 => writeln!(out, "    finds by pictures, not by words")?,
+            words => writeln!(out, "    finds by pictures, and by {words} words")?,
+        }
         if let Some((quality, time)) = manifest.quality.zip(catalogue.estimated_time(manifest, built_in)) {
             writeln!(out, "    {}", praise(quality, time))?;
         }

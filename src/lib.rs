@@ -16,6 +16,7 @@
 //! | [`encode`] | an image, made ready | an embedding; which network that is, says [`models`] |
 //! | [`store`] | embeddings and files | durable rows, and a consistent view of them |
 //! | [`search`] | a query | the k nearest neighbors, by codes in memory and embeddings in the store |
+//! | [`words`] | a word | the photos that show it, by the classifier that was cut off the network |
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
 //! | [`thumbnails`] | a photo's bytes | a small picture for people, kept on the disk |
 //!

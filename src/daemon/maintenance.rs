@@ -229,9 +229,11 @@ impl Maintenance {
 
     /// Compares photos that are new since the last time with all others. Returns whether some may wait.
     fn compare(&mut self, near: f32) -> Result<bool, DaemonError> {
-        let Parts { index, store, model, is_idle, is_held, stop, .. } = &self.parts;
         let mut worked = false;
         loop {
+            // Comparing a large library takes hours; words shall not wait for that.
+            self.label()?;
+            let Parts { index, store, model, is_idle, is_held, stop, .. } = &self.parts;
             if is_held() {
                 return Ok(true);
             }

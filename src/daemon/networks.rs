@@ -149,8 +149,14 @@ fn load_words(
     record: &ModelRecord,
     head: Option<Head>,
 ) -> Result<Option<Arc<Words>>, DaemonError> {
-    let words = head.zip(model.manifest.labels.as_deref()).and_then(|(head, named)| Words::new(head, named));
-    let Some(words) = words else { return Ok(None) };
+    let Some(labels) = model.manifest.labels else { return Ok(None) };
+    let Some(words) = head.and_then(|head| Words::new(head, labels)) else {
+        tracing::warn!(
+            "the network {} has no classifier that fits the labels of its manifest, so it answers no words",
+            record.name
+        );
+        return Ok(None);
+    };
     let mut rows = Vec::new();
     store
         .read()?

@@ -29,9 +29,8 @@ pub struct Manifest {
     /// Where the bands of a search lie, where somebody has measured them.
     #[serde(default)]
     pub bands: BandsByMetric,
-    /// What the labels of its classifier are, where they have words: `imagenet_1k`, ImageNet's 1,000 classes in the order of
-    /// their WordNet numbers.
-    pub labels: Option<String>,
+    /// What the labels of its classifier are, where they have words.
+    pub labels: Option<LabelSet>,
     /// How good it is, where somebody has measured it.
     pub quality: Option<Quality>,
     /// What it gives for a picture that every machine can make.
@@ -65,6 +64,14 @@ impl fmt::Display for Output {
             Self::Tensor(name) => name,
         })
     }
+}
+
+/// Labels that classifiers are trained on, as a manifest names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub enum LabelSet {
+    /// ImageNet's 1,000 classes in the order of their WordNet numbers.
+    #[serde(rename = "imagenet_1k")]
+    ImageNet1k,
 }
 
 /// How good a network is, by measurements that are the same for all.

@@ -25,7 +25,9 @@ pub use digest::FileDigest;
 pub use efficientnet_lite::{Architecture, MakeError};
 pub use error::{Difference, ModelError};
 pub use listing::{ModelRow, ModelState, Verdict, VerifyRow};
-pub use manifest::{Bands, BandsByMetric, External, Known, Manifest, Output, Quality, Source, Wheel};
+pub use manifest::{
+    Bands, BandsByMetric, External, Known, LabelSet, Manifest, Output, Quality, Source, Wheel,
+};
 pub use preprocessing::{ImpossiblePreprocessing, Preprocessing};
 pub use pull::{Accept, Progress, PullError};
 pub use torch::{StateError, Unreadable};

@@ -208,6 +208,7 @@ pub(super) fn model(served: &Served) -> proto::Model {
         dimensions: served.model.dim,
         default_metric: metric(served.manifest.metric).into(),
         input_pixels: served.encoding.preprocessing.crop,
+        words: served.words.as_ref().map_or(0, |words| words.vocabulary.len() as u32),
     }
 }
 

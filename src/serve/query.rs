@@ -24,8 +24,23 @@ const MAX_EXAMPLES: usize = 100;
 pub(super) struct Asked {
     /// With their weights.
     pictures: Vec<(Picture, f32)>,
+    /// What photos shall show, or shall not.
+    pub(super) words: Vec<Line>,
     /// Whether it is one picture, so that the distance to it means what the bands say.
     is_one: bool,
+}
+
+/// A line of words.
+pub(super) struct Line {
+    pub(super) text: String,
+    /// Whether photos that show it are not meant.
+    pub(super) is_disliked: bool,
+}
+
+/// One example: a picture, or words.
+enum Given {
+    Picture(Picture),
+    Words(String),
 }
 
 /// One picture, however it is given.
@@ -50,7 +65,7 @@ impl Asked {
     /// Reads the query of a request. Takes as long as the disks of its paths take to answer; so it is done before anything
     /// that others wait for is taken.
     pub(super) async fn of(query: Option<search_photos_request::Query>) -> Result<Self, Status> {
-        use search_photos_request::Query as Given;
+        use search_photos_request::Query;
 
         let query = match query {
             None => {
@@ -58,62 +73,84 @@ impl Asked {
                     "one of image, path, photo, embedding, indexed_path, examples or text must be set";
                 return Err(refuse::field("query", kinds));
             }
-            Some(Given::Examples(examples)) => return Self::of_examples(examples.examples).await,
-            // Words are answered without an embedding, before it comes to this.
-            Some(Given::Text(_)) => return Err(refuse::field("text", "cannot be asked for here")),
-            Some(Given::Image(bytes)) => example::Query::Image(bytes),
-            Some(Given::Path(path)) => example::Query::Path(path),
-            Some(Given::Photo(name)) => example::Query::Photo(name),
-            Some(Given::Embedding(embedding)) => example::Query::Embedding(embedding),
-            Some(Given::IndexedPath(path)) => example::Query::IndexedPath(path),
+            Some(Query::Examples(examples)) => return Self::of_examples(examples.examples).await,
+            Some(Query::Image(bytes)) => example::Query::Image(bytes),
+            Some(Query::Path(path)) => example::Query::Path(path),
+            Some(Query::Photo(name)) => example::Query::Photo(name),
+            Some(Query::Embedding(embedding)) => example::Query::Embedding(embedding),
+            Some(Query::IndexedPath(path)) => example::Query::IndexedPath(path),
+            Some(Query::Text(text)) => example::Query::Text(text),
         };
-        Ok(Self { pictures: vec![(Picture::of(query).await?, 1.0)], is_one: true })
+        let mut asked = Self { pictures: Vec::new(), words: Vec::new(), is_one: true };
+        asked.add(Given::of(query).await?, 1.0);
+        Ok(asked)
     }
 
     /// Reads one picture.
-    pub(super) async fn of_example(example: Option<proto::Example>) -> Result<Self, Status> {
-        let query = example.and_then(|example| example.query).ok_or_else(|| {
+    pub(super) async fn of_picture(example: Option<proto::Example>) -> Result<Self, Status> {
+        let query = example.and_then(|example| example.query);
+        let picture = match query {
+            Some(query) => Given::of(query).await?,
+            None => Given::Words(String::new()),
+        };
+        let Given::Picture(picture) = picture else {
             let kinds = "needs one of image, path, photo, embedding or indexed_path";
-            refuse::field("picture", kinds)
-        })?;
-        Ok(Self { pictures: vec![(Picture::of(query).await?, 1.0)], is_one: true })
+            return Err(refuse::field("picture", kinds));
+        };
+        Ok(Self { pictures: vec![(picture, 1.0)], words: Vec::new(), is_one: true })
     }
 
     async fn of_examples(examples: Vec<proto::Example>) -> Result<Self, Status> {
         if examples.is_empty() || examples.len() > MAX_EXAMPLES {
             return Err(refuse::field("examples", format_args!("must be 1 to {MAX_EXAMPLES}")));
         }
-        let mut pictures = Vec::with_capacity(examples.len());
+        let mut asked =
+            Self { pictures: Vec::with_capacity(examples.len()), words: Vec::new(), is_one: false };
         for example in examples {
             let Some(query) = example.query else {
-                let kinds = "each needs one of image, path, photo, embedding or indexed_path";
+                let kinds = "each needs one of image, path, photo, embedding, indexed_path or text";
                 return Err(refuse::field("examples", kinds));
             };
-            pictures.push((Picture::of(query).await?, example.weight.unwrap_or(1.0)));
+            asked.add(Given::of(query).await?, example.weight.unwrap_or(1.0));
         }
-        Ok(Self { pictures, is_one: false })
+        // A picture beside words is as far from a photo as it is alone.
+        asked.is_one = matches!(*asked.pictures, [(_, weight)] if weight > 0.0 && weight.is_finite());
+        Ok(asked)
+    }
+
+    fn add(&mut self, given: Given, weight: f32) {
+        match given {
+            Given::Picture(picture) => self.pictures.push((picture, weight)),
+            Given::Words(text) => self.words.push(Line { text, is_disliked: weight < 0.0 }),
+        }
+    }
+
+    /// Whether there is a picture, which photos can resemble.
+    pub(super) fn has_pictures(&self) -> bool {
+        !self.pictures.is_empty()
     }
 }
 
-impl Picture {
+impl Given {
     async fn of(query: example::Query) -> Result<Self, Status> {
-        Ok(match query {
-            example::Query::Image(bytes) => Self::Image(bytes),
+        Ok(Self::Picture(match query {
+            example::Query::Text(text) => return Ok(Self::Words(text)),
+            example::Query::Image(bytes) => Picture::Image(bytes),
             example::Query::Path(path) => {
                 let path = convert::parse_path("path", &path)?;
                 disk::wake(&path).await?;
-                Self::File(path)
+                Picture::File(path)
             }
             example::Query::Photo(name) => {
                 let content = convert::parse_photo_name("photo", &name)?;
-                Self::Photo { name, content }
+                Picture::Photo { name, content }
             }
-            example::Query::Embedding(embedding) => Self::Embedding(embedding.values),
+            example::Query::Embedding(embedding) => Picture::Embedding(embedding.values),
             example::Query::IndexedPath(path) => {
                 let path = convert::parse_path("indexed_path", &path)?;
-                Self::Indexed { names: disk::names(&path).await? }
+                Picture::Indexed { names: disk::names(&path).await? }
             }
-        })
+        }))
     }
 }
 
@@ -122,7 +159,7 @@ pub(super) async fn embed(
     api: &Arc<Api>,
     served: &Arc<Served>,
     permit: &Arc<Permit>,
-    Asked { pictures, is_one }: Asked,
+    Asked { pictures, is_one, .. }: Asked,
     metric: Metric,
 ) -> Result<Query, Status> {
     let (mut vectors, mut photos) = (Vec::with_capacity(pictures.len()), Vec::new());

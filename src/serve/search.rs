@@ -11,13 +11,13 @@ use super::convert::{self, Roots};
 use super::limiter::Permit;
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
-use super::{Api, Served, calls, files, filter, refuse, words};
+use super::words::{self, Spoken};
+use super::{Api, Served, calls, files, filter, refuse};
 use crate::models::Bands;
 use crate::photo::Metric;
 use crate::proto;
-use crate::proto::search_photos_request;
 use crate::proto::search_service_server::SearchService;
-use crate::search::{Filter, Neighbor, Options, SearchError, Snapshot};
+use crate::search::{Filter, Neighbor, Options, PhotoSet, SearchError, Snapshot, TakenAt};
 use crate::store::StoreError;
 
 /// Matches where the request does not say how many.
@@ -39,8 +39,18 @@ struct Found {
     /// What distances mean, where that is known.
     bands: Option<Bands>,
     searched: usize,
-    /// What a word was taken for, and for each neighbor the label that speaks for it.
-    spoken: Option<(proto::WordMeaning, Vec<String>)>,
+    /// Photos of the index.
+    photos: usize,
+    /// What words were taken for.
+    spoken: Option<Spoken>,
+}
+
+/// In which order matches come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Nearest,
+    Oldest,
+    Newest,
 }
 
 /// What is asked of the index.
@@ -50,15 +60,16 @@ struct Ask {
     max_distance: Option<f32>,
     exact: bool,
     filter: Filter,
+    order: Order,
 }
 
 impl Ask {
-    fn of(request: &proto::SearchPhotosRequest, default: Metric) -> Result<Self, Status> {
+    fn of(request: &proto::SearchPhotosRequest, default: Metric, is_cut_off: bool) -> Result<Self, Status> {
         if request.max_distance.is_some_and(|distance| distance.is_nan() || distance < 0.0) {
             return Err(refuse::field("max_distance", "must be a number from 0"));
         }
         let k = match request.k as usize {
-            0 if request.max_distance.is_some() => usize::MAX,
+            0 if is_cut_off || request.max_distance.is_some() => usize::MAX,
             0 => DEFAULT_K,
             k if k <= MAX_K => k,
             k => return Err(refuse::field("k", format_args!("{k} is more than {MAX_K}"))),
@@ -69,6 +80,15 @@ impl Ask {
             max_distance: request.max_distance,
             exact: request.exact,
             filter: request.filter.as_ref().map(filter::parse).transpose()?.unwrap_or_default(),
+            order: match request.order_by.split_whitespace().collect::<Vec<_>>().as_slice() {
+                [] => Order::Nearest,
+                ["capture_time"] => Order::Oldest,
+                ["capture_time", "desc"] => Order::Newest,
+                _ => {
+                    let orders = "must be `capture_time`, `capture_time desc` or empty";
+                    return Err(refuse::field("order_by", orders));
+                }
+            },
         })
     }
 }
@@ -78,23 +98,26 @@ impl Search {
         Self { api, pages: Pages::new() }
     }
 
-    /// Searches on a blocking thread, and looks the first `size` matches up there; stops when the call is given up.
+    /// Searches on a blocking thread, and looks the first `size` matches up there; stops when the call is given up. Without a
+    /// query, words alone decide.
     async fn find(
         &self,
         served: &Served,
         permit: Arc<Permit>,
-        query: Query,
+        query: Option<Query>,
+        spoken: Option<Spoken>,
         ask: Ask,
         size: usize,
     ) -> Result<(Found, Vec<proto::Match>), Status> {
         let api = Arc::clone(&self.api);
         let snapshot = served.index.snapshot();
-        let bands = if query.is_one { served.manifest.bands.of(ask.metric) } else { None };
+        let is_one = query.as_ref().is_some_and(|query| query.is_one);
+        let bands = if is_one { served.manifest.bands.of(ask.metric) } else { None };
         // One thread for both: handing a call from thread to thread takes about as long as searching ten thousand photos.
         blocking(move |cancel| -> Result<_, Status> {
             // The next call may run when this has really ended.
             let _permit = permit;
-            let found = find(&api, &snapshot, &query, &ask, bands, &|| cancel.is_cancelled());
+            let found = find(&api, &snapshot, query, spoken, &ask, bands, &|| cancel.is_cancelled());
             let found = found.map_err(|error| match error {
                 SearchError::WrongDimension { .. } | SearchError::QueryNotFinite => {
                     refuse::field("embedding", error)
@@ -110,67 +133,68 @@ impl Search {
     }
 }
 
-impl Search {
-    /// Looks a word up, and the photos that show it, on a blocking thread.
-    async fn find_word(
-        &self,
-        served: &Served,
-        permit: Arc<Permit>,
-        text: String,
-        ask: Ask,
-        size: usize,
-    ) -> Result<(Found, Vec<proto::Match>), Status> {
-        let words = Arc::clone(words::of(served)?);
-        let api = Arc::clone(&self.api);
-        blocking(move |_| -> Result<_, Status> {
-            let _permit = permit;
-            let meaning = words::find(&words, &text)?;
-            let spoken = words::search(&api, &words, &meaning, &ask.filter, ask.max_distance, ask.k);
-            let spoken = spoken.map_err(|error| refuse::internal("the search failed", &error))?;
-            let label = |&label: &u16| words.vocabulary.label(label).unwrap_or_default().to_owned();
-            let labels = spoken.labels.iter().map(label).collect();
-            let found = Found {
-                neighbors: spoken.neighbors,
-                metric: words::METRIC,
-                bands: None,
-                searched: spoken.searched,
-                spoken: Some((spoken.meaning, labels)),
-            };
-            let first = 0..found.neighbors.len().min(size);
-            let matches = matches(&api, &found, first)?;
-            Ok((found, matches))
-        })
-        .await
-    }
-}
-
 fn find(
     api: &Api,
     snapshot: &Snapshot,
-    query: &Query,
+    query: Option<Query>,
+    mut spoken: Option<Spoken>,
     ask: &Ask,
     bands: Option<Bands>,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Found, SearchError> {
-    let passing = if ask.filter.is_empty() {
-        None
-    } else {
-        Some(ask.filter.photos(&api.facts.snapshot(), &filter::roots(api))?)
+    let facts = api.facts.snapshot();
+    let mut passing =
+        if ask.filter.is_empty() { None } else { Some(ask.filter.photos(&facts, &filter::roots(api))?) };
+    let known = spoken.as_ref().map_or(snapshot.len(), Spoken::photos_known);
+    let searched = passing.as_ref().map_or(known, |passing| passing.len().min(known));
+    let (mut neighbors, metric) = match (query, &mut spoken) {
+        (Some(query), spoken) => {
+            if let Some(spoken) = spoken {
+                passing = Some(spoken.photos(passing.as_ref()));
+            }
+            (nearest(snapshot, &query, ask, passing.as_ref(), cancelled)?, ask.metric)
+        }
+        (None, Some(spoken)) => (spoken.search(ask.max_distance, passing.as_ref()), words::METRIC),
+        (None, None) => (Vec::new(), ask.metric),
+    };
+    if ask.order != Order::Nearest {
+        neighbors.sort_by_cached_key(|neighbor| {
+            let taken = facts.taken(neighbor.id).map(TakenAt::seconds);
+            // Those without a time last.
+            let key = if ask.order == Order::Oldest { taken } else { taken.map(|seconds| -seconds) };
+            (key.is_none(), key)
+        });
+    }
+    neighbors.truncate(ask.k);
+    Ok(Found { neighbors, metric, bands, searched, photos: snapshot.len(), spoken })
+}
+
+/// Returns the neighbors of a query: all within a distance that is given, else the k nearest.
+fn nearest(
+    snapshot: &Snapshot,
+    query: &Query,
+    ask: &Ask,
+    passing: Option<&PhotoSet>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<Neighbor>, SearchError> {
+    // All within a distance are ordered before they are cut to k.
+    let k = match (ask.order, ask.max_distance) {
+        (Order::Oldest | Order::Newest, Some(_)) => usize::MAX,
+        _ => ask.k,
     };
     // A photo is its own nearest neighbor; nobody asks for that.
-    let mut options = Options::new(ask.k.saturating_add(query.photos.len()), ask.metric);
+    let mut options = Options::new(k.saturating_add(query.photos.len()), ask.metric);
     options.max_distance = ask.max_distance;
     options.exact = ask.exact;
-    options.filter = passing.as_ref();
+    options.filter = passing;
     options.cancelled = Some(cancelled);
     let mut neighbors = match ask.max_distance {
         Some(_) => snapshot.within(&query.embedding.0, &options)?,
         None => snapshot.nearest(&query.embedding.0, &options)?,
     };
     neighbors.retain(|neighbor| !query.photos.contains(&neighbor.id));
-    neighbors.truncate(ask.k);
-    let searched = passing.as_ref().map_or(snapshot.len(), |passing| passing.len().min(snapshot.len()));
-    Ok(Found { neighbors, metric: ask.metric, bands, searched, spoken: None })
+    neighbors.truncate(k);
+    Ok(neighbors)
 }
 
 #[tonic::async_trait]
@@ -182,25 +206,25 @@ impl SearchService for Search {
         let connection = calls::connection(&request);
         let mut request = request.into_inner();
         let served = self.api.networks.answering();
-        let ask = Ask::of(&request, served.manifest.metric)?;
         let size = pages::size(request.page_size, pages::MATCHES)?;
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
         let (page, mut matches) = if token.is_empty() {
-            let (found, matches) = match request.query {
-                Some(search_photos_request::Query::Text(text)) => {
-                    let permit = Arc::new(self.api.limiter.enter(connection).await?);
-                    self.find_word(&served, permit, text, ask, size).await?
-                }
-                query => {
-                    let asked = Asked::of(query).await?;
-                    let permit = Arc::new(self.api.limiter.enter(connection).await?);
-                    let query = query::embed(&self.api, &served, &permit, asked, ask.metric).await?;
-                    self.find(&served, permit, query, ask, size).await?
-                }
+            let asked = Asked::of(request.query.take()).await?;
+            let spoken = Spoken::of(&served, &asked.words)?;
+            let is_worded = !asked.has_pictures();
+            let ask = Ask::of(&request, served.manifest.metric, is_worded)?;
+            if is_worded && !spoken.as_ref().is_some_and(Spoken::wants_something) {
+                return Err(refuse::field("text", "must say what photos show, not only what they do not"));
+            }
+            let permit = Arc::new(self.api.limiter.enter(connection).await?);
+            let query = match is_worded {
+                true => None,
+                false => Some(query::embed(&self.api, &served, &permit, asked, ask.metric).await?),
             };
+            let (found, matches) = self.find(&served, permit, query, spoken, ask, size).await?;
             let rows = found.neighbors.len();
             (self.pages.first(fingerprint, found, rows, size)?, matches)
         } else {
@@ -210,13 +234,17 @@ impl SearchService for Search {
         };
         let photos = matches.iter_mut().filter_map(|found| found.photo.as_mut());
         files::fold_paths(&self.api, photos.collect()).await?;
+        let spoken = page.answer.spoken.as_ref();
         Ok(Response::new(proto::SearchPhotosResponse {
             matches,
             metric: convert::metric(page.answer.metric).into(),
             photos_searched: page.answer.searched as u64,
             next_page_token: page.next_token,
             total_size: page.answer.neighbors.len() as u64,
-            meaning: page.answer.spoken.as_ref().map(|(meaning, _)| meaning.clone()),
+            meanings: spoken.map_or_else(Vec::new, |spoken| spoken.meanings.clone()),
+            photos_showing: spoken.map_or(0, |spoken| spoken.photos_showing),
+            photos_waiting: spoken
+                .map_or(0, |spoken| page.answer.photos.saturating_sub(spoken.photos_known()) as u64),
         }))
     }
 
@@ -235,7 +263,7 @@ impl SearchService for Search {
         let connection = calls::connection(&request);
         let served = self.api.networks.answering();
         let words = words::of(&served)?;
-        let asked = Asked::of_example(request.into_inner().picture).await?;
+        let asked = Asked::of_picture(request.into_inner().picture).await?;
         let permit = Arc::new(self.api.limiter.enter(connection).await?);
         let query = query::embed(&self.api, &served, &permit, asked, served.manifest.metric).await?;
         Ok(Response::new(words::describe(words, &query.embedding.0)?))
@@ -247,16 +275,15 @@ fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Ma
     let photos = api.store.read()?.photos()?;
     let roots = Roots::of(api);
     let mut matches = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Neighbor { id, distance } = found.neighbors[row];
-        let label = found.spoken.as_ref().map(|(_, labels)| labels[row].clone()).unwrap_or_default();
+    for &Neighbor { id, distance } in &found.neighbors[rows] {
+        let labels = found.spoken.as_ref().map_or_else(Vec::new, |spoken| spoken.labels(id));
         if let Some(photo) = convert::photo(&photos, &roots, id)? {
             matches.push(proto::Match {
                 photo: Some(photo),
                 distance,
                 similarity: found.metric.similarity(distance),
                 band: convert::band(found.bands, distance).into(),
-                label,
+                labels,
             });
         }
     }

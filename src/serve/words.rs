@@ -4,24 +4,28 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::{Api, Served, filter, refuse};
-use crate::photo::Metric;
+use super::query::Line;
+use super::{Served, refuse};
+use crate::photo::{Metric, PhotoId};
 use crate::proto;
-use crate::search::{Filter, Neighbor, SearchError};
-use crate::words::{Meaning, SHOWN_FROM, Sense, Shown, Unknown, Words};
+use crate::search::{Neighbor, PhotoSet};
+use crate::words::{Labels, Meaning, SHOWN_FROM, Sense, Term, Unknown, Vocabulary, Wanted, Words};
 
 /// The longest text that is looked up.
 const MAX_TEXT_BYTES: usize = 200;
 
-/// What was found for a word.
+/// Kinds of a thing that are named.
+const NAMED_KINDS: usize = 5;
+
+/// Similarities of words are likelihoods, and so are those of cosines: 1 less the distance.
+pub(super) const METRIC: Metric = Metric::Cosine;
+
+/// What words were taken for, and how many photos show it.
 pub(super) struct Spoken {
-    /// The photos, by how little likely they show it.
-    pub(super) neighbors: Vec<Neighbor>,
-    /// For each, the label that speaks for it.
-    pub(super) labels: Vec<u16>,
-    pub(super) meaning: proto::WordMeaning,
-    /// Photos that meet the filter.
-    pub(super) searched: usize,
+    words: Arc<Words>,
+    wanted: Wanted,
+    pub(super) meanings: Vec<proto::WordMeaning>,
+    pub(super) photos_showing: u64,
 }
 
 /// Returns what answers words, or says what to do where the network knows none.
@@ -34,63 +38,102 @@ pub(super) fn of(served: &Served) -> Result<&Arc<Words>, Status> {
     })
 }
 
-/// Looks a word up.
-pub(super) fn find<'a>(words: &'a Words, text: &str) -> Result<Meaning<'a>, Status> {
-    if text.trim().is_empty() || text.len() > MAX_TEXT_BYTES {
-        return Err(refuse::field("text", format_args!("must be 1 to {MAX_TEXT_BYTES} bytes")));
+impl Spoken {
+    /// Looks words up. `None` where there are none.
+    pub(super) fn of(served: &Served, lines: &[Line]) -> Result<Option<Self>, Status> {
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        let words = Arc::clone(of(served)?);
+        let (mut wanted, mut meanings) = (Wanted::default(), Vec::new());
+        for Line { text, is_disliked } in lines {
+            if text.trim().is_empty() || text.len() > MAX_TEXT_BYTES {
+                return Err(refuse::field("text", format_args!("must be 1 to {MAX_TEXT_BYTES} bytes")));
+            }
+            let terms = words.vocabulary.read(text).map_err(|unknown| not_known(&unknown))?;
+            if *is_disliked && (terms.len() > 1 || terms[0].is_excluded) {
+                let problem = format_args!("\"{text}\" is disliked, so it must be one thing");
+                return Err(refuse::field("text", problem));
+            }
+            for term in &terms {
+                let is_excluded = term.is_excluded || *is_disliked;
+                match is_excluded {
+                    true => wanted.none.extend(&term.labels()),
+                    false => wanted.all.push(term.labels()),
+                }
+                meanings.extend(explained(words.vocabulary, term, is_excluded));
+            }
+        }
+        Ok(Some(Self { words, wanted, meanings, photos_showing: 0 }))
     }
-    words.vocabulary.find(text).map_err(|unknown| not_known(text.trim(), &unknown))
+
+    /// Whether there is something that photos shall show.
+    pub(super) fn wants_something(&self) -> bool {
+        !self.wanted.all.is_empty()
+    }
+
+    /// Returns photos by how little likely they show it: all that are within `max_distance`, or where that is not given,
+    /// likely enough. Only photos of `among` are looked at, where it is given.
+    pub(super) fn search(&mut self, max_distance: Option<f32>, among: Option<&PhotoSet>) -> Vec<Neighbor> {
+        let from = max_distance.map_or(SHOWN_FROM, |distance| 1.0 - distance);
+        let mut shown = self.words.labels.showing(&self.wanted, from.min(SHOWN_FROM), among);
+        self.photos_showing = shown.iter().filter(|shown| shown.likely >= SHOWN_FROM).count() as u64;
+        shown.retain(|shown| shown.likely >= from);
+        shown.iter().map(|shown| Neighbor { id: shown.photo, distance: 1.0 - shown.likely }).collect()
+    }
+
+    /// Returns the photos that show it, for a search by something else.
+    pub(super) fn photos(&mut self, among: Option<&PhotoSet>) -> PhotoSet {
+        let shown = self.words.labels.showing(&self.wanted, SHOWN_FROM, among);
+        self.photos_showing = shown.len() as u64;
+        shown.into_iter().map(|shown| shown.photo).collect()
+    }
+
+    /// Returns how many photos it is known of what they show.
+    pub(super) fn photos_known(&self) -> usize {
+        self.words.labels.len()
+    }
+
+    /// Returns, of each thing that is shown, the label that speaks for this photo.
+    pub(super) fn labels(&self, photo: PhotoId) -> Vec<String> {
+        let Some(top) = self.words.labels.get(photo) else { return Vec::new() };
+        let label = |labels: &Labels| {
+            let label = top.likeliest_of(labels).and_then(|label| self.words.vocabulary.label(label));
+            label.unwrap_or_default().to_owned()
+        };
+        self.wanted.all.iter().map(label).collect()
+    }
 }
 
-fn not_known(text: &str, Unknown { nearest, words }: &Unknown) -> Status {
+fn not_known(Unknown { word, nearest, words }: &Unknown) -> Status {
     let near = match nearest.as_slice() {
         [] => String::new(),
-        nearest => format!("; near it are: {}", nearest.join(", ")),
+        nearest => format!("; written alike: {}", nearest.join(", ")),
     };
     Status::not_found(format!(
-        "\"{text}\" is not among the {words} words of this network{near}; `resemble words` lists them"
+        "\"{word}\" is not among the {words} words of this network{near}; `resemble words` lists them"
     ))
 }
 
-/// Finds the photos that show a word. All that are within `max_distance`, or where that is not given, likely enough.
-pub(super) fn search(
-    api: &Api,
-    words: &Words,
-    meaning: &Meaning<'_>,
-    filter: &Filter,
-    max_distance: Option<f32>,
-    k: usize,
-) -> Result<Spoken, SearchError> {
-    let passing = match filter.is_empty() {
-        true => None,
-        false => Some(filter.photos(&api.facts.snapshot(), &filter::roots(api))?),
-    };
-    let from = max_distance.map_or(SHOWN_FROM, |distance| 1.0 - distance);
-    let lowest = from.min(SHOWN_FROM);
-    let mut shown = words.labels.showing(&meaning.sense.labels, lowest, passing.as_ref());
-    let photos_showing = shown.iter().filter(|shown| shown.likely >= SHOWN_FROM).count() as u64;
-    shown.retain(|shown| shown.likely >= from);
-    shown.truncate(k);
-    let all = words.labels.photos().len();
-    let neighbor = |shown: &Shown| Neighbor { id: shown.photo, distance: 1.0 - shown.likely };
-    Ok(Spoken {
-        neighbors: shown.iter().map(neighbor).collect(),
-        labels: shown.iter().map(|shown| shown.label).collect(),
-        searched: passing.map_or(all, |passing| passing.len().min(all)),
-        meaning: proto::WordMeaning {
-            word: meaning.word.to_owned(),
-            gloss: meaning.sense.gloss.clone(),
-            labels: meaning.sense.labels.len() as u32,
-            photos_showing,
-            other_meanings: meaning.others.iter().map(|sense| explained(sense)).collect(),
-        },
+fn explained<'a>(
+    vocabulary: &'a Vocabulary,
+    term: &'a Term<'_>,
+    excluded: bool,
+) -> impl Iterator<Item = proto::WordMeaning> + 'a {
+    term.meanings.iter().map(move |Meaning { word, sense, others }| {
+        let kinds = sense.labels.iter().filter_map(|label| vocabulary.label(label));
+        proto::WordMeaning {
+            word: (*word).to_owned(),
+            gloss: sense.gloss.clone(),
+            labels: sense.labels.len() as u32,
+            kinds: kinds.take(NAMED_KINDS).map(str::to_owned).collect(),
+            other_meanings: others.iter().map(|sense| in_words(sense)).collect(),
+            excluded,
+        }
     })
 }
 
-/// Similarities of words are likelihoods, and so are those of cosines: 1 less the distance.
-pub(super) const METRIC: Metric = Metric::Cosine;
-
-fn explained(sense: &Sense) -> String {
+fn in_words(sense: &Sense) -> String {
     match sense.words.first() {
         Some(word) => format!("{word}: {}", sense.gloss),
         None => sense.gloss.clone(),
@@ -101,7 +144,7 @@ fn explained(sense: &Sense) -> String {
 pub(super) fn list(words: &Words, prefix: &str) -> proto::ListWordsResponse {
     proto::ListWordsResponse {
         words: words.vocabulary.words(prefix).map(str::to_owned).collect(),
-        total_size: words.vocabulary.words("").count() as u32,
+        total_size: words.vocabulary.len() as u32,
     }
 }
 

@@ -2,20 +2,25 @@
 //!
 //! A classifier knows a thousand labels and no words. WordNet knows what stands above each label: a golden retriever is a dog,
 //! a carnivore, an animal. A [`Vocabulary`] holds those words; a word becomes the [`Meaning`] with all labels below it, and a
-//! photo shows it as likely as it shows one of those. A [`Head`] is the classifier, cut off the network: an embedding in, the
-//! likeliest [`TopLabels`] out. A [`LabelTable`] keeps them for all photos in memory.
+//! photo shows it as likely as it shows one of those. A line of several words becomes [`Term`]s that all must hold. A [`Head`]
+//! is the classifier, cut off the network: an embedding in, the likeliest [`TopLabels`] out. A [`LabelTable`] keeps them for all
+//! photos in memory.
 //!
 //! Only the ten likeliest labels of a photo are kept, in 40 bytes: of all 1,000, a word at 100,000 photos would cost as much as
 //! encoding a few hundred, of the embeddings that are in memory in short form nothing could be said exactly, and a photo whose
 //! eleventh label is a word's only one does not show it anyway.
 
 mod head;
+mod phrase;
 mod table;
 mod vocabulary;
 
 pub use head::Head;
-pub use table::{LabelTable, Labels, Shown, TopLabels};
+pub use phrase::Term;
+pub use table::{LabelTable, Labels, Shown, TopLabels, Wanted};
 pub use vocabulary::{Meaning, Sense, Unknown, Vocabulary};
+
+use crate::models::LabelSet;
 
 /// What a network needs to answer words.
 #[derive(Debug)]
@@ -29,11 +34,11 @@ pub struct Words {
 }
 
 impl Words {
-    /// Puts them together, where the classifier has as many labels as `named` labels there are.
-    pub fn new(head: Head, named: &str) -> Option<Self> {
-        let vocabulary =
-            Vocabulary::named(named).filter(|vocabulary| vocabulary.labels() == head.labels())?;
-        Some(Self { head, vocabulary, labels: LabelTable::default() })
+    /// Puts them together. `None` where the classifier has another number of labels.
+    pub fn new(head: Head, labels: LabelSet) -> Option<Self> {
+        let vocabulary = Vocabulary::of(labels);
+        let fits = vocabulary.labels() == head.labels();
+        fits.then(|| Self { head, vocabulary, labels: LabelTable::default() })
     }
 }
 

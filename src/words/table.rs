@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
+use super::SHOWN_FROM;
 use crate::photo::PhotoId;
 use crate::search::PhotoSet;
 
@@ -39,6 +40,17 @@ impl TopLabels {
     pub fn iter(&self) -> impl Iterator<Item = (u16, f32)> {
         let known = self.0.iter().filter(|(label, _)| *label != NONE);
         known.map(|&(label, likely)| (label, f32::from(likely) / f32::from(u16::MAX)))
+    }
+
+    /// Returns how likely one of `labels` is shown, from 0 to 1, as far as they are among these.
+    pub fn share_of(&self, labels: &Labels) -> f32 {
+        let shares = self.iter().filter(|(label, _)| labels.contains(*label)).map(|(_, share)| share);
+        shares.sum::<f32>().min(1.0)
+    }
+
+    /// Returns the likeliest of `labels`, if any of them is among these.
+    pub fn likeliest_of(&self, labels: &Labels) -> Option<u16> {
+        self.iter().find(|(label, _)| labels.contains(*label)).map(|(label, _)| label)
     }
 
     /// Writes a row of the store.
@@ -89,6 +101,11 @@ impl Labels {
         self.0.get(usize::from(label / 64)).is_some_and(|word| word >> (label % 64) & 1 == 1)
     }
 
+    /// Returns them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        (0..self.0.len() as u16 * 64).filter(|&label| self.contains(label))
+    }
+
     /// Returns how many there are.
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
@@ -100,15 +117,33 @@ impl Labels {
     }
 }
 
+/// What photos shall show.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Labels of which one each must be shown.
+    pub all: Vec<Labels>,
+    /// Labels that must not be shown.
+    pub none: Labels,
+}
+
+impl Wanted {
+    /// Returns how likely a photo shows it all: as likely as it shows what it shows least. `None` where it shows what it shall
+    /// not.
+    fn likelihood(&self, top: &TopLabels) -> Option<f32> {
+        if top.share_of(&self.none) >= SHOWN_FROM {
+            return None;
+        }
+        Some(self.all.iter().map(|labels| top.share_of(labels)).fold(1.0, f32::min))
+    }
+}
+
 /// A photo that shows what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shown {
     /// The photo.
     pub photo: PhotoId,
-    /// How likely it shows one of the labels, from 0 to 1.
+    /// How likely it shows it, from 0 to 1.
     pub likely: f32,
-    /// The likeliest of these labels.
-    pub label: u16,
 }
 
 /// The labels of all photos that one network has encoded.
@@ -134,23 +169,28 @@ impl LabelTable {
         self.rows.read().unwrap_or_else(PoisonError::into_inner).get(&photo).copied()
     }
 
+    /// Returns how many photos are in it.
+    pub fn len(&self) -> usize {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Says whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns the photos in it, in order.
     pub fn photos(&self) -> Vec<PhotoId> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
-    /// Returns all photos that show one of `labels` at least as likely as `from`, the likeliest first; of equally likely
+    /// Returns all photos that show what is wanted at least as likely as `from`, the likeliest first; of equally likely
     /// ones, the lower id first. Only photos of `among` are looked at, where it is given.
-    pub fn showing(&self, labels: &Labels, from: f32, among: Option<&PhotoSet>) -> Vec<Shown> {
+    pub fn showing(&self, wanted: &Wanted, from: f32, among: Option<&PhotoSet>) -> Vec<Shown> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let shown = |(&photo, top): (&PhotoId, &TopLabels)| {
-            let (mut likely, mut label) = (0.0, None);
-            for (found, share) in top.iter().filter(|(found, _)| labels.contains(*found)) {
-                likely += share;
-                label = label.or(Some(found));
-            }
-            let is_meant = likely >= from && among.is_none_or(|among| among.contains(photo));
-            label.filter(|_| is_meant).map(|label| Shown { photo, likely: f32::min(likely, 1.0), label })
+            let likely = wanted.likelihood(top).filter(|likely| *likely >= from && *likely > 0.0)?;
+            among.is_none_or(|among| among.contains(photo)).then_some(Shown { photo, likely })
         };
         let mut all: Vec<Shown> = rows.iter().filter_map(shown).collect();
         drop(rows);
@@ -180,16 +220,25 @@ mod tests {
             (PhotoId(2), top(&[0.0, 0.2, 0.8])),
             (PhotoId(3), top(&[0.9, 0.05, 0.05])),
         ]);
-        let shown = table.showing(&labels(&[1, 2]), 0.2, None);
-        let found: Vec<(u64, u16)> = shown.iter().map(|shown| (shown.photo.0, shown.label)).collect();
-        assert_eq!(found, [(2, 2), (1, 1)]);
-        assert!((shown[1].likely - 0.9).abs() < 1e-4);
+        let found = |all: &[&[u16]], none: &[u16], from: f32, among: Option<&PhotoSet>| {
+            let wanted = Wanted { all: all.iter().map(|list| labels(list)).collect(), none: labels(none) };
+            let shown = table.showing(&wanted, from, among);
+            shown
+                .iter()
+                .map(|shown| (shown.photo.0, (shown.likely * 100.0).round() as u32))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[&[1, 2]], &[], 0.2, None), [(2, 100), (1, 90)]);
+        assert_eq!(found(&[&[1]], &[], 0.2, None), [(1, 50), (2, 20)]);
         let among: PhotoSet = [PhotoId(1), PhotoId(3)].into_iter().collect();
-        assert_eq!(table.showing(&labels(&[0, 1, 2]), 0.2, Some(&among)).len(), 2);
-        assert!(
-            table.showing(&labels(&[7]), 0.0, None).is_empty(),
-            "no photo shows what is not among its labels"
-        );
+        assert_eq!(found(&[&[0, 1, 2]], &[], 0.2, Some(&among)).len(), 2);
+        assert_eq!(found(&[&[7]], &[], 0.0, None), [], "no photo shows what is not among its labels");
+        // Two things at once, and one without another.
+        assert_eq!(found(&[&[1], &[2]], &[], 0.1, None), [(1, 40), (2, 20)]);
+        assert_eq!(found(&[&[2]], &[1], 0.01, None), [(3, 5)]);
+        assert_eq!(found(&[], &[2], 0.0, None), [(3, 100)]);
+        let top = table.get(PhotoId(1)).unwrap();
+        assert_eq!((top.likeliest_of(&labels(&[0, 2])), top.likeliest_of(&labels(&[9]))), (Some(2), None));
         table.remove(&[PhotoId(2)]);
         assert_eq!(table.photos(), [PhotoId(1), PhotoId(3)]);
     }

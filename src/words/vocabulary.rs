@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use flate2::read::GzDecoder;
 
 use super::table::Labels;
+use crate::models::LabelSet;
 
 /// Words above the 1,000 classes of ImageNet.
 const IMAGENET: &[u8] = include_bytes!("wordnet.tsv.gz");
@@ -26,6 +27,8 @@ pub struct Vocabulary {
     singulars: HashMap<String, String>,
     /// By label, the number of its meaning.
     by_label: Vec<usize>,
+    /// Parts of the longest word, as spaces part them.
+    longest: usize,
 }
 
 /// A meaning that several words may have.
@@ -53,6 +56,8 @@ pub struct Meaning<'a> {
 /// A word that the labels know nothing of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
+    /// The word as it was asked for.
+    pub word: String,
     /// Words of the vocabulary that are written alike, or are a part of what was asked.
     pub nearest: Vec<String>,
     /// Words of the vocabulary.
@@ -60,15 +65,16 @@ pub struct Unknown {
 }
 
 impl Vocabulary {
-    /// Returns the words of the network's labels, where they are known: those of ImageNet's 1,000.
-    pub fn named(labels: &str) -> Option<&'static Self> {
-        static IT: OnceLock<Vocabulary> = OnceLock::new();
-        (labels == "imagenet_1k").then(|| {
-            IT.get_or_init(|| {
-                let mut text = String::new();
-                let unpacked = GzDecoder::new(IMAGENET).read_to_string(&mut text);
-                unpacked.ok().and_then(|_| Self::parse(&text)).expect("a test reads the built-in table")
-            })
+    /// Returns the words of these labels.
+    pub fn of(labels: LabelSet) -> &'static Self {
+        static IMAGENET_1K: OnceLock<Vocabulary> = OnceLock::new();
+        let (words, packed) = match labels {
+            LabelSet::ImageNet1k => (&IMAGENET_1K, IMAGENET),
+        };
+        words.get_or_init(|| {
+            let mut text = String::new();
+            let unpacked = GzDecoder::new(packed).read_to_string(&mut text);
+            unpacked.ok().and_then(|_| Self::parse(&text)).expect("a test reads the built-in table")
         })
     }
 
@@ -108,24 +114,45 @@ impl Vocabulary {
         let singulars = singulars.map(|(plural, word)| (plural.to_owned(), word.to_owned())).collect();
         let by_label: Vec<usize> = labels.values().copied().collect();
         let is_whole = labels.keys().copied().eq(0..labels.len() as u16);
-        is_whole.then_some(Self { senses, by_word, singulars, by_label })
+        let longest = by_word.keys().map(|word| word.split(' ').count()).max()?;
+        is_whole.then_some(Self { senses, by_word, singulars, by_label, longest })
     }
 
     /// Returns what a word stands for; capitals, plurals, hyphens and underscores do not matter.
+    ///
+    /// # Errors
+    ///
+    /// [`Unknown`] where it is no word of this vocabulary.
     pub fn find(&self, text: &str) -> Result<Meaning<'_>, Unknown> {
-        let plain = text.replace(['_', '-'], " ").to_lowercase();
-        let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
-        let forms = self.forms(&plain);
-        let known = forms.iter().find_map(|form| self.by_word.get_key_value(form.as_str()));
+        self.meaning(text).ok_or_else(|| self.unknown(text.trim()))
+    }
+
+    /// The same, without looking for other words where it is not known.
+    pub(super) fn meaning(&self, text: &str) -> Option<Meaning<'_>> {
         // Some words of WordNet have a hyphen of their own.
-        let known = known.or_else(|| self.by_word.get_key_value(text.trim().to_lowercase().as_str()));
-        let Some((word, ranked)) = known else {
-            return Err(Unknown { nearest: self.nearest(&plain), words: self.by_word.len() });
-        };
+        let written = text.trim().to_lowercase();
+        let plain = written.replace(['_', '-'], " ");
+        let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+        let known = self.by_word.get_key_value(written.as_str());
+        let (word, ranked) = known.or_else(|| {
+            let forms = self.forms(&plain);
+            forms.iter().find_map(|form| self.by_word.get_key_value(form.as_str()))
+        })?;
         let mut senses = ranked.iter().map(|&(_, number)| &self.senses[number]).collect::<Vec<_>>();
         let sense = senses.remove(0);
         senses.retain(|other| *other != sense);
-        Ok(Meaning { word, sense, others: senses })
+        Some(Meaning { word, sense, others: senses })
+    }
+
+    /// Returns the answer to who asks for a word that is not known.
+    pub(super) fn unknown(&self, word: &str) -> Unknown {
+        let nearest = self.nearest(&word.to_lowercase());
+        Unknown { word: word.to_owned(), nearest, words: self.by_word.len() }
+    }
+
+    /// Returns of how many parts the longest word is.
+    pub(super) fn longest_word(&self) -> usize {
+        self.longest
     }
 
     /// Returns the word itself, and what it may be the plural of.
@@ -176,6 +203,16 @@ impl Vocabulary {
         self.senses[number].words.first().map(String::as_str)
     }
 
+    /// Returns how many words there are.
+    pub fn len(&self) -> usize {
+        self.by_word.len()
+    }
+
+    /// Says whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_word.is_empty()
+    }
+
     /// Returns how many labels it has words for.
     pub fn labels(&self) -> usize {
         self.by_label.len()
@@ -212,7 +249,7 @@ mod tests {
     use super::*;
 
     fn imagenet() -> &'static Vocabulary {
-        Vocabulary::named("imagenet_1k").unwrap()
+        Vocabulary::of(LabelSet::ImageNet1k)
     }
 
     #[test]
@@ -226,7 +263,6 @@ mod tests {
         assert_eq!(vocabulary.label(0), Some("tench"));
         assert_eq!(vocabulary.label(999), Some("toilet tissue"));
         assert_eq!(vocabulary.label(1000), None);
-        assert!(Vocabulary::named("other").is_none());
     }
 
     #[test]

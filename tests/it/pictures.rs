@@ -61,10 +61,15 @@ pub struct Facts {
 
 /// Writes picture number `seed` to `path`, with facts in its EXIF block.
 pub fn write_with(path: &Path, seed: u32, facts: &Facts) {
+    write_picture_with(path, &draw(seed), facts);
+}
+
+/// Writes a picture to `path`, with facts in its EXIF block.
+pub fn write_picture_with(path: &Path, picture: &RgbImage, facts: &Facts) {
     let mut bytes = Vec::new();
     let mut encoder = PngEncoder::new(&mut bytes);
     encoder.set_exif_metadata(exif(facts)).unwrap();
-    draw(seed).write_with_encoder(encoder).unwrap();
+    picture.write_with_encoder(encoder).unwrap();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }

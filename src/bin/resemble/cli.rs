@@ -147,20 +147,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
-    /// A word (`resemble words` lists them), or a picture, indexed or not; - reads it from the standard input
-    #[arg(value_name = "WORD|FILE")]
-    pub(crate) file: PathBuf,
+    /// Words for what photos show (`resemble words` lists them): dog, "cat or dog", dog not dalmatian. Or a picture, indexed
+    /// or not; - reads it from the standard input
+    #[arg(value_name = "WORD|FILE", required = true)]
+    pub(crate) asked: Vec<PathBuf>,
 
-    /// It is a word, even if there is a file of that name
-    #[arg(long, conflicts_with_all = ["like", "unlike"])]
+    /// They are words, even if there is a file of that name
+    #[arg(long)]
     pub(crate) text: bool,
 
-    /// One more example; 2:FILE counts twice
-    #[arg(long, value_name = "[WEIGHT:]FILE")]
+    /// One more example; 2:FILE counts twice. A word must be shown too
+    #[arg(long, value_name = "[WEIGHT:]FILE|WORD")]
     pub(crate) like: Vec<Weighted>,
 
-    /// An example of what is not meant; 0.5:FILE counts half
-    #[arg(long, value_name = "[WEIGHT:]FILE")]
+    /// An example of what is not meant; 0.5:FILE counts half. A word must not be shown
+    #[arg(long, value_name = "[WEIGHT:]FILE|WORD")]
     pub(crate) unlike: Vec<Weighted>,
 
     #[command(flatten)]
@@ -202,7 +203,7 @@ pub(crate) struct CheckArgs {
 /// What is wanted of a search.
 #[derive(Debug, Args)]
 pub(crate) struct Wanted {
-    /// How many matches at the most [default: 20; with --max-distance all]
+    /// How many matches at the most [default: 20; with --max-distance all within it, of words all that show it]
     #[arg(short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: Option<u32>,
 
@@ -217,6 +218,10 @@ pub(crate) struct Wanted {
     /// Shows the photos in one HTML file instead of listing them
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) html: Option<PathBuf>,
+
+    /// The newest first, instead of the nearest
+    #[arg(long)]
+    pub(crate) by_date: bool,
 
     /// Compares with every photo's full embedding, however long that takes
     #[arg(long)]

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 something was found or done, 1 nothing was found, 2 an error; `--help` says more.
 
+mod asked;
 mod check;
 mod cli;
 mod connect;

@@ -36,12 +36,12 @@ pub(crate) fn json_line(object: &Map<String, Value>) -> anyhow::Result<()> {
 }
 
 /// Starts a table with these columns.
-pub(crate) fn table<const N: usize>(columns: [&str; N]) -> Table {
+pub(crate) fn table<'a>(columns: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(columns.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+        .set_header(columns.into_iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
     table
 }
 

@@ -16,10 +16,11 @@ use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::Answer;
+use crate::asked::{self, Asked};
 use crate::cli::{SearchArgs, SimilarArgs, Wanted};
 use crate::connect::{Connection, refused};
 use crate::sheet::{Figure, Sheet};
-use crate::{filter, output};
+use crate::{filter, output, words};
 
 /// Up to this size the picture itself is sent, so that the daemon need not be allowed to read it. A larger one is
 /// named, and the daemon reads it.
@@ -29,30 +30,31 @@ const MAX_SENT_BYTES: u64 = 60 << 20;
 const PAGE: i32 = 1_000;
 
 pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Result<Answer> {
-    let query = if args.text || args.like.is_empty() && args.unlike.is_empty() && is_word(&args.file) {
-        let text = args.file.to_str().context("a word must be UTF-8")?;
-        Query::Text(text.to_owned())
-    } else if args.like.is_empty() && args.unlike.is_empty() {
-        query(&args.file)?
-    } else {
-        let liked = args.like.iter().map(|liked| example(&liked.file, liked.weight));
-        let unlike = args.unlike.iter().map(|unlike| example(&unlike.file, -unlike.weight));
-        let examples = std::iter::once(example(&args.file, 1.0)).chain(liked).chain(unlike);
-        Query::Examples(proto::Examples { examples: examples.collect::<anyhow::Result<_>>()? })
+    let asked = Asked::of(&args.asked, args.text)?;
+    let title = asked.title();
+    let guess = match &asked {
+        Asked::File(file) if !asked::looks_like_a_path(file) && !args.wanted.output.json => {
+            eprintln!("{} is a file here; with --text it is taken for a word", file.display());
+            None
+        }
+        Asked::Words(text) if args.asked.len() == 1 && !args.text => {
+            Some(format!("there is no file {text} here, so it was taken for a word"))
+        }
+        _ => None,
     };
-    ask(channel, query, &args.file, &args.wanted).await
-}
-
-/// What is a file is the file; what looks like the path of one was meant as one.
-fn is_word(file: &Path) -> bool {
-    let is_plain = file.as_os_str() != "-" && file.extension().is_none() && file.components().count() == 1;
-    is_plain && fs::symlink_metadata(file).is_err()
+    let query = asked.query(&args.like, &args.unlike)?;
+    let answer = ask(channel, query, &title, &args.wanted).await;
+    match guess {
+        Some(guess) => answer.context(guess),
+        None => answer,
+    }
 }
 
 pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::Result<Answer> {
     let path = output::absolute(&args.file)?;
     let query = Query::IndexedPath(path.as_os_str().as_bytes().to_vec());
-    ask(channel, query, &args.file, &args.wanted).await
+    let title = format!("Photos that resemble {}", output::shown(args.file.as_os_str().as_bytes()));
+    ask(channel, query, &title, &args.wanted).await
 }
 
 /// Says what the daemon refused; of a file that it does not know, what to do.
@@ -67,13 +69,8 @@ fn refused_query(query: Option<&Query>, status: Status) -> anyhow::Error {
     }
 }
 
-async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) -> anyhow::Result<Answer> {
-    let asked = output::shown(file.as_os_str().as_bytes());
-    let title = match &query {
-        Query::Text(word) => format!("Photos that show {word}"),
-        _ => format!("Photos that resemble {asked}"),
-    };
-    let mut sheet = wanted.html.is_some().then(|| Sheet::new(&title));
+async fn ask(channel: Connection, query: Query, title: &str, wanted: &Wanted) -> anyhow::Result<Answer> {
+    let mut sheet = wanted.html.is_some().then(|| Sheet::new(title));
     let library = LibraryServiceClient::new(channel.clone());
     let mut client = SearchServiceClient::new(channel).max_decoding_message_size(usize::MAX);
     let mut request = proto::SearchPhotosRequest {
@@ -85,7 +82,9 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
         filter: filter::filter(&wanted.filter)?,
         page_size: PAGE,
         page_token: String::new(),
+        order_by: if wanted.by_date { "capture_time desc" } else { "" }.to_owned(),
     };
+    let is_worded = request.query.as_ref().is_some_and(asked::is_worded);
     let mut answer = Answer::Nothing;
     loop {
         let page = client.search_photos(request.clone()).await;
@@ -95,14 +94,14 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
         }
         let is_last = page.next_page_token.is_empty();
         let is_first = request.page_token.is_empty();
-        if let Some(meaning) = page.meaning.as_ref().filter(|_| is_first && !wanted.output.json) {
-            say(meaning, page.photos_searched);
+        if is_first && !page.meanings.is_empty() && !wanted.output.json {
+            words::say(&page);
         }
         match (&mut sheet, answer) {
             _ if wanted.output.json => print_json(&page.matches)?,
             (Some(sheet), Answer::Found) => sheet.add(&library, &figures(&page.matches)).await,
-            (None, Answer::Found) => print_table(&page.matches)?,
-            (_, Answer::Nothing) if is_last && page.meaning.is_none() => {
+            (None, Answer::Found) => print_table(&page.matches, is_worded, wanted.by_date)?,
+            (_, Answer::Nothing) if is_last && page.meanings.is_empty() => {
                 eprintln!("nothing found among {} photos", page.photos_searched);
             }
             (_, Answer::Nothing | Answer::Incomplete) => {}
@@ -115,18 +114,6 @@ async fn ask(channel: Connection, query: Query, file: &Path, wanted: &Wanted) ->
             return Ok(answer);
         }
         request.page_token = page.next_page_token;
-    }
-}
-
-/// Says what a word was taken for, and how many photos show it. Beside the table, so that a script reads photos alone.
-fn say(meaning: &proto::WordMeaning, searched: u64) {
-    match meaning.photos_showing {
-        0 => eprintln!("none of {searched} photos shows {}: {}", meaning.word, meaning.gloss),
-        1 => eprintln!("1 of {searched} photos shows {}: {}", meaning.word, meaning.gloss),
-        many => eprintln!("{many} of {searched} photos show {}: {}", meaning.word, meaning.gloss),
-    }
-    for other in &meaning.other_meanings {
-        eprintln!("  not meant: {other}");
     }
 }
 
@@ -195,7 +182,7 @@ fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
             "distance": found.distance,
             "similarity": found.similarity,
             "band": band(found.band()),
-            "label": Some(&found.label).filter(|label| !label.is_empty()),
+            "labels": found.labels,
         })));
         output::json_line(&object)?;
     }
@@ -218,26 +205,34 @@ pub(crate) fn photo_json(photo: &proto::Photo) -> serde_json::Map<String, serde_
     object
 }
 
-fn print_table(matches: &[proto::Match]) -> anyhow::Result<()> {
-    if matches.first().is_some_and(|found| !found.label.is_empty()) {
-        let mut table = output::table(["likely", "label", "photo"]);
-        for found in matches {
-            let photo = found.photo.clone().unwrap_or_default();
-            let likely = Cell::new(format!("{:.2}", found.similarity)).set_alignment(CellAlignment::Right);
-            table.add_row([likely, Cell::new(&found.label), Cell::new(shown(&photo))]);
-        }
-        return output::print(&table);
+/// Matches as a table. Words alone have likelihoods instead of distances, and say which label speaks.
+fn print_table(matches: &[proto::Match], is_worded: bool, by_date: bool) -> anyhow::Result<()> {
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    let mut head = match is_worded {
+        true => vec!["likely", "label"],
+        false => vec!["distance", "similarity", "band"],
+    };
+    if by_date {
+        head.push("taken");
     }
-    let mut table = output::table(["distance", "similarity", "band", "photo"]);
+    head.push("photo");
+    let mut table = output::table(head);
     for found in matches {
         let photo = found.photo.clone().unwrap_or_default();
-        let shown = shown(&photo);
-        table.add_row([
-            Cell::new(format!("{:.4}", found.distance)).set_alignment(CellAlignment::Right),
-            Cell::new(format!("{:.4}", found.similarity)).set_alignment(CellAlignment::Right),
-            Cell::new(band(found.band()).unwrap_or("-")),
-            Cell::new(shown),
-        ]);
+        let mut row = match is_worded {
+            true => vec![right(format!("{:.2}", found.similarity)), Cell::new(found.labels.join(", "))],
+            false => vec![
+                right(format!("{:.4}", found.distance)),
+                right(format!("{:.4}", found.similarity)),
+                Cell::new(band(found.band()).unwrap_or("-")),
+            ],
+        };
+        if by_date {
+            let taken = output::time(photo.capture_time.as_ref());
+            row.push(Cell::new(taken.as_str().unwrap_or("-")));
+        }
+        row.push(Cell::new(shown(&photo)));
+        table.add_row(row);
     }
     output::print(&table)
 }

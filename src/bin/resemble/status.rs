@@ -159,6 +159,7 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
         "model": model.name,
         "model_digest": model.digest,
         "dimensions": model.dimensions,
+        "words": model.words,
         "filling": status.filling.as_ref().map(|filling| json!({
             "model": filling.model.as_ref().map(|model| &model.name),
             "photos": filling.photos,
@@ -216,7 +217,11 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
     if status.failed > 0 {
         output::line(format_args!("failed   {} (`resemble failures` lists them)", status.failed))?;
     }
-    output::line(format_args!("model    {}, {} numbers a photo", model.name, model.dimensions))?;
+    let words = match model.words {
+        0 => "no words".to_owned(),
+        words => format!("{words} words"),
+    };
+    output::line(format_args!("model    {}, {} numbers a photo, {words}", model.name, model.dimensions))?;
     if let Some(filling) = &status.filling {
         let name = filling.model.as_ref().map_or("another one", |model| model.name.as_str());
         output::line(format_args!(

@@ -11,6 +11,41 @@ use crate::Answer;
 use crate::connect::{Connection, refused};
 use crate::{output, search};
 
+/// Says what words were taken for, and how many photos show that. Beside the table, so that a script reads photos alone.
+pub(crate) fn say(answer: &proto::SearchPhotosResponse) {
+    let told = |excluded: bool, between: &str| {
+        let words = answer.meanings.iter().filter(|meaning| meaning.excluded == excluded);
+        words.map(|meaning| meaning.word.as_str()).collect::<Vec<_>>().join(between)
+    };
+    let (shown, excluded) = (told(false, " + "), told(true, ", "));
+    let but = if excluded.is_empty() { String::new() } else { format!(" without {excluded}") };
+    match (answer.photos_showing, answer.photos_searched) {
+        (0, searched) => eprintln!("none of {searched} photos shows {shown}{but}"),
+        (1, searched) => eprintln!("1 of {searched} photos shows {shown}{but}"),
+        (many, searched) => eprintln!("{many} of {searched} photos show {shown}{but}"),
+    }
+    for meaning in &answer.meanings {
+        eprintln!("  {}: {}{}", meaning.word, meaning.gloss, kinds(meaning));
+        for other in &meaning.other_meanings {
+            eprintln!("  not meant: {other}");
+        }
+    }
+    match answer.photos_waiting {
+        0 => {}
+        waiting => eprintln!("  of {waiting} more photos it will soon be known what they show"),
+    }
+}
+
+/// Says which kinds of it the network can tell, where these are so few that others are missed.
+fn kinds(meaning: &proto::WordMeaning) -> String {
+    let is_label = meaning.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(&meaning.word));
+    let is_whole = meaning.kinds.len() == meaning.labels as usize;
+    match is_whole && !is_label {
+        true => format!(" (only: {})", meaning.kinds.join(", ")),
+        false => String::new(),
+    }
+}
+
 pub(crate) async fn words(channel: Connection, prefix: String, json: bool) -> anyhow::Result<Answer> {
     let mut client = SearchServiceClient::new(channel);
     let request = proto::ListWordsRequest { prefix };

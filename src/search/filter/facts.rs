@@ -66,6 +66,11 @@ pub struct TakenAt {
 }
 
 impl TakenAt {
+    /// Returns the seconds since 1970: UTC where the offset is known, else by the camera's clock.
+    pub fn seconds(self) -> i64 {
+        self.seconds
+    }
+
     /// Returns the seconds between two shots. Where one of them has lost its offset, as many programs that edit photos make
     /// them, the cameras' clocks are compared.
     pub fn seconds_apart(self, other: Self) -> u64 {
