@@ -1,4 +1,5 @@
-//! Compiles `proto/` with a compiler in Rust, so that no `protoc` is needed, and keeps the descriptors for reflection.
+//! Compiles `proto/` with a compiler in Rust, so that no `protoc` is needed, and keeps the descriptors for reflection. Run
+//! for the package in `api/`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,16 +8,17 @@ use std::{env, fs};
 use prost::Message;
 
 const PROTOS: [&str; 5] = [
-    "proto/resembled/v1/photo.proto",
-    "proto/resembled/v1/search.proto",
-    "proto/resembled/v1/duplicates.proto",
-    "proto/resembled/v1/library.proto",
-    "proto/resembled/v1/daemon.proto",
+    "resembled/v1/photo.proto",
+    "resembled/v1/search.proto",
+    "resembled/v1/duplicates.proto",
+    "resembled/v1/library.proto",
+    "resembled/v1/daemon.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let proto = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).with_file_name("proto");
+    println!("cargo::rerun-if-changed={}", proto.display());
+    let descriptors = protox::compile(PROTOS, [proto])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()

@@ -24,6 +24,9 @@
 //! [`deadline`] how to ask a disk that may never answer, [`private`] the files that are for their owner alone, [`daemon`] the
 //! wiring, [`log`] where the log goes.
 //!
+//! Two more packages stand beside this one: `api/`, what the daemon and its clients agree on (the messages made of `proto/`,
+//! and which files are photos), and `client/`, the shell's `resemble`, which has that and no decoder, network or database.
+//!
 //! What must stay true, and is attacked by tests:
 //!
 //! - The store is the only truth. Everything in memory is rebuilt from it. What a disk has damaged in it is noticed when it is
@@ -45,10 +48,11 @@ pub mod log;
 pub mod models;
 pub mod photo;
 pub mod private;
-pub mod proto;
 pub mod search;
 pub mod serve;
 pub mod store;
 pub mod thumbnails;
 pub mod watch;
 pub mod words;
+
+pub use resembled_api::proto;

@@ -6,12 +6,11 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
+pub use resembled_api::content::{ContentHash, NotAHash};
 use serde::{Deserialize, Serialize};
 
 /// Number of a watched folder, given by the store when the root is added and never used again after its removal.
@@ -113,51 +112,6 @@ impl Fingerprint {
         }
     }
 }
-
-/// BLAKE3 hash of a file's bytes: the identity of a photo.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ContentHash(pub [u8; 32]);
-
-impl ContentHash {
-    /// Hashes the whole content of a file.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(*blake3::hash(bytes).as_bytes())
-    }
-
-    /// Hashes all that `reader` gives, a piece at a time, so that the file may be larger than the memory.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the reader fails with.
-    pub fn read(reader: impl Read) -> io::Result<Self> {
-        Ok(Self(*blake3::Hasher::new().update_reader(reader)?.finalize().as_bytes()))
-    }
-}
-
-impl fmt::Display for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        HEXLOWER.encode_display(&self.0).fmt(f)
-    }
-}
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContentHash({self})")
-    }
-}
-
-impl FromStr for ContentHash {
-    type Err = NotAHash;
-
-    fn from_str(text: &str) -> Result<Self, NotAHash> {
-        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|_| NotAHash)
-    }
-}
-
-/// The text is not 64 hexadecimal digits.
-#[derive(Debug, thiserror::Error)]
-#[error("not a content hash: 64 hexadecimal digits are needed")]
-pub struct NotAHash;
 
 /// SHA-256 of a model file: says which network an embedding came from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -263,12 +217,5 @@ mod tests {
         for kept in [[1e6, 0.3], [1e-9, 3e-9], [f32::MAX, 0.1]] {
             assert_eq!(rounded(&kept), kept);
         }
-    }
-
-    #[test]
-    fn a_content_hash_is_read_back_from_its_text() {
-        let hash = ContentHash::of(b"photo");
-        assert_eq!(hash.to_string().parse::<ContentHash>().unwrap(), hash);
-        assert!("12".parse::<ContentHash>().is_err());
     }
 }

@@ -3,17 +3,17 @@
 //!
 //! The environment and the home directory come in as arguments, so that every case is a plain unit test.
 
-mod dirs;
 mod file;
+mod paths;
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use self::dirs::Dirs;
 pub use self::file::{DecodeSection, EncoderSection, File, IngestSection, ThumbnailSection, WatchSection};
+pub use resembled_api::dirs::{Dirs, Environment, NoHome};
+
 use crate::cli;
 use crate::encode::Candidate;
 use crate::search::MAX_FULL_VECTORS;
@@ -80,11 +80,9 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
 
-    /// Neither `HOME` nor the XDG variables say where data belongs.
-    #[error(
-        "HOME is not set, so there is no place for data: set HOME, or all of XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME and XDG_CACHE_HOME"
-    )]
-    NoHome,
+    /// Nothing says where data belongs.
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
 
     /// A value that makes no sense.
     #[error("{key} = {value}: {problem}")]
@@ -101,9 +99,6 @@ pub enum ConfigError {
     #[error("the current directory cannot be found out, so a relative path has no meaning")]
     CurrentDirectory(#[source] io::Error),
 }
-
-/// The environment, as far as the configuration asks for it.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Config {
     /// Puts flags, environment, file and defaults together.
@@ -135,12 +130,12 @@ impl Config {
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         let here = std::env::current_dir().map_err(ConfigError::CurrentDirectory)?;
-        let in_file = |path: &Path| dirs.expand(path, file_dir);
+        let in_file = |path: &Path| paths::expand(path, dirs, file_dir);
         let variable = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
 
         let mut roots: Vec<PathBuf> = flags.roots.iter().map(|root| here.join(root)).collect();
         roots.extend(file.roots.iter().map(|root| in_file(root)));
-        let roots = roots.iter().map(|root| dirs::normalise(root)).collect();
+        let roots = roots.iter().map(|root| paths::normalise(root)).collect();
 
         let mut model_dirs: Vec<PathBuf> =
             variable("RESEMBLED_MODEL_DIR").map(|dir| here.join(dir)).into_iter().collect();

@@ -3,7 +3,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, dirs};
+use super::{Config, ConfigError, paths};
 use crate::cli;
 
 /// Loads `text` as the configuration file, under `flags` and `variables`.
@@ -48,7 +48,7 @@ fn roots_are_absolute_and_plain() {
     let flags = cli::Run { roots: vec!["/a/./b/../c/".into()], ..cli::Run::default() };
     let config = load("roots = [\"~/Pictures\"]", &flags, &[]).unwrap();
     assert_eq!(config.roots, [PathBuf::from("/a/c"), PathBuf::from("/home/u/Pictures")]);
-    assert_eq!(dirs::normalise(Path::new("/../x")), Path::new("/x"));
+    assert_eq!(paths::normalise(Path::new("/../x")), Path::new("/x"));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | which format these bytes are | `format` |
+//! | which format these bytes are | [`Format`], [`sniff`] |
 //! | JPEG, scaled while it decodes | `jpeg` |
 //! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster`, and `planes` for TIFFs in deep planes |
 //! | HEIC and AVIF: the container | `heif`, and `av1` for the pictures of AVIF |
@@ -28,7 +28,6 @@ mod colour;
 mod confine;
 mod error;
 mod fitted;
-mod format;
 mod heif;
 mod info;
 mod isolated;
@@ -47,11 +46,11 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+pub use resembled_api::format::{Format, SNIFFED_BYTES, is_photo_name, sniff};
 use serde::{Deserialize, Serialize};
 
 pub use confine::Protection;
 pub use error::{DecodeError, FailureKind};
-pub use format::{Format, SNIFFED_BYTES, is_photo_name, sniff};
 pub use info::{PhotoInfo, Position, Taken};
 pub use isolated::{Cancel, Decoders, IsolatedError, Program};
 pub use square::Square;

@@ -59,7 +59,7 @@ pub use handle::{Missing, WatchHandle, Watcher};
 pub use limits::{Limit, NoEvents};
 pub use mount_table::MountTable;
 pub use omissions::{Omission, OmissionCounts, OmissionKind};
-pub use rules::{IGNORE_FILE, RuleError, check_patterns, is_never_looked_at};
+pub use rules::{IGNORE_FILE, RuleError, check_patterns};
 pub use status::{
     Activity, HeldBack, MountStatus, OfflineReason, PollReason, RootState, RootStatus, Watching,
 };

@@ -10,10 +10,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use resembled_api::left_out;
 use rustix::fs::{Mode, OFlags};
 
 use super::asking::ask;
@@ -24,48 +25,6 @@ pub const IGNORE_FILE: &str = ".resembledignore";
 
 /// Longer ignore files are not read.
 const MAX_IGNORE_FILE_BYTES: u64 = 1 << 20;
-
-/// Left out unless a later pattern lets them in again (`!`).
-const BUILT_IN: &[&str] = &[
-    // Version control and programs' own folders.
-    ".git/",
-    ".hg/",
-    ".svn/",
-    "node_modules/",
-    "lost+found/",
-    // Trash.
-    ".Trash/",
-    ".Trashes/",
-    ".Trash-*/",
-    ".trash/",
-    ".dtrash/",
-    "$RECYCLE.BIN/",
-    "RECYCLER/",
-    "\\#recycle/",
-    "@Recycle/",
-    ".trashed-*",
-    // Thumbnails and previews.
-    ".thumbnails/",
-    ".thumbs/",
-    ".@__thumb/",
-    "@eaDir/",
-    ".picasaoriginals/",
-    // Volumes' own folders, snapshots.
-    "System Volume Information/",
-    ".Spotlight-V100/",
-    ".fseventsd/",
-    ".TemporaryItems/",
-    ".DocumentRevisions-V100/",
-    "\\#snapshot/",
-    ".snapshots/",
-    ".stversions/",
-    // Resource forks beside the photos on disks that a Mac wrote to; files that wait to be deleted.
-    "._*",
-    ".nfs*",
-    ".fuse_hidden*",
-    // Android's mark of a file that is not there yet.
-    ".pending-*",
-];
 
 const HIDDEN: &str = ".*/";
 
@@ -78,20 +37,6 @@ pub struct RuleError {
     source: ignore::Error,
 }
 
-/// Says whether an entry of a disk, or a folder above it, is of those that hold no photos of anybody's wherever they stand:
-/// trash, thumbnails, what programs and systems keep for themselves. Hidden folders are not among them.
-pub fn is_never_looked_at(entry: &Path, is_directory: bool) -> bool {
-    static MATCHER: OnceLock<Gitignore> = OnceLock::new();
-    let matcher = MATCHER.get_or_init(|| {
-        let mut builder = GitignoreBuilder::new("");
-        for pattern in BUILT_IN {
-            builder.add_line(None, pattern).expect("the built-in patterns are valid");
-        }
-        builder.build().expect("the built-in patterns are valid")
-    });
-    matcher.matched_path_or_any_parents(entry, is_directory).is_ignore()
-}
-
 /// The layers that hold for every root.
 #[derive(Debug)]
 pub(super) struct GlobalRules {
@@ -102,8 +47,10 @@ impl GlobalRules {
     pub(super) fn new(patterns: &[String], include_hidden: bool) -> Result<Self, RuleError> {
         let mut builder = GitignoreBuilder::new("");
         let hidden = (!include_hidden).then_some(HIDDEN);
-        for pattern in
-            hidden.into_iter().chain(BUILT_IN.iter().copied()).chain(patterns.iter().map(String::as_str))
+        for pattern in hidden
+            .into_iter()
+            .chain(left_out::PATTERNS.iter().copied())
+            .chain(patterns.iter().map(String::as_str))
         {
             builder
                 .add_line(None, pattern)
@@ -180,7 +127,7 @@ impl RootRules {
             Match::Ignore(glob) if glob.original() == HIDDEN => {
                 Some("it is hidden; `watch.hidden = true` in the configuration lets it in".to_owned())
             }
-            Match::Ignore(glob) if !BUILT_IN.contains(&glob.original()) => {
+            Match::Ignore(glob) if !left_out::PATTERNS.contains(&glob.original()) => {
                 Some(format!("`{}` in `watch.ignore` of the configuration", glob.original()))
             }
             _ => None,
@@ -317,18 +264,6 @@ mod tests {
 
     fn check(rules: &RootRules, file: &str, expected: bool) {
         assert_eq!(rules.leaves_out_at_any_level(&relative(file), false), expected, "{file}");
-    }
-
-    #[test]
-    fn trash_and_system_folders_hold_no_photos_on_any_disk_and_hidden_folders_may() {
-        let check =
-            |path: &str, expected| assert_eq!(is_never_looked_at(Path::new(path), false), expected, "{path}");
-        check(".Trashes/501/a.jpg", true);
-        check("DCIM/.Trash-1000/files/a.jpg", true);
-        check("DCIM/._a.jpg", true);
-        check("System Volume Information/a.jpg", true);
-        check(".hidden/a.jpg", false);
-        check("DCIM/a.jpg", false);
     }
 
     #[test]

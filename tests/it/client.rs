@@ -174,13 +174,3 @@ async fn the_doctor_says_what_could_be_better_and_what_to_do() {
     }
     assert!(findings.iter().any(|finding| finding["well"] == true), "{findings:?}");
 }
-
-#[test]
-fn completions_and_manual_pages_need_no_daemon() {
-    let world = World::new();
-    let script = String::from_utf8(world.resemble(["completions", "bash"]).stdout).unwrap();
-    assert!(script.contains("--max-distance") && script.contains("duplicates"), "{script}");
-    assert_eq!(world.resemble(["man", "pages"]).status.code(), Some(0));
-    let page = fs::read_to_string(world.path("pages/resemble-search.1")).unwrap();
-    assert!(page.contains("max"), "{page}");
-}

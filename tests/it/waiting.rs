@@ -95,7 +95,7 @@ fn an_error_of_the_system_is_told_once() {
 /// Starts `status --watch` on a daemon that is not idle, and waits for its first line.
 fn watch(world: &World) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut child = world
-        .command(env!("CARGO_BIN_EXE_resemble"))
+        .client()
         .args(["status", "--watch", "--json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -160,7 +160,7 @@ fn who_waits_for_a_service_that_cannot_start_is_turned_away() {
         ("[watch]\nignore = [\"[z-a].jpg\"]\n", "ignore pattern"),
     ] {
         world.configure(configuration);
-        let mut client = world.command(env!("CARGO_BIN_EXE_resemble"));
+        let mut client = world.client();
         let client = client.arg("status").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // Until it waits.
         let mut poll = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::IN)];
@@ -193,12 +193,8 @@ fn the_doctor_tells_what_the_service_says() {
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let output = world
-        .command(env!("CARGO_BIN_EXE_resemble"))
-        .args(["--timeout", "1", "doctor"])
-        .env("PATH", world.path("bin"))
-        .output()
-        .unwrap();
+    let output =
+        world.client().args(["--timeout", "1", "doctor"]).env("PATH", world.path("bin")).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     for part in [

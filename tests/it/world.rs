@@ -9,7 +9,8 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper_util::rt::TokioIo;
 use resembled::proto;
@@ -128,9 +129,14 @@ impl World {
         command
     }
 
+    /// The client's command.
+    pub fn client(&self) -> Command {
+        self.command(client().to_str().unwrap())
+    }
+
     /// Runs the client to its end.
     pub fn resemble<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
-        self.command(env!("CARGO_BIN_EXE_resemble")).args(args).output().unwrap()
+        self.client().args(args).output().unwrap()
     }
 
     /// Starts the daemon on the folder of photos, and waits until it says that it is ready.
@@ -212,6 +218,36 @@ impl World {
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
+}
+
+/// The client's executable. It is of another package, so cargo does not tell where it is: beside the daemon's.
+pub fn client() -> &'static Path {
+    static CLIENT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let client = Path::new(env!("CARGO_BIN_EXE_resembled")).with_file_name("resemble");
+        let sources = ["client/src", "api/src", "proto"].map(|folder| newest(&workspace().join(folder)));
+        let built = fs::metadata(&client).and_then(|metadata| metadata.modified());
+        assert!(
+            built.is_ok_and(|built| sources.into_iter().max() <= Some(built)),
+            "{} is missing or older than its sources: `cargo test` builds it, with and without `--test it`, but not with \
+             `--package resembled`",
+            client.display()
+        );
+        client
+    });
+    &CLIENT
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// When the last change was made below a folder.
+fn newest(folder: &Path) -> SystemTime {
+    let changed = fs::read_dir(folder).unwrap().map(|entry| {
+        let (path, metadata) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+        if metadata.is_dir() { newest(&path) } else { metadata.modified().unwrap() }
+    });
+    changed.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Connects at the first call.

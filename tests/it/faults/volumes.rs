@@ -18,7 +18,7 @@ use resembled::proto;
 
 use crate::pictures;
 use crate::random::Random;
-use crate::world::{DEADLINE, Daemon, World};
+use crate::world::{self, DEADLINE, Daemon, World};
 
 const INSIDE: &str = "RESEMBLED_TEST_IN_NAMESPACE";
 
@@ -141,7 +141,7 @@ fn content(seed: u32) -> String {
 /// The words between backticks of an advice, run with `--yes`.
 fn follow_advice(world: &World, detail: &str) -> Output {
     let advice = detail.split('`').nth(1).unwrap_or_else(|| panic!("no advice in {detail:?}"));
-    let line = format!("{} --yes", advice.replacen("resemble", env!("CARGO_BIN_EXE_resemble"), 1));
+    let line = format!("{} --yes", advice.replacen("resemble", world::client().to_str().unwrap(), 1));
     let output = world.command("/bin/sh").args(["-c", &line]).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     output

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::civil::DateTime;
 use prost_types::Timestamp;
-use resembled::proto;
+use resembled_api::proto;
 
 use crate::output;
 

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use data_encoding::BASE64;
-use resembled::proto;
-use resembled::proto::get_thumbnail_request;
-use resembled::proto::library_service_client::LibraryServiceClient;
+use resembled_api::proto;
+use resembled_api::proto::get_thumbnail_request;
+use resembled_api::proto::library_service_client::LibraryServiceClient;
 use tokio::task::JoinSet;
 
 use crate::connect::Connection;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use indicatif::HumanBytes;
-use resembled::photo::ContentHash;
-use resembled::proto;
-use resembled::proto::duplicate_service_client::DuplicateServiceClient;
+use resembled_api::content::ContentHash;
+use resembled_api::proto;
+use resembled_api::proto::duplicate_service_client::DuplicateServiceClient;
 use serde_json::json;
 
 use crate::Answer;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use resembled::proto;
+use resembled_api::proto;
 use serde_json::{Map, Value, json};
 
 /// What is printed cannot be written. Told from other errors, since a reader who has gone, as `head` does, is none, and a

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use hyper_util::rt::TokioIo;
-use resembled::config::Dirs;
+use resembled_api::dirs::Dirs;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};

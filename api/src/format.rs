@@ -1,4 +1,4 @@
-//! What kind of file these bytes are: told by the content, never by the name.
+//! Formats: what kind of file these bytes are, told by the content, never by the name.
 //!
 //! The name only decides whether a file is worth opening at all ([`is_photo_name`]).
 
@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 /// How many bytes [`sniff`] looks at, at most.
 pub const SNIFFED_BYTES: usize = 64;
 
-/// A file format, as far as this room tells them apart. Stored by number: append, never reorder.
+/// A file format, as far as they are told apart. Stored by number: append, never reorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Format {
     /// JPEG, motion photos and Ultra HDR included.
     Jpeg,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use resembled::proto;
-use resembled::proto::daemon_service_client::DaemonServiceClient;
+use resembled_api::proto;
+use resembled_api::proto::daemon_service_client::DaemonServiceClient;
 use serde_json::json;
 
 use crate::Answer;

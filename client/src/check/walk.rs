@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use ignore::{DirEntry, WalkBuilder};
 use prost_types::Timestamp;
-use resembled::decode::{SNIFFED_BYTES, is_photo_name, sniff};
-use resembled::{proto, watch};
+use resembled_api::format::{SNIFFED_BYTES, is_photo_name, sniff};
+use resembled_api::left_out::is_never_looked_at;
+use resembled_api::proto;
 
 /// Pictures that are no photos: what cameras keep beside films.
 const SIDECARS: [&str; 1] = ["thm"];
@@ -107,7 +108,7 @@ fn judge_entry(folder: &Path, entry: &DirEntry) -> Kind {
         return Kind::NoPhoto(NoPhoto::NoFile);
     }
     let path = entry.path();
-    if watch::is_never_looked_at(path.strip_prefix(folder).unwrap_or(Path::new(entry.file_name())), false) {
+    if is_never_looked_at(path.strip_prefix(folder).unwrap_or(Path::new(entry.file_name())), false) {
         return Kind::NoPhoto(NoPhoto::LeftOut);
     }
     match fs::symlink_metadata(path) {

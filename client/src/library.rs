@@ -4,9 +4,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use resembled::proto;
-use resembled::proto::daemon_service_client::DaemonServiceClient;
-use resembled::proto::library_service_client::LibraryServiceClient;
+use resembled_api::proto;
+use resembled_api::proto::daemon_service_client::DaemonServiceClient;
+use resembled_api::proto::library_service_client::LibraryServiceClient;
 use serde_json::json;
 
 use crate::Answer;

@@ -2,9 +2,17 @@
 //! (<https://specifications.freedesktop.org/basedir-spec/latest/>), one `resembled` folder in each.
 
 use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{ConfigError, Environment};
+/// The environment, as far as it is asked for.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// Neither `HOME` nor the XDG variables say where data belongs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "HOME is not set, so there is no place for data: set HOME, or all of XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME and XDG_CACHE_HOME"
+)]
+pub struct NoHome;
 
 /// The daemon's folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +27,8 @@ pub struct Dirs {
     pub cache: PathBuf,
     /// The socket.
     pub runtime: PathBuf,
-    home: Option<PathBuf>,
+    /// The user's home, where it is known.
+    pub home: Option<PathBuf>,
 }
 
 impl Dirs {
@@ -27,7 +36,10 @@ impl Dirs {
     ///
     /// Without `XDG_RUNTIME_DIR` (a shell without a login session) the socket goes into the state directory,
     /// which is as private and which the client finds in the same way.
-    pub fn find(environment: Environment<'_>) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// [`NoHome`].
+    pub fn find(environment: Environment<'_>) -> Result<Self, NoHome> {
         let absolute =
             |name: &str| environment(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
         let home = absolute("HOME");
@@ -35,7 +47,7 @@ impl Dirs {
             absolute(name)
                 .or_else(|| home.as_ref().map(|home| home.join(below_home)))
                 .map(|base| base.join("resembled"))
-                .ok_or(ConfigError::NoHome)
+                .ok_or(NoHome)
         };
         let state = base("XDG_STATE_HOME", ".local/state")?;
         Ok(Self {
@@ -47,27 +59,4 @@ impl Dirs {
             home,
         })
     }
-
-    /// Makes a path of the configuration absolute: `~/` is the home, all else is relative to the file.
-    pub(super) fn expand(&self, path: &Path, file_dir: &Path) -> PathBuf {
-        match (path.strip_prefix("~"), &self.home) {
-            (Ok(rest), Some(home)) => home.join(rest),
-            _ => file_dir.join(path),
-        }
-    }
-}
-
-/// Removes `.`, `..` and trailing slashes by their names alone: the folder may not be there at the moment.
-pub(super) fn normalise(path: &Path) -> PathBuf {
-    let mut parts: Vec<OsString> = Vec::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(parts.pop()),
-            Component::Normal(name) => parts.push(name.to_owned()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    let mut normal = PathBuf::from("/");
-    normal.extend(parts);
-    normal
 }

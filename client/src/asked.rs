@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use resembled::proto;
-use resembled::proto::example;
-use resembled::proto::search_photos_request::Query;
+use resembled_api::proto;
+use resembled_api::proto::example;
+use resembled_api::proto::search_photos_request::Query;
 
 use crate::cli::Weighted;
 use crate::{output, search};

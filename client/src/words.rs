@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use comfy_table::{Cell, CellAlignment};
-use resembled::proto;
-use resembled::proto::search_service_client::SearchServiceClient;
+use resembled_api::proto;
+use resembled_api::proto::search_service_client::SearchServiceClient;
 use serde_json::json;
 
 use crate::Answer;

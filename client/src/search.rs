@@ -7,11 +7,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{Cell, CellAlignment};
-use resembled::proto;
-use resembled::proto::example;
-use resembled::proto::library_service_client::LibraryServiceClient;
-use resembled::proto::search_photos_request::Query;
-use resembled::proto::search_service_client::SearchServiceClient;
+use resembled_api::proto;
+use resembled_api::proto::example;
+use resembled_api::proto::library_service_client::LibraryServiceClient;
+use resembled_api::proto::search_photos_request::Query;
+use resembled_api::proto::search_service_client::SearchServiceClient;
 use serde_json::json;
 use tonic::{Code, Status};
 

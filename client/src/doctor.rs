@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use resembled::config::Dirs;
-use resembled::proto;
-use resembled::proto::daemon_service_client::DaemonServiceClient;
+use resembled_api::dirs::Dirs;
+use resembled_api::proto;
+use resembled_api::proto::daemon_service_client::DaemonServiceClient;
 use serde_json::json;
 
 use crate::Answer;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use resembled::proto;
+use resembled_api::proto;
 
 /// What scripts go by.
 const EXIT_CODES: &str = "Exit codes: 0 something was found or done, 1 nothing was found, 2 an error; \

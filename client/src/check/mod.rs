@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use resembled::photo::{ContentHash, Fingerprint};
-use resembled::proto;
-use resembled::proto::FilePresence;
-use resembled::proto::library_service_client::LibraryServiceClient;
-use resembled::proto::search_service_client::SearchServiceClient;
+use resembled_api::content::ContentHash;
+use resembled_api::proto;
+use resembled_api::proto::FilePresence;
+use resembled_api::proto::library_service_client::LibraryServiceClient;
+use resembled_api::proto::search_service_client::SearchServiceClient;
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -347,10 +347,11 @@ fn hash(path: &Path, bar: &ProgressBar) -> io::Result<Hashed> {
     let before = file.metadata()?;
     let content = ContentHash::read(bar.wrap_read(&file))?;
     let after = file.metadata()?;
-    if Fingerprint::of(&before) != Fingerprint::of(&after) {
+    let identity = walk::identity(&after);
+    if walk::identity(&before) != identity {
         return Err(io::Error::other("it is being written: check it again"));
     }
-    Ok(Hashed { content, identity: walk::identity(&after) })
+    Ok(Hashed { content, identity })
 }
 
 fn print(file: &Path, finding: &Finding, args: &CheckArgs) -> anyhow::Result<()> {

@@ -1,0 +1,10 @@
+//! What the daemon and its clients agree on: in [`proto`] the messages of the API, in [`content`] what a photo is known by, in
+//! [`dirs`] where the socket and the token are, and in [`format`](mod@format) and [`left_out`] which files are photos at all.
+//!
+//! Small, since everybody who asks the daemon has all of it.
+
+pub mod content;
+pub mod dirs;
+pub mod format;
+pub mod left_out;
+pub mod proto;
