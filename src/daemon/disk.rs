@@ -3,6 +3,7 @@
 //! Invariant: the daemon answers from what it knows, whatever happens to writing. It ends for the disk's sake only where
 //! that cannot be read any more, or has failed for long in a way that neither room nor patience mends.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::{Hold, Queue};
-use crate::store::{Problem, ProblemKind, Store};
+use crate::store::{Problem, ProblemKind, Store, StoreError};
 
 /// The disk is asked again after this time, and after twice that, up to the other.
 const ASK_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -30,11 +31,20 @@ pub struct DiskFailed {
     problem: Problem,
 }
 
-/// Keeps the disk in view until `stop`. `mended` runs whenever it takes writes again.
+impl DiskFailed {
+    /// Returns what to say where the store at `path` could not be opened because the disk does not give it back.
+    pub(super) fn to_open(path: &Path, error: &StoreError) -> Option<Self> {
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let problem = Problem { kind: ProblemKind::Unreadable, reason: cause, since: SystemTime::now() };
+        error.is_unreadable().then(|| Self { path: path.to_path_buf(), problem })
+    }
+}
+
+/// Keeps the disk in view until `stop`. `mended` runs whenever it takes writes again, on a thread that may block.
 pub(super) async fn keep_in_view(
     store: Arc<Store>,
     queue: Arc<Queue>,
-    mended: impl Fn() + Send + Sync + 'static,
+    mended: Arc<dyn Fn() + Send + Sync>,
     stop: CancellationToken,
 ) -> Result<(), DiskFailed> {
     let mut problems = store.problems();
@@ -47,7 +57,12 @@ pub(super) async fn keep_in_view(
         let is_mended = said.is_some() && problem.is_none();
         said = problem;
         if is_mended {
-            mended();
+            let mended = Arc::clone(&mended);
+            let told = tokio::task::spawn_blocking(move || mended());
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = told => {}
+            }
         }
         let Some(problem) = &said else {
             pause = ASK_AFTER.0;

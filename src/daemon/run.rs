@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::adapters::{Changes, KnownFiles};
 use super::cores::threads_or_cores;
+use super::disk::DiskFailed;
 use super::error::DaemonError;
 use super::follow::{Follow, start_writer};
 use super::handover::Handover;
@@ -67,7 +68,12 @@ async fn run_rooms(
     // First, so that whoever waits at it is turned away if we cannot start.
     let passed = Socket::from_systemd()?;
     // Taken before anything that lasts, so that a second daemon ends at once.
-    let store = Arc::new(Store::open(&config.store)?);
+    let store =
+        Store::open(&config.store).map_err(|error| match DiskFailed::to_open(&config.store, &error) {
+            Some(failed) => DaemonError::from(failed),
+            None => error.into(),
+        });
+    let store = Arc::new(store?);
     let problems = store.problems();
     *damage = Some(store.damage());
     let socket = match passed {
@@ -124,12 +130,12 @@ async fn run_rooms(
     let (watcher, watch) = Watcher::start(watch_config(&config), settled.watched, Arc::new(known), sink)?;
     supervisor.start("watching", watcher.run(stop.clone()));
     let (rescan, is_owed) = (watch.clone(), AtomicBool::new(!is_written));
-    let mended = move || {
+    let mended = Arc::new(move || {
         changes.remember_places(&rescan.roots());
         if is_owed.swap(false, Ordering::Relaxed) {
             rescan.rescan(None);
         }
-    };
+    });
     let in_view = disk::keep_in_view(Arc::clone(&store), Arc::clone(&queue), mended, stop.clone());
     supervisor.start("the disk of the index", in_view);
     let deletions = watch.clone();

@@ -141,3 +141,21 @@ async fn a_folder_that_hangs_is_refused_each_time_it_is_added() {
     all_else_goes_on(&world, &daemon, 1).await;
     daemon.stop(&world).await;
 }
+
+/// It ended as idle before the first look: 0 of 3 photos.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_watch_waits_for_the_first_look_at_a_folder_without_events() {
+    if !fuse::may_be_mounted("hangs::status_watch_waits_for_the_first_look_at_a_folder_without_events") {
+        return;
+    }
+    let world = World::new();
+    let polled = world.path("polled");
+    let _mount = Fuse::serving(&polled, files(10..13));
+    let daemon = world.start_with(&[polled.as_os_str()]).await;
+    let watched = tokio::task::block_in_place(|| world.resemble(["status", "--watch"]));
+    assert!(watched.status.success(), "{watched:?}");
+    let status = daemon.status().await;
+    assert_eq!(status.files, 3, "{status:?}");
+    assert!(!status.roots[0].detail.is_empty(), "it is polled: {status:?}");
+    daemon.stop(&world).await;
+}

@@ -11,6 +11,7 @@ mod api;
 mod checking;
 mod client;
 mod crash;
+mod failing_disk;
 mod faults;
 mod formats;
 mod full_disk;

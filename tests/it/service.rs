@@ -117,6 +117,32 @@ async fn sighup_takes_up_a_changed_configuration_and_refuses_a_broken_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_cannot_be_watched_at_a_reload_costs_the_others_nothing() {
+    let world = World::new();
+    pictures::write(&world.photo("a.png"), 1);
+    pictures::write(&world.path("more/b.png"), 2);
+    fs::write(world.path("no-folder"), "a file").unwrap();
+    world.configure("roots = [\"~/photos\"]\n");
+    let mut daemon = world.start_with(&[]).await;
+    daemon.wait_for_files(1).await;
+    // A folder around one that is watched by a call, a file, one that is not there, and then a good one.
+    let added = world.path("by-call/inner");
+    fs::create_dir_all(&added).unwrap();
+    assert!(world.resemble(["roots".as_ref(), "add".as_ref(), added.as_os_str()]).status.success());
+    world.configure(
+        "roots = [\"~/photos\", \"~/by-call\", \"~/no-folder\", \"/nowhere/at/all\", \"~/more\"]\n",
+    );
+    daemon.signal(Signal::HUP);
+    daemon.told("READY=1", &world);
+    daemon.wait_for_files(2).await;
+    let log = world.log();
+    assert!(log.contains("by-call"), "{log}");
+    pictures::write(&world.photo("c.png"), 3);
+    daemon.wait_for_files(3).await;
+    daemon.stop(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_reload_refuses_check_config_refuses_too_and_both_say_why() {
     let world = World::new();
     world.configure("roots = [\"~/photos\"]\n");
