@@ -21,8 +21,8 @@
 //! | [`thumbnails`] | a photo's bytes | a small picture for people, kept on the disk |
 //!
 //! Around them: [`cli`] is what the user typed, [`config`] what it means, [`photo`] the words all rooms share,
-//! [`deadline`] how to ask a disk that may never answer, [`private`] the files that are for their owner alone, [`daemon`] the
-//! wiring, [`log`] where the log goes.
+//! [`deadline`] how to ask a disk that may never answer, [`private`] the files that are for their owner alone,
+//! [`threads`] how their owners hear that threads have ended, [`daemon`] the wiring, [`log`] where the log goes.
 //!
 //! Two more packages stand beside this one: `api/`, what the daemon and its clients agree on (the messages made of `proto/`,
 //! and which files are photos), and `client/`, the shell's `resemble`, which has that and no decoder, network or database.
@@ -51,6 +51,7 @@ pub mod private;
 pub mod search;
 pub mod serve;
 pub mod store;
+pub mod threads;
 pub mod thumbnails;
 pub mod watch;
 pub mod words;

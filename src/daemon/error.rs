@@ -49,6 +49,9 @@ pub enum DaemonError {
     /// The thread that maintains the index.
     #[error("cannot start the thread that maintains the index")]
     StartMaintenance(#[source] io::Error),
+    /// A mistake of ours.
+    #[error("the thread that maintains the index panicked")]
+    MaintenancePanicked,
     /// Signals.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),

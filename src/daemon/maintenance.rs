@@ -5,11 +5,9 @@
 //! it; at rest it sleeps.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::error::DaemonError;
@@ -19,6 +17,7 @@ use super::priority;
 use crate::photo::PhotoId;
 use crate::search::{Index, PhotoSet, Quantizer, SUFFICIENT_RECALL, SearchError, Snapshot};
 use crate::store::{Compared, ModelRecord, Store, StoreError};
+use crate::threads::{self, Ends};
 use crate::words::Words;
 
 /// How often it is looked whether there is time, while something is due: to measure recall, or to compare photos.
@@ -64,8 +63,7 @@ pub(super) struct Parts {
 
 /// The thread.
 pub(super) struct MaintenanceThread {
-    thread: JoinHandle<Result<(), DaemonError>>,
-    ended: oneshot::Receiver<()>,
+    ends: Ends<Result<(), DaemonError>>,
     waker: Waker,
 }
 
@@ -91,35 +89,29 @@ pub(super) fn waker() -> (Waker, WakeReceiver) {
 
 impl MaintenanceThread {
     /// Starts the thread.
-    #[expect(clippy::disallowed_methods, reason = "the handle is kept, and `ended` joins it")]
     pub(super) fn start(parts: Parts, waker: Waker, receiver: WakeReceiver) -> Result<Self, DaemonError> {
-        let (alive, ended) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("maintenance".into())
-            .spawn(move || {
-                // Dropped on return and on panic alike, which is what wakes `ended`.
-                let _alive: oneshot::Sender<()> = alive;
-                priority::lower();
-                match Maintenance::new(parts)?.until_stopped(&receiver) {
-                    Err(DaemonError::Search(SearchError::Cancelled)) => Ok(()),
-                    ended => ended,
-                }
-            })
-            .map_err(DaemonError::StartMaintenance)?;
-        Ok(Self { thread, ended, waker })
+        let (starter, ends) = threads::threads();
+        let body = move || {
+            priority::lower();
+            match Maintenance::new(parts)?.until_stopped(&receiver) {
+                Err(DaemonError::Search(SearchError::Cancelled)) => Ok(()),
+                ended => ended,
+            }
+        };
+        starter.start("maintenance", body).map_err(DaemonError::StartMaintenance)?;
+        Ok(Self { ends, waker })
     }
 
     /// Waits for the stop, then for the thread to end.
-    pub(super) async fn ended(self, stop: CancellationToken) -> Result<(), DaemonError> {
-        let mut ended = self.ended;
-        tokio::select! {
+    pub(super) async fn ended(mut self, stop: CancellationToken) -> Result<(), DaemonError> {
+        let ended = tokio::select! {
+            ended = self.ends.next() => ended,
             () = stop.cancelled() => {
                 self.waker.wake();
-                let _ = ended.await;
+                self.ends.next().await
             }
-            _ = &mut ended => {}
-        }
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        ended.map_or(Ok(()), |ended| ended.result.unwrap_or(Err(DaemonError::MaintenancePanicked)))
     }
 }
 

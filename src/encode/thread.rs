@@ -8,12 +8,13 @@
 //! what is in them.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
-use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{EncodeError, Encoder, Input};
 use crate::photo::Embedding;
+use crate::threads::{self, Ended, Ends};
 
 /// Makes an encoder, on the thread that will own it.
 pub type LoadEncoder = Arc<dyn Fn() -> Result<Box<dyn Encoder>, EncodeError> + Send + Sync>;
@@ -34,8 +35,7 @@ pub struct PoolOptions {
 /// Owns the threads.
 #[derive(Debug)]
 pub struct EncoderPool {
-    threads: Vec<Option<JoinHandle<()>>>,
-    ended: mpsc::UnboundedReceiver<usize>,
+    ends: Ends<()>,
 }
 
 /// Brings photos to the threads. Clones bring them to the same.
@@ -55,32 +55,18 @@ struct Job {
 
 type Inbox = Arc<Mutex<mpsc::Receiver<Job>>>;
 
-/// Tells the pool which thread has ended, on return and on panic alike.
-struct Ending {
-    thread: usize,
-    ended: mpsc::UnboundedSender<usize>,
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // The pool may be gone before its threads; then nobody wants to know.
-        let _ = self.ended.send(self.thread);
-    }
-}
-
 impl EncoderPool {
     /// Starts the threads and waits until each has its encoder; blocks for as long as that takes. The thread for
     /// queries loads its own at the first query.
     pub fn start(options: PoolOptions, load: LoadEncoder) -> Result<(Self, EncoderHandle), EncodeError> {
         let (background, background_inbox) = mpsc::channel(options.queue_len.max(1));
         let (queries, query_inbox) = mpsc::channel(options.query_queue_len.max(1));
-        let (ended_sender, ended) = mpsc::unbounded_channel();
-        let mut pool = Self { threads: Vec::new(), ended };
+        let (starter, mut ends) = threads::threads();
         let (ready, loaded) = std_mpsc::channel();
         let inbox: Inbox = Arc::new(Mutex::new(background_inbox));
         for index in 0..options.threads.max(1) {
             let (load, inbox, ready) = (Arc::clone(&load), Arc::clone(&inbox), ready.clone());
-            pool.spawn(format!("encoder-{index}"), &ended_sender, move || {
+            let body = move || {
                 (options.enter_background)();
                 match load() {
                     Ok(mut encoder) => {
@@ -93,11 +79,12 @@ impl EncoderPool {
                         let _ = ready.send(Err(error));
                     }
                 }
-            })?;
+            };
+            starter.start(format!("encoder-{index}"), body).map_err(EncodeError::Thread)?;
         }
         drop((ready, inbox));
         let query_inbox: Inbox = Arc::new(Mutex::new(query_inbox));
-        pool.spawn("encoder-query".to_owned(), &ended_sender, move || {
+        let body = move || {
             let mut encoder = None;
             serve(&query_inbox, |photo| {
                 let encoder = match &mut encoder {
@@ -106,44 +93,24 @@ impl EncoderPool {
                 };
                 embed_one(&mut **encoder, photo)
             });
-        })?;
+        };
+        starter.start("encoder-query", body).map_err(EncodeError::Thread)?;
 
         match first_shape(&loaded, options.threads.max(1)) {
-            Ok((dim, side)) => Ok((pool, EncoderHandle { background, queries, dim, side })),
+            Ok((dim, side)) => Ok((Self { ends }, EncoderHandle { background, queries, dim, side })),
             Err(error) => {
                 drop((background, queries));
-                for thread in pool.threads.into_iter().flatten() {
-                    // A panic has been reported by `error`.
-                    let _ = thread.join();
-                }
+                // A panic is reported by `error`. They have nothing to wait for.
+                ends.join_all(Duration::MAX);
                 Err(error)
             }
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the pool keeps the handle, and `ended` joins it")]
-    fn spawn(
-        &mut self,
-        name: String,
-        ended: &mpsc::UnboundedSender<usize>,
-        run: impl FnOnce() + Send + 'static,
-    ) -> Result<(), EncodeError> {
-        let ending = Ending { thread: self.threads.len(), ended: ended.clone() };
-        let thread = Builder::new().name(name).spawn(move || {
-            let _ending = ending;
-            run();
-        });
-        self.threads.push(Some(thread.map_err(EncodeError::Thread)?));
-        Ok(())
-    }
-
     /// Waits for all threads to end, or for the first to panic.
     pub async fn ended(mut self) -> Result<(), EncodeError> {
-        while let Some(thread) = self.ended.recv().await {
-            let Some(thread) = self.threads[thread].take() else { continue };
-            let name = thread.thread().name().unwrap_or("encoder").to_owned();
-            // It has sent its last word, so this does not block.
-            thread.join().map_err(|_| EncodeError::Panicked(name))?;
+        while let Some(Ended { name, result }) = self.ends.next().await {
+            result.map_err(|_| EncodeError::Panicked(name))?;
         }
         Ok(())
     }

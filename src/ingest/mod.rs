@@ -15,9 +15,6 @@ mod worker;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-
-use tokio::sync::oneshot;
 
 pub use self::again::{Again, first_wait};
 pub use self::progress::{Progress, Step};
@@ -29,6 +26,7 @@ use crate::encode::{EncodeError, EncoderHandle};
 use crate::models::Preprocessing;
 use crate::photo::FileId;
 use crate::store::{ModelRecord, Store, StoreError, Write, WriterHandle};
+use crate::threads::{self, Ends};
 
 /// How bytes become an embedding: the same for indexing and for queries.
 #[derive(Clone)]
@@ -86,9 +84,8 @@ pub enum IngestError {
 
 /// The worker threads.
 pub struct Workers {
-    threads: Vec<JoinHandle<Result<(), IngestError>>>,
+    ends: Ends<Result<(), IngestError>>,
     queue: Arc<Queue>,
-    ended: oneshot::Receiver<()>,
 }
 
 /// What the workers share.
@@ -116,10 +113,7 @@ pub type IsGone = Arc<dyn Fn(&FileId) -> bool + Send + Sync>;
 
 impl Workers {
     /// Starts `count` threads; each calls `prepare` first, to lower its priority.
-    #[expect(clippy::disallowed_methods, reason = "the handles are kept, and `ended` joins them")]
     pub fn start(parts: Parts, count: usize, prepare: fn()) -> Result<Self, IngestError> {
-        let (alive, ended) = oneshot::channel();
-        let alive = Arc::new(FirstEnd::new(alive));
         let queue = Arc::clone(&parts.queue);
         let worker = Worker {
             queue: parts.queue,
@@ -131,52 +125,27 @@ impl Workers {
             progress: parts.progress,
             is_gone: parts.is_gone,
         };
-        let mut threads = Vec::with_capacity(count);
+        let (starter, ends) = threads::threads();
         for number in 0..count {
-            let (worker, alive) = (worker.clone(), Arc::clone(&alive));
-            let thread = thread::Builder::new()
-                .name(format!("ingest-{number}"))
-                .spawn(move || {
-                    let _alive = AliveGuard(alive);
-                    prepare();
-                    worker.run()
-                })
-                .map_err(IngestError::Start)?;
-            threads.push(thread);
+            let worker = worker.clone();
+            let body = move || {
+                prepare();
+                worker.run()
+            };
+            starter.start(format!("ingest-{number}"), body).map_err(IngestError::Start)?;
         }
-        Ok(Self { threads, queue, ended })
+        Ok(Self { ends, queue })
     }
 
     /// Waits for the first worker to end, then for all, and returns the first error.
-    pub async fn ended(self) -> Result<(), IngestError> {
-        let _ = self.ended.await;
-        self.queue.close();
+    pub async fn ended(mut self) -> Result<(), IngestError> {
         let mut first = Ok(());
-        for thread in self.threads {
-            // Each ends with its current photo now.
-            let joined = tokio::task::spawn_blocking(|| thread.join()).await;
-            let result = joined.map_err(|_| IngestError::Panicked)?.map_err(|_| IngestError::Panicked)?;
-            first = first.and(result);
+        while let Some(ended) = self.ends.next().await {
+            // The others end with their current photo now.
+            self.queue.close();
+            first = first.and(ended.result.unwrap_or(Err(IngestError::Panicked)));
         }
         first
-    }
-}
-
-/// Wakes `ended` when the first worker goes.
-struct FirstEnd(Mutex<Option<oneshot::Sender<()>>>);
-
-impl FirstEnd {
-    fn new(sender: oneshot::Sender<()>) -> Self {
-        Self(Mutex::new(Some(sender)))
-    }
-}
-
-/// Dropped on return and on panic alike.
-struct AliveGuard(Arc<FirstEnd>);
-
-impl Drop for AliveGuard {
-    fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -10,7 +10,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -18,6 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{Committed, ModelRecord, ProblemKind, Store, StoreError, Write};
+use crate::threads::{self, Ends};
 
 /// Writes in one transaction at the most. 256 embeddings of 1280 numbers are 1.3 MB.
 const BATCH: usize = 256;
@@ -41,38 +41,29 @@ pub struct WriterHandle {
 }
 
 /// The thread.
-pub struct Writer {
-    thread: JoinHandle<Result<(), StoreError>>,
-    ended: oneshot::Receiver<()>,
-}
+pub struct Writer(Ends<Result<(), StoreError>>);
 
 impl Writer {
     /// Starts the thread. `on_commit` runs on it after each commit, with the writes, what they changed, and how long
     /// that took. An error of it ends the thread.
-    #[expect(clippy::disallowed_methods, reason = "the handle is kept, and `ended` joins it")]
     pub fn start(
         store: Arc<Store>,
         model: ModelRecord,
         on_commit: impl FnMut(&[Write], Committed, Duration) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(Self, WriterHandle), StoreError> {
         let (queue, inbox) = bounded(QUEUE);
-        let (alive, ended) = oneshot::channel();
         let handle = WriterHandle { queue, store: Arc::clone(&store) };
-        let thread = thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || {
-                // Dropped on return and on panic alike, which is what wakes `ended`.
-                let _alive: oneshot::Sender<()> = alive;
-                serve(&store, &model, &inbox, on_commit)
-            })
+        let (starter, ends) = threads::threads();
+        starter
+            .start("store-writer", move || serve(&store, &model, &inbox, on_commit))
             .map_err(StoreError::StartWriter)?;
-        Ok((Self { thread, ended }, handle))
+        Ok((Self(ends), handle))
     }
 
     /// Waits for the thread to end, and returns the error that ended it.
-    pub async fn ended(self) -> Result<(), StoreError> {
-        let _ = self.ended.await;
-        self.thread.join().map_err(|_| StoreError::WriterPanicked)?
+    pub async fn ended(mut self) -> Result<(), StoreError> {
+        let ended = self.0.next().await.ok_or(StoreError::WriterEnded)?;
+        ended.result.map_err(|_| StoreError::WriterPanicked)?
     }
 }
 

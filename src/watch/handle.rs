@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use notify::Watcher as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::asking::{Asking, Watched};
@@ -31,23 +30,18 @@ use super::watches::Watches;
 use super::{Change, Known, Omission, Root, Sink, WatchConfig, WatchError};
 use crate::deadline;
 use crate::photo::{FileId, RelativePath, RootId};
+use crate::threads::{self, Ended, Ends, Panicked, Starter};
 
 /// How long threads may take to end. One that waits for a disk longer is left behind.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 
-/// A thread ended.
-struct Ended {
-    name: String,
-    /// Whether it was to end.
-    was_asked: bool,
-    /// How; none where it panicked.
-    result: Option<Result<(), WatchError>>,
-}
+/// What a thread of the room returns: whether it was to end.
+type WasAsked = Result<bool, WatchError>;
 
 /// The room. Owns its threads; dropping it stops and joins them.
 pub struct Watcher {
     handle: WatchHandle,
-    ended: mpsc::UnboundedReceiver<Ended>,
+    ends: Ends<WasAsked>,
 }
 
 /// Controls the room. Clones control the same.
@@ -58,41 +52,11 @@ pub struct WatchHandle {
 
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
-    threads: Mutex<Vec<Running>>,
-    /// Notified whenever a thread has ended.
-    one_ended: Arc<Condvar>,
-    ended: mpsc::UnboundedSender<Ended>,
+    threads: Starter<WasAsked>,
     /// What the live thread hears; kept for the one that may have to take its place.
     signals: crossbeam_channel::Receiver<Signal>,
     /// Dropped when the room stops.
     overseen: Mutex<Option<crossbeam_channel::Sender<()>>>,
-}
-
-/// A thread of the room.
-struct Running {
-    name: String,
-    handle: JoinHandle<()>,
-    has_ended: Arc<AtomicBool>,
-}
-
-/// Tells that its thread ended, also where that panicked.
-struct Alive {
-    name: String,
-    was_asked: Box<dyn Fn() -> bool + Send>,
-    result: Option<Result<(), WatchError>>,
-    ended: mpsc::UnboundedSender<Ended>,
-    has_ended: Arc<AtomicBool>,
-    one_ended: Arc<Condvar>,
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        let (name, result) = (std::mem::take(&mut self.name), self.result.take());
-        // Nobody listens any more once the room is dropped.
-        let _ = self.ended.send(Ended { name, was_asked: (self.was_asked)(), result });
-        self.has_ended.store(true, Ordering::Release);
-        self.one_ended.notify_all();
-    }
 }
 
 /// Tells the live thread when the event source ends, once it has begun.
@@ -176,19 +140,12 @@ impl Watcher {
         if let Err(why) = lock(&shared.watches).open() {
             tracing::warn!("no folder can be watched, so all are looked at from time to time: {why}");
         }
-        let (ended, ends) = mpsc::unbounded_channel();
+        let (threads, ends) = threads::threads();
         let (overseen, stop) = crossbeam_channel::bounded(0);
-        let inner = Arc::new(Inner {
-            shared,
-            threads: Mutex::default(),
-            one_ended: Arc::default(),
-            ended,
-            signals,
-            overseen: Mutex::new(Some(overseen)),
-        });
+        let inner = Arc::new(Inner { shared, threads, signals, overseen: Mutex::new(Some(overseen)) });
         let overseer = Overseer { inner: Arc::downgrade(&inner), stop };
         let handle = WatchHandle { inner };
-        let watcher = Self { handle: handle.clone(), ended: ends };
+        let watcher = Self { handle: handle.clone(), ends };
         // Listened to before the first root is looked at, so that no change falls in between.
         let (listener, listening) = (MountListener::new(), Arc::clone(&handle.inner.shared));
         handle.inner.spawn("watch-mounts".into(), || false, move || listener.run(&listening))?;
@@ -209,15 +166,11 @@ impl Watcher {
         let failure = loop {
             tokio::select! {
                 () = stop.cancelled() => break None,
-                Some(Ended { name, was_asked, result }) = self.ended.recv() => {
-                    match result {
-                        Some(Ok(())) if was_asked => {}
-                        Some(Ok(())) | None => break Some(WatchError::ThreadEnded { name, source: None }),
-                        Some(Err(error)) => {
-                            break Some(WatchError::ThreadEnded { name, source: Some(Box::new(error)) });
-                        }
-                    }
-                }
+                Some(Ended { name, result }) = self.ends.next() => match result {
+                    Ok(Ok(true)) => {}
+                    Ok(Ok(false)) | Err(Panicked) => break Some(WatchError::ThreadEnded { name, source: None }),
+                    Ok(Err(error)) => break Some(WatchError::ThreadEnded { name, source: Some(Box::new(error)) }),
+                },
             }
         };
         let joined = tokio::task::spawn_blocking(move || drop(self)).await;
@@ -232,6 +185,9 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.handle.inner.stop();
+        for name in self.ends.join_all(STOP_PATIENCE) {
+            tracing::warn!("left behind: {name} waits for a disk that does not answer");
+        }
     }
 }
 
@@ -245,62 +201,23 @@ impl Inner {
     }
 
     /// Starts a thread. Whether it was to end is asked of `was_asked` once it has.
-    #[expect(clippy::disallowed_methods, reason = "the handle is kept, and `stop` joins it")]
     fn spawn(
         &self,
         name: String,
         was_asked: impl Fn() -> bool + Send + 'static,
         body: impl FnOnce() -> Result<(), WatchError> + Send + 'static,
     ) -> Result<(), WatchError> {
-        let has_ended = Arc::new(AtomicBool::new(false));
-        let alive = Alive {
-            name: name.clone(),
-            was_asked: Box::new(was_asked),
-            result: None,
-            ended: self.ended.clone(),
-            has_ended: Arc::clone(&has_ended),
-            one_ended: Arc::clone(&self.one_ended),
-        };
-        let handle = thread::Builder::new()
-            .name(name.clone())
-            .spawn(move || {
-                // As a whole: a closure that names a field only would leave the rest, and its drop, outside.
-                let mut alive = alive;
-                alive.result = Some(body());
-            })
-            .map_err(WatchError::Thread)?;
-        let mut threads = lock(&self.threads);
-        threads.retain(|thread| !thread.handle.is_finished());
-        threads.push(Running { name, handle, has_ended });
-        Ok(())
+        self.threads.start(name, move || body().map(|()| was_asked())).map_err(WatchError::Thread)
     }
 
+    /// Asks all threads to end.
     fn stop(&self) {
-        let deadline = Instant::now() + STOP_PATIENCE;
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.wake_live();
         self.shared.end_listening.end();
         lock(&self.overseen).take();
         for entry in self.shared.all_roots() {
             entry.wake();
-        }
-        let mut threads = lock(&self.threads);
-        while threads.iter().any(|thread| !thread.has_ended.load(Ordering::Acquire)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            // A thread may end between the look and the wait, without anybody to wake us: hence the bound.
-            let waited = self.one_ended.wait_timeout(threads, left.min(Duration::from_millis(20)));
-            threads = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        for Running { name, handle, has_ended } in threads.drain(..) {
-            if has_ended.load(Ordering::Acquire) {
-                // A panic was told by `Alive`.
-                let _ = handle.join();
-            } else {
-                tracing::warn!("left behind: {name} waits for a disk that does not answer");
-            }
         }
     }
 }
