@@ -7,9 +7,10 @@ WORDNET is the folder with data.noun, index.noun and noun.exc (Debian's package 
 /usr/share/wordnet). LABELS.tsv has a line a class, in the order of the classifiers: index, wnid (`n` and the offset of the
 synset), name. The table has a line for each class and each of its hypernyms, the more general ones first:
 
-    numbers of the hypernyms' lines   class or nothing   gloss   word=sense|word=sense|...
+    numbers of the hypernyms' lines   classes or nothing   gloss   word=sense|word=sense|...
 
-where `sense` is the rank of this meaning among the word's meanings, the everyday one first. Then, behind an empty line, a line
+where `sense` is the rank of this meaning among the word's meanings, the everyday one first; those of rank 0 are meant together.
+Then, behind an empty line, a line
 for each irregular plural of these words: plural, singular. The same input gives the same bytes.
 """
 
@@ -22,6 +23,22 @@ from pathlib import Path
 HYPERNYMS = {"@", "@i"}
 # Meanings that everyday speech puts before WordNet's first: whoever asks for a cat wants no lynx.
 EVERYDAY = {"cat": "02121808"}
+# The same, by their ranks among the word's meanings; several are meant together: a table lamp is as much a lamp as a candle.
+MEANT = {
+    "amphibian": (3,), "bike": (2, 1), "chest": (2, 4), "coach": (5, 3), "food": (2, 1), "footwear": (2, 1), "gown": (1, 5),
+    "helmet": (2, 1), "horn": (5, 10), "lamp": (2, 1), "light": (2, 14), "mask": (1, 4), "missile": (1, 2),
+    "partridge": (3, 5), "plant": (2,), "plate": (8,), "pot": (1, 4), "projectile": (1, 2), "robe": (1, 2),
+    "screen": (3, 2, 5), "shield": (2,), "sign": (2, 3), "table": (3, 2), "tub": (2, 1), "wagon": (1, 2, 5),
+}
+# Words whose usual meaning no class has; whoever asks for an ear wants no corn.
+MISLEADING = set("""
+    bank bond cause circle comfort control course defense drop ear fare figure game good hack head hip key killer kite mail match
+    mole mount part piece point post press round rule seat shell site spot spring support toy trump turner unit weight
+    whole wind wood work
+""".split())
+# Classes whose photos show another thing than their synset means: cups, not punch; sunglasses, not burning glasses; swimming
+# costumes, not tights.
+SHOWN = {"07930864": "03147509", "04355933": "04356056", "03710637": "03710721"}
 # So long may a gloss be: it is to tell one meaning from another.
 GLOSS = 70
 
@@ -67,8 +84,11 @@ def main():
     options = parser.parse_args()
     synsets, senses = read_synsets(options.wordnet / "data.noun"), read_senses(options.wordnet / "index.noun")
     with options.labels.open(newline="") as file:
-        classes = {row["wnid"][1:]: int(row["index"]) for row in csv.DictReader(file, delimiter="\t")}
-    assert len(classes) == 1000 and all(offset in synsets for offset in classes)
+        rows = [(row["wnid"][1:], int(row["index"])) for row in csv.DictReader(file, delimiter="\t")]
+    assert [index for _, index in rows] == list(range(1000)) and all(offset in synsets for offset, _ in rows)
+    classes = {}
+    for offset, index in rows:
+        classes.setdefault(SHOWN.get(offset, offset), []).append(index)
 
     # Parents first, so that a line only refers to earlier ones.
     order = {}
@@ -86,12 +106,17 @@ def main():
         words, parents, gloss = synsets[offset]
         ranked = []
         for word in words:
+            # Each meaning keeps a word.
+            if word.lower() in MISLEADING and not MISLEADING.issuperset(map(str.lower, words)):
+                continue
             rank = senses[word.lower()].index(offset) + 1
+            if rank in MEANT.get(word.lower(), ()):
+                rank = 0
             ranked.append(f"{word.replace('_', ' ')}={rank}")
             vocabulary.add(word.lower())
         ranked.extend(f"{word}=0" for word, everyday in EVERYDAY.items() if everyday == offset)
         parents = " ".join(str(order[parent]) for parent in parents)
-        lines.append(f"{parents}\t{classes.get(offset, '')}\t{short(gloss)}\t{'|'.join(ranked)}")
+        lines.append(f"{parents}\t{' '.join(map(str, classes.get(offset, [])))}\t{short(gloss)}\t{'|'.join(ranked)}")
     lines.append("")
     for line in (options.wordnet / "noun.exc").read_text(encoding="ascii").splitlines():
         plural, *singulars = line.split()

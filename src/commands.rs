@@ -71,11 +71,11 @@ fn list(config: &Config, catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
     let built_in = built_in_time(config, catalogue)?;
     let mut out = io::stdout().lock();
     for row in catalogue.list() {
-        let state = match row.state {
+        let state = match &row.state {
             ModelState::BuiltIn => "built in".to_owned(),
             ModelState::Installed(path) => path.display().to_string(),
             ModelState::Pullable(bytes) => {
-                let size = indicatif::HumanBytes(bytes);
+                let size = indicatif::HumanBytes(*bytes);
                 format!("not installed; `resembled models pull {}` downloads {size}", row.manifest.name)
             }
             ModelState::Missing => "not installed".to_owned(),
@@ -86,7 +86,14 @@ fn list(config: &Config, catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
             "{}: {} ({}, {} numbers a photo)",
             manifest.name, manifest.title, manifest.licence, manifest.dim
         )?;
-        let words = manifest.labels.map_or(0, |labels| Vocabulary::of(labels).len());
+        let has_classifier = |path: &Path| {
+            let source = manifest.sources.iter().find(|source| path.ends_with(&source.file));
+            source.is_none_or(|source| source.output.is_none())
+        };
+        let words = match &row.state {
+            ModelState::Installed(path) if !has_classifier(path) => 0,
+            _ => manifest.labels.map_or(0, |labels| Vocabulary::of(labels).len()),
+        };
         match words {
             0 => writeln!(out, "    finds by pictures, not by words")?,
             words => writeln!(out, "    finds by pictures, and by {words} words")?,

@@ -45,14 +45,29 @@ def recompressed(photo, quality):
     return Image.open(file).convert("RGB")
 
 
+def with_output(model, tensor):
+    """A classifier has its embedding inside: `pip install onnx` to take it out."""
+    if not tensor or tensor in [output.name for output in onnxruntime.InferenceSession(model).get_outputs()]:
+        return model
+    import onnx
+
+    network = onnx.load(model)
+    network.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
+    return network.SerializeToString()
+
+
 class Network:
     def __init__(self, manifest, model, output):
         self.preprocessing = manifest["preprocessing"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(with_output(model, output), options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
         self.outputs = [output] if output else None
+        side, dim = self.preprocessing["crop"], manifest["dim"]
+        found = self.embed(Image.new("RGB", (side, side))).size
+        if found != dim:
+            raise SystemExit(f"{found} numbers instead of {dim}: name the tensor that is the embedding with --output")
 
     def embed(self, photo):
         short, crop = self.preprocessing["resize_short_side"], self.preprocessing["crop"]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::built_in::{BUILT_IN, BuiltIn, FALLBACK};
 use super::error::Difference;
-use super::{FileDigest, Manifest, ModelError, Output, Source};
+use super::{FileDigest, Manifest, ModelError, Output, Quality, Source};
 use crate::photo::ModelDigest;
 
 /// A network whose bytes are the ones that its manifest promises.
@@ -124,7 +124,7 @@ impl Catalogue {
     /// Returns the networks whose quality and bands are known, except those in the executable, the best first. Without
     /// bands, duplicates could not be told.
     pub(super) fn by_quality(&self) -> Vec<&Entry> {
-        let quality = |entry: &&Entry| entry.manifest.quality.map_or(0.0, |quality| quality.p_at_5);
+        let quality = |entry: &&Entry| entry.manifest.quality.map_or(0.0, Quality::overall);
         let measured = |entry: &&Entry| {
             let manifest = &entry.manifest;
             entry.network.is_none()

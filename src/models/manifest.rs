@@ -87,6 +87,14 @@ pub struct Quality {
     pub relative_time: f32,
 }
 
+impl Quality {
+    /// One number to choose a network by. Kinds of things count three times as much as further shots of a scene, as every search
+    /// asks for those; a larger network that tells kinds apart and no longer sees that two shots are one scene is not better.
+    pub fn overall(self) -> f32 {
+        (3.0 * self.p_at_5 + self.near_shots.unwrap_or(0.0)) / 4.0
+    }
+}
+
 /// An embedding in short, to tell on any machine whether the network works there.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
