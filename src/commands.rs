@@ -1,6 +1,7 @@
 //! Commands that are not the daemon: `check-config`, `repair` and `models`.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
