@@ -72,6 +72,11 @@ impl RelativePath {
     }
 }
 
+/// Says whether two paths are the same, or one lies below the other.
+pub fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
 /// Where a file is: a root and a path below it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::{Api, calls, copies, disk, files, pages, refuse, thumbnails};
-use crate::photo::{FileId, RelativePath, RootId};
+use crate::photo::{FileId, RelativePath, RootId, overlap};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
 use crate::store::{StoreError, Write};
@@ -229,8 +229,7 @@ impl LibraryService for Library {
         let changing = self.change_roots().await?;
         // A removal that still waits to be written down would take the folder with it.
         self.api.writer.flush().await.map_err(Status::from)?;
-        let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
-        if let Some(other) = self.api.watch.roots().into_iter().find(|root| overlaps(&root.path)) {
+        if let Some(other) = self.api.watch.roots().into_iter().find(|root| overlap(&path, &root.path)) {
             return Err(Status::already_exists(format!("{} is watched already", other.path.display())));
         }
         let root = self

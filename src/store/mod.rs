@@ -53,7 +53,7 @@ pub use self::error::StoreError;
 use self::open::Opened;
 pub use self::open::{Repair, repair};
 pub use self::photos::Photos;
-pub use self::reader::{Children, Counts, Mended, Reader};
+pub use self::reader::{Counts, KnownDirectory, Mended, Reader};
 pub use self::rebuild::Rebuilt;
 pub use self::record::{
     Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, PhotoRecord,

@@ -29,7 +29,7 @@ pub struct Reader {
 
 /// What the store knows in one directory, each sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Children {
+pub struct KnownDirectory {
     /// Files known in it.
     pub files: Vec<(OsString, FileRecord)>,
     /// Sub-directories with known files somewhere below.
@@ -94,13 +94,13 @@ impl Reader {
     }
 
     /// Returns what is known directly in a directory. The cost grows with what stands in it, not below it.
-    pub fn children(&self, root: RootId, directory: &RelativePath) -> Result<Children, StoreError> {
+    pub fn children(&self, root: RootId, directory: &RelativePath) -> Result<KnownDirectory, StoreError> {
         let mut prefix = directory.as_bytes().to_vec();
         if !prefix.is_empty() {
             prefix.push(b'/');
         }
         let files = self.transaction.open_table(FILES)?;
-        let mut children = Children::default();
+        let mut children = KnownDirectory::default();
         let mut from = prefix.clone();
         'seek: loop {
             let end = (Bound::Included((root.0, from.as_slice())), Bound::Excluded((root.0 + 1, &[][..])));

@@ -26,7 +26,7 @@ use super::walk::{Absence, Entered, enter};
 use crate::photo::{Fingerprint, RelativePath};
 
 /// So many events are taken at once before the quiet paths get their turn.
-const BATCH: usize = 4096;
+const EVENTS_AT_ONCE: usize = 4096;
 
 pub(super) struct LiveThread {
     pub(super) shared: Arc<Shared>,
@@ -53,7 +53,7 @@ impl LiveThread {
             match self.inbox.recv_deadline(first) {
                 Ok(signal) => {
                     self.hear(signal)?;
-                    for signal in self.inbox.try_iter().take(BATCH) {
+                    for signal in self.inbox.try_iter().take(EVENTS_AT_ONCE) {
                         if self.is_over() {
                             return Ok(());
                         }

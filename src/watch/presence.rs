@@ -12,7 +12,7 @@ use super::scan::known_below;
 use super::state::{RootEntry, Shared};
 use super::status::OfflineReason;
 use super::volume::{Anchor, FileSystem, Mounted, Volume};
-use crate::photo::{Fingerprint, RelativePath};
+use crate::photo::{Fingerprint, RelativePath, overlap};
 
 /// So many known files are looked for on a volume that has no mark of its own.
 const COMPARED_FILES: usize = 32;
@@ -170,9 +170,8 @@ fn unreachable(error: &io::Error) -> OfflineReason {
 
 /// Says whether another root that is there lies at, around or below a place.
 fn is_taken(shared: &Shared, entry: &RootEntry, place: &Path) -> bool {
-    let overlaps = |other: &Path| other.starts_with(place) || place.starts_with(other);
     shared
         .all_roots()
         .iter()
-        .any(|other| other.id != entry.id && other.is_online() && overlaps(&other.path()))
+        .any(|other| other.id != entry.id && other.is_online() && overlap(&other.path(), place))
 }

@@ -24,7 +24,7 @@ use super::walk::{Absence, moved_from};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 
 /// So many quiet paths are taken at once before the events get their turn.
-const BATCH: usize = 4096;
+const PATHS_AT_ONCE: usize = 4096;
 
 /// What a batch of quiet paths came to, before anything is handed out.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Batch {
 
 impl LiveThread {
     pub(super) fn look_at_settled_paths(&self) -> Result<(), WatchError> {
-        let due = lock(&self.shared.settle).take_due(Instant::now(), BATCH);
+        let due = lock(&self.shared.settle).take_due(Instant::now(), PATHS_AT_ONCE);
         let mut batch = Batch::default();
         for due in due {
             self.look_at(due, &mut batch)?;

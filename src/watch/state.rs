@@ -28,7 +28,7 @@ use super::vanish::Disappearance;
 use super::volume::{Anchor, FileSystem};
 use super::watches::Watches;
 use super::{Known, Root, Sink, WatchConfig};
-use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
+use crate::photo::{FileId, Fingerprint, RelativePath, RootId, overlap};
 
 /// Locks, also where another thread died with the lock: its death ends the room anyway.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,9 +104,8 @@ impl Shared {
         lock(&self.watches).unwatch_below(path);
         lock(&self.settle).forget_below(path);
         // Another root may be there by now, when two drives have changed their mount points. What was taken back was its.
-        let overlaps = |other: &Path| other.starts_with(path) || path.starts_with(other);
         for other in self.all_roots() {
-            if other.id != root && other.is_online() && overlaps(&other.path()) {
+            if other.id != root && other.is_online() && overlap(&other.path(), path) {
                 other.request(|requests| {
                     requests.full = true;
                     requests.lost_watches = true;
