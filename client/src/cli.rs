@@ -164,6 +164,10 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "[WEIGHT:]FILE|WORD")]
     pub(crate) unlike: Vec<Weighted>,
 
+    /// Looks for the picture turned three other ways too, even if something near is found without
+    #[arg(long, conflicts_with_all = ["text", "like", "unlike"])]
+    pub(crate) turned: bool,
+
     #[command(flatten)]
     pub(crate) wanted: Wanted,
 }

@@ -43,7 +43,8 @@ pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Re
         _ => None,
     };
     let query = asked.query(&args.like, &args.unlike)?;
-    let answer = ask(channel, query, &title, &args.wanted).await;
+    let turned = args.turned.then_some(true);
+    let answer = ask(channel, query, turned, &title, &args.wanted).await;
     match guess {
         Some(guess) => answer.context(guess),
         None => answer,
@@ -54,7 +55,7 @@ pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::
     let path = output::absolute(&args.file)?;
     let query = Query::IndexedPath(path.as_os_str().as_bytes().to_vec());
     let title = format!("Photos that resemble {}", output::shown(args.file.as_os_str().as_bytes()));
-    ask(channel, query, &title, &args.wanted).await
+    ask(channel, query, None, &title, &args.wanted).await
 }
 
 /// Says what the daemon refused; of a file that it does not know, what to do.
@@ -69,7 +70,13 @@ fn refused_query(query: Option<&Query>, status: Status) -> anyhow::Error {
     }
 }
 
-async fn ask(channel: Connection, query: Query, title: &str, wanted: &Wanted) -> anyhow::Result<Answer> {
+async fn ask(
+    channel: Connection,
+    query: Query,
+    turned: Option<bool>,
+    title: &str,
+    wanted: &Wanted,
+) -> anyhow::Result<Answer> {
     let mut sheet = wanted.html.is_some().then(|| Sheet::new(title));
     let library = LibraryServiceClient::new(channel.clone());
     let mut client = SearchServiceClient::new(channel).max_decoding_message_size(usize::MAX);
@@ -83,6 +90,7 @@ async fn ask(channel: Connection, query: Query, title: &str, wanted: &Wanted) ->
         page_size: PAGE,
         page_token: String::new(),
         order_by: if wanted.by_date { "capture_time desc" } else { "" }.to_owned(),
+        turned,
     };
     let is_worded = request.query.as_ref().is_some_and(asked::is_worded);
     let mut answer = Answer::Nothing;
@@ -167,7 +175,7 @@ fn figures(matches: &[proto::Match]) -> Vec<Figure<'_>> {
     let mut figures = Vec::with_capacity(matches.len());
     for found in matches {
         if let Some(photo) = &found.photo {
-            let band = band(found.band()).unwrap_or_default();
+            let band = band_and_turn(found).unwrap_or_default();
             figures.push(Figure { photo, about: format!("{:.4} {band}", found.distance) });
         }
     }
@@ -183,6 +191,7 @@ fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
             "similarity": found.similarity,
             "band": band(found.band()),
             "labels": found.labels,
+            "quarter_turns": found.quarter_turns,
         })));
         output::json_line(&object)?;
     }
@@ -224,7 +233,7 @@ fn print_table(matches: &[proto::Match], is_worded: bool, by_date: bool) -> anyh
             false => vec![
                 right(format!("{:.4}", found.distance)),
                 right(format!("{:.4}", found.similarity)),
-                Cell::new(band(found.band()).unwrap_or("-")),
+                Cell::new(band_and_turn(found).unwrap_or_else(|| "-".to_owned())),
             ],
         };
         if by_date {
@@ -235,6 +244,17 @@ fn print_table(matches: &[proto::Match], is_worded: bool, by_date: bool) -> anyh
         table.add_row(row);
     }
     output::print(&table)
+}
+
+/// Returns a match's band, and how the query lies to be so near.
+fn band_and_turn(found: &proto::Match) -> Option<String> {
+    let turn = match found.quarter_turns {
+        0 => return band(found.band()).map(str::to_owned),
+        1 => "turned right",
+        2 => "upside down",
+        _ => "turned left",
+    };
+    Some(band(found.band()).map_or_else(|| turn.to_owned(), |band| format!("{band}, {turn}")))
 }
 
 /// Returns a band's word.

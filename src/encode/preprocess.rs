@@ -32,6 +32,19 @@ pub struct Input {
     pub values: Vec<f32>,
 }
 
+impl Input {
+    /// Returns it turned clockwise by a quarter. As the square is from the middle, that is what a turned picture gives.
+    pub fn turned(&self) -> Self {
+        let side = self.side as usize;
+        let planes = self.values.chunks_exact((side * side).max(1));
+        // What stood at the bottom of a column begins its row.
+        let turn = |plane: &[f32]| -> Vec<f32> {
+            (0..side * side).map(|at| plane[(side - 1 - at % side) * side + at / side]).collect()
+        };
+        Self { side: self.side, values: planes.flat_map(turn).collect() }
+    }
+}
+
 /// Preprocesses one picture: cuts the square out and makes numbers of it.
 ///
 /// # Errors
@@ -51,6 +64,26 @@ mod tests {
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }
+    }
+
+    #[test]
+    fn an_input_is_turned_as_its_picture_is() {
+        let preprocessing =
+            Preprocessing { resize_short_side: 3, crop: 3, mean: [0.0; 3], std: [1.0, 0.5, 0.25] };
+        let square = |at: fn(usize, usize) -> (usize, usize)| Rgb {
+            width: 3,
+            height: 3,
+            pixels: (0..9)
+                .map(|place| at(place % 3, place / 3))
+                .flat_map(|(x, y)| [x, y, x + 3 * y].map(|level| level as u8))
+                .collect(),
+        };
+        let input = preprocessing.input(&square(|x, y| (x, y)));
+        // The left column, from its foot up, is the first row.
+        let turned = preprocessing.input(&square(|x, y| (y, 2 - x)));
+        assert_eq!(input.turned(), turned);
+        assert_eq!(input.turned().turned().turned().turned(), input);
+        assert_ne!(input.turned().turned(), input);
     }
 
     #[test]

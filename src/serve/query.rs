@@ -59,6 +59,8 @@ pub(super) struct Query {
     pub(super) photos: Vec<PhotoId>,
     /// As [`Asked::is_one`].
     pub(super) is_one: bool,
+    /// The picture as the network read it, where it is one that was encoded for this query.
+    pub(super) input: Option<Input>,
 }
 
 impl Asked {
@@ -163,10 +165,12 @@ pub(super) async fn embed(
     metric: Metric,
 ) -> Result<Query, Status> {
     let (mut vectors, mut photos) = (Vec::with_capacity(pictures.len()), Vec::new());
+    let mut input = None;
     for (picture, weight) in pictures {
-        let (embedding, photo) = embed_one(api, served, permit, picture).await?;
-        vectors.push((embedding.0, weight));
-        photos.extend(photo);
+        let one = embed_one(api, served, permit, picture).await?;
+        vectors.push((one.embedding.0, weight));
+        photos.extend(one.photo);
+        input = one.input.filter(|_| is_one);
     }
     // A photo may be named twice.
     photos.sort_unstable();
@@ -180,35 +184,48 @@ pub(super) async fn embed(
             search::combine(&weighted, metric).map_err(|error| refuse::field("examples", error))?
         }
     };
-    Ok(Query { embedding: Embedding(embedding), photos, is_one })
+    Ok(Query { embedding: Embedding(embedding), photos, is_one, input })
 }
 
-/// Turns a picture into an embedding, and says which photo it is, if it is one of the index.
+/// What became of one picture.
+struct Embedded {
+    embedding: Embedding,
+    /// The photo that it is, if it is one of the index.
+    photo: Option<PhotoId>,
+    /// As [`Query::input`].
+    input: Option<Input>,
+}
+
+impl Embedded {
+    fn stored((embedding, photo): (Embedding, PhotoId)) -> Self {
+        Self { embedding, photo: Some(photo), input: None }
+    }
+}
+
+/// Turns a picture into an embedding.
 async fn embed_one(
     api: &Arc<Api>,
     served: &Arc<Served>,
     permit: &Arc<Permit>,
     picture: Picture,
-) -> Result<(Embedding, Option<PhotoId>), Status> {
+) -> Result<Embedded, Status> {
     match picture {
-        Picture::Embedding(values) => Ok((Embedding(values), None)),
+        Picture::Embedding(values) => Ok(Embedded { embedding: Embedding(values), photo: None, input: None }),
         Picture::Photo { name, content } => {
             let (api, served) = (Arc::clone(api), Arc::clone(served));
             let found = blocking(move |_| stored(&api, &served, content)).await?;
-            let (embedding, photo) = found.ok_or_else(|| refuse::not_found("photo", &name))?;
-            Ok((embedding, Some(photo)))
+            found.map(Embedded::stored).ok_or_else(|| refuse::not_found("photo", &name))
         }
         Picture::Indexed { names } => {
             let asked = names[0].display().to_string();
             let (api, served) = (Arc::clone(api), Arc::clone(served));
             let found = blocking(move |_| stored_at(&api, &served, &names)).await?;
-            let (embedding, photo) = found.ok_or_else(|| refuse::not_found("indexed photo", &asked))?;
-            Ok((embedding, Some(photo)))
+            found.map(Embedded::stored).ok_or_else(|| refuse::not_found("indexed photo", &asked))
         }
-        Picture::Image(bytes) => Ok((encode(served, permit, "image", bytes).await?, None)),
+        Picture::Image(bytes) => encode(served, permit, "image", bytes).await,
         Picture::File(path) => {
             let bytes = disk::read(&path, served.encoding.query_decoders.limits().max_bytes).await?;
-            Ok((encode(served, permit, "path", bytes.into()).await?, None))
+            encode(served, permit, "path", bytes.into()).await
         }
     }
 }
@@ -246,7 +263,7 @@ async fn encode(
     permit: &Arc<Permit>,
     field: &'static str,
     bytes: prost::bytes::Bytes,
-) -> Result<Embedding, Status> {
+) -> Result<Embedded, Status> {
     let (encoding, permit) = (served.encoding.clone(), Arc::clone(permit));
     let input = blocking(move |cancel| -> Result<Input, Status> {
         // The next call may run when this has really ended.
@@ -266,6 +283,12 @@ async fn encode(
         Ok(encoding.preprocessing.input(&squares.images[0]))
     })
     .await?;
+    let embedding = embed_input(served, input.clone()).await?;
+    Ok(Embedded { embedding, photo: None, input: Some(input) })
+}
+
+/// Has the network encode what is ready for it.
+pub(super) async fn embed_input(served: &Served, input: Input) -> Result<Embedding, Status> {
     served.encoding.encoder.embed_query(input).await.map_err(|error| match error {
         EncodeError::Busy => refuse::busy("too many queries at once"),
         EncodeError::Stopped => Status::unavailable("the daemon is stopping"),

@@ -1,5 +1,6 @@
 //! `SearchService`: a query becomes an embedding, and its neighbors become photos.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,11 +14,12 @@ use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
 use super::words::{self, Spoken};
 use super::{Api, Served, calls, files, filter, refuse};
+use crate::encode::preprocess::Input;
 use crate::models::Bands;
-use crate::photo::Metric;
+use crate::photo::{Embedding, Metric, PhotoId};
 use crate::proto;
 use crate::proto::search_service_server::SearchService;
-use crate::search::{Filter, Neighbor, Options, PhotoSet, SearchError, Snapshot, TakenAt};
+use crate::search::{Facts, Filter, Neighbor, Options, PhotoSet, SearchError, Snapshot, TakenAt};
 use crate::store::StoreError;
 
 /// Matches where the request does not say how many.
@@ -43,6 +45,8 @@ struct Found {
     photos: usize,
     /// What words were taken for.
     spoken: Option<Spoken>,
+    /// By how many quarters the query must be turned to be so near, where that is not none.
+    turns: HashMap<PhotoId, u32>,
 }
 
 /// In which order matches come.
@@ -93,6 +97,21 @@ impl Ask {
     }
 }
 
+impl Ask {
+    /// Puts neighbors, which come by distance, into the order that is asked for, and cuts them to as many as are.
+    fn arrange(&self, facts: &Facts, neighbors: &mut Vec<Neighbor>) {
+        if self.order != Order::Nearest {
+            neighbors.sort_by_cached_key(|neighbor| {
+                let taken = facts.taken(neighbor.id).map(TakenAt::seconds);
+                // Those without a time last.
+                let key = if self.order == Order::Oldest { taken } else { taken.map(|seconds| -seconds) };
+                (key.is_none(), key)
+            });
+        }
+        neighbors.truncate(self.k);
+    }
+}
+
 impl Search {
     pub(super) fn new(api: Arc<Api>) -> Self {
         Self { api, pages: Pages::new() }
@@ -106,7 +125,7 @@ impl Search {
         permit: Arc<Permit>,
         query: Option<Query>,
         spoken: Option<Spoken>,
-        ask: Ask,
+        ask: Arc<Ask>,
         size: usize,
     ) -> Result<(Found, Vec<proto::Match>), Status> {
         let api = Arc::clone(&self.api);
@@ -118,18 +137,75 @@ impl Search {
             // The next call may run when this has really ended.
             let _permit = permit;
             let found = find(&api, &snapshot, query, spoken, &ask, bands, &|| cancel.is_cancelled());
-            let found = found.map_err(|error| match error {
-                SearchError::WrongDimension { .. } | SearchError::QueryNotFinite => {
-                    refuse::field("embedding", error)
-                }
-                SearchError::Cancelled => refuse::given_up(),
-                error => refuse::internal("the search failed", &error),
-            })?;
+            let found = found.map_err(refused)?;
             let first = 0..found.neighbors.len().min(size);
             let matches = matches(&api, &found, first)?;
             Ok((found, matches))
         })
         .await
+    }
+
+    /// Searches once more with the query turned, and puts what is near then among what was found.
+    async fn find_turned(
+        &self,
+        served: &Served,
+        permit: Arc<Permit>,
+        turned: Vec<Embedding>,
+        (mut found, limit): (Found, Option<f32>),
+        ask: Arc<Ask>,
+        size: usize,
+    ) -> Result<(Found, Vec<proto::Match>), Status> {
+        let api = Arc::clone(&self.api);
+        let snapshot = served.index.snapshot();
+        blocking(move |cancel| -> Result<_, Status> {
+            let _permit = permit;
+            let facts = api.facts.snapshot();
+            let passing = passing(&api, &facts, &ask).map_err(refused)?;
+            let mut nearest_of: HashMap<PhotoId, (f32, u32)> =
+                found.neighbors.iter().map(|neighbor| (neighbor.id, (neighbor.distance, 0))).collect();
+            for (turns, embedding) in (1..).zip(turned) {
+                let query = Query { embedding, photos: Vec::new(), is_one: true, input: None };
+                let cancelled = || cancel.is_cancelled();
+                let near = nearest(&snapshot, &query, &ask, passing.as_ref(), &cancelled).map_err(refused)?;
+                for Neighbor { id, distance } in near {
+                    let is_nearer = nearest_of.get(&id).is_none_or(|(known, _)| distance < *known);
+                    if is_nearer && limit.is_none_or(|limit| distance <= limit) {
+                        nearest_of.insert(id, (distance, turns));
+                    }
+                }
+            }
+            let neighbor = |(&id, &(distance, _)): (&PhotoId, &(f32, u32))| Neighbor { id, distance };
+            found.neighbors = nearest_of.iter().map(neighbor).collect();
+            found.neighbors.sort();
+            ask.arrange(&facts, &mut found.neighbors);
+            found.turns = found
+                .neighbors
+                .iter()
+                .filter_map(|neighbor| Some((neighbor.id, nearest_of.get(&neighbor.id)?.1)))
+                .filter(|(_, turns)| *turns > 0)
+                .collect();
+            let first = 0..found.neighbors.len().min(size);
+            let matches = matches(&api, &found, first)?;
+            Ok((found, matches))
+        })
+        .await
+    }
+}
+
+/// Says what was wrong with a search.
+fn refused(error: SearchError) -> Status {
+    match error {
+        SearchError::WrongDimension { .. } | SearchError::QueryNotFinite => refuse::field("embedding", error),
+        SearchError::Cancelled => refuse::given_up(),
+        error => refuse::internal("the search failed", &error),
+    }
+}
+
+/// Returns the photos that meet the filter; `None` where there is none.
+fn passing(api: &Api, facts: &Facts, ask: &Ask) -> Result<Option<PhotoSet>, SearchError> {
+    match ask.filter.is_empty() {
+        true => Ok(None),
+        false => ask.filter.photos(facts, &filter::roots(api)).map(Some),
     }
 }
 
@@ -157,16 +233,9 @@ fn find(
         (None, Some(spoken)) => (spoken.search(ask.max_distance, passing.as_ref()), words::METRIC),
         (None, None) => (Vec::new(), ask.metric),
     };
-    if ask.order != Order::Nearest {
-        neighbors.sort_by_cached_key(|neighbor| {
-            let taken = facts.taken(neighbor.id).map(TakenAt::seconds);
-            // Those without a time last.
-            let key = if ask.order == Order::Oldest { taken } else { taken.map(|seconds| -seconds) };
-            (key.is_none(), key)
-        });
-    }
-    neighbors.truncate(ask.k);
-    Ok(Found { neighbors, metric, bands, searched, photos: snapshot.len(), spoken })
+    ask.arrange(&facts, &mut neighbors);
+    let (photos, turns) = (snapshot.len(), HashMap::new());
+    Ok(Found { neighbors, metric, bands, searched, photos, spoken, turns })
 }
 
 /// Returns the neighbors of a query: all within a distance that is given, else the k nearest.
@@ -215,16 +284,32 @@ impl SearchService for Search {
             let asked = Asked::of(request.query.take()).await?;
             let spoken = Spoken::of(&served, &asked.words)?;
             let is_worded = !asked.has_pictures();
-            let ask = Ask::of(&request, served.manifest.metric, is_worded)?;
+            let ask = Arc::new(Ask::of(&request, served.manifest.metric, is_worded)?);
             if is_worded && !spoken.as_ref().is_some_and(Spoken::wants_something) {
                 return Err(refuse::field("text", "must say what photos show, not only what they do not"));
             }
             let permit = Arc::new(self.api.limiter.enter(connection).await?);
-            let query = match is_worded {
+            let mut query = match is_worded {
                 true => None,
                 false => Some(query::embed(&self.api, &served, &permit, asked, ask.metric).await?),
             };
-            let (found, matches) = self.find(&served, permit, query, spoken, ask, size).await?;
+            // Words are said of what is in a picture, whichever way it is turned.
+            let input = query.as_mut().and_then(|query| query.input.take()).filter(|_| spoken.is_none());
+            if request.turned == Some(true) && input.is_none() {
+                return Err(refuse::field(
+                    "turned",
+                    "only one picture, given by itself or its path, can be turned",
+                ));
+            }
+            let (found, matches) =
+                self.find(&served, Arc::clone(&permit), query, spoken, Arc::clone(&ask), size).await?;
+            let (found, matches) = match (input, turning(request.turned, &found)) {
+                (Some(input), Some(limit)) => {
+                    let turned = turned(&served, input).await?;
+                    self.find_turned(&served, permit, turned, (found, limit), ask, size).await?
+                }
+                _ => (found, matches),
+            };
             let rows = found.neighbors.len();
             (self.pages.first(fingerprint, found, rows, size)?, matches)
         } else {
@@ -270,6 +355,30 @@ impl SearchService for Search {
     }
 }
 
+/// Says whether the query is to be turned, as it is asked for or nothing near was found; and then how near a match must be to count.
+fn turning(asked: Option<bool>, found: &Found) -> Option<Option<f32>> {
+    match asked {
+        Some(true) => Some(None),
+        Some(false) => None,
+        None => {
+            let near = found.bands?.near;
+            let is_found = found.neighbors.iter().any(|neighbor| neighbor.distance <= near);
+            (!is_found).then_some(Some(near))
+        }
+    }
+}
+
+/// Returns the embeddings of a picture turned clockwise by one, two and three quarters.
+async fn turned(served: &Served, input: Input) -> Result<Vec<Embedding>, Status> {
+    let mut embeddings = Vec::with_capacity(3);
+    let mut input = input;
+    for _ in 0..3 {
+        input = input.turned();
+        embeddings.push(query::embed_input(served, input.clone()).await?);
+    }
+    Ok(embeddings)
+}
+
 /// Looks the neighbors up in the store. One that has gone since the search is left out.
 fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Match>, StoreError> {
     let photos = api.store.read()?.photos()?;
@@ -284,6 +393,7 @@ fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Ma
                 similarity: found.metric.similarity(distance),
                 band: convert::band(found.bands, distance).into(),
                 labels,
+                quarter_turns: found.turns.get(&id).copied().unwrap_or(0),
             });
         }
     }

@@ -31,6 +31,7 @@ mod searching;
 mod service;
 mod stores;
 mod thumbnails;
+mod turned;
 mod waiting;
 mod watching;
 mod words;
