@@ -79,6 +79,9 @@ impl Patience {
     }
 }
 
+/// Ends what is said of a daemon that cannot be asked; the doctor leaves it away.
+pub(crate) const ASK_THE_DOCTOR: &str = "; `resemble doctor` says what is the matter";
+
 /// Connects to the daemon that the flags name, and waits for a sign of life.
 pub(crate) async fn connect(target: &Target) -> anyhow::Result<Connection> {
     let patience = Patience::of(target.timeout);
@@ -165,7 +168,8 @@ async fn open_socket(path: &Path) -> io::Result<UnixStream> {
 /// Says why nobody can be asked at a socket, and what to do.
 fn refused_socket(path: &Path, error: &io::Error) -> anyhow::Error {
     let shown = path.display();
-    let start = "start one with `resembled DIR` or `systemctl --user start resembled`; if it does not stay, `resemble doctor` says why";
+    let start =
+        format!("start one with `resembled DIR` or `systemctl --user start resembled`{ASK_THE_DOCTOR}");
     match error.kind() {
         io::ErrorKind::NotFound => anyhow!("no daemon answers on {shown}: {start}"),
         io::ErrorKind::ConnectionRefused => {
@@ -182,7 +186,7 @@ fn silent(place: &str, patience: Patience) -> anyhow::Error {
     let seconds = patience.first_sign.as_secs();
     anyhow!(
         "the daemon on {place} has shown no sign of life for {seconds} seconds: it is still starting, cannot start, or hangs; \
-         `resemble doctor` says what is the matter, `--timeout SECONDS` waits longer"
+         `--timeout SECONDS` waits longer{ASK_THE_DOCTOR}"
     )
 }
 
@@ -190,13 +194,11 @@ fn silent(place: &str, patience: Patience) -> anyhow::Error {
 pub(crate) fn refused(status: Status) -> anyhow::Error {
     if cause::<TimeoutExpired>(&status).is_some() {
         return anyhow!(
-            "the daemon took too long to answer: `--timeout SECONDS` waits longer, `resemble doctor` says what is the matter"
+            "the daemon took too long to answer: `--timeout SECONDS` waits longer{ASK_THE_DOCTOR}"
         );
     }
     if is_broken(&status) {
-        return anyhow!(
-            "the connection to the daemon broke off: it has ended or hangs; `resemble doctor` says what is the matter"
-        );
+        return anyhow!("the connection to the daemon broke off: it has ended or hangs{ASK_THE_DOCTOR}");
     }
     anyhow!("{}", status.message())
 }

@@ -41,7 +41,7 @@ pub(crate) async fn doctor(target: &Target, json: bool) -> anyhow::Result<Answer
             true
         }
         Err(error) => {
-            findings.push(unwell(format!("{error:#}")));
+            findings.push(unwell(format!("{error:#}").replace(connect::ASK_THE_DOCTOR, "")));
             false
         }
     };

@@ -51,6 +51,7 @@ fn every_command_gives_a_daemon_up_that_says_nothing() {
     assert_eq!(doctor.status.code(), Some(1), "{doctor:?}");
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(text.contains("no sign of life") && text.contains("the configuration is valid"), "{text}");
+    assert!(!text.contains("resemble doctor"), "it sends nobody to itself: {text}");
 }
 
 /// Where too many wait, a Unix socket refuses at once; that is no reason to say that there is no daemon.
