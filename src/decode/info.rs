@@ -131,14 +131,26 @@ fn taken(main: &Directory<'_>, details: Option<&Directory<'_>>) -> Option<Taken>
         .or_else(|| read(main.text(tag::DATE_TIME), tag::SUB_SEC_TIME, tag::OFFSET_TIME))
 }
 
-/// Reads `2024:07:01 18:03:59`, with whatever stands between the numbers. Zeros mean an unset clock.
+/// Reads `2024:07:01 18:03:59`, with whatever stands between the numbers. Zeros mean an unset clock. Some programs leave out
+/// the seconds or the whole time, write midnight as 24, or count to twelve and add `PM`.
 fn local_seconds(text: &str) -> Option<i64> {
-    let mut numbers = text.split(|letter: char| !letter.is_ascii_digit()).filter(|part| !part.is_empty());
-    let mut number = || numbers.next()?.parse::<i16>().ok();
-    let (year, month, day) = (number()?, number()?, number()?);
-    let (hour, minute, second) = (number()?, number()?, number()?);
+    let numbers = text.split(|letter: char| !letter.is_ascii_digit()).filter(|part| !part.is_empty());
+    let numbers: Vec<i16> = numbers.map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let (&[year, month, day], time) = numbers.split_first_chunk()?;
+    let part = |index: usize| time.get(index).copied().unwrap_or(0);
+    let (mut hour, minute, second) = (part(0), part(1), part(2));
     if !(1800..=9998).contains(&year) {
         return None;
+    }
+    let text = text.trim_end_matches('\0').trim_end().to_ascii_lowercase();
+    match hour {
+        1..12 if text.ends_with("pm") => hour += 12,
+        12 if text.ends_with("am") => hour = 0,
+        _ => {}
+    }
+    let is_next_day = hour == 24;
+    if is_next_day {
+        hour = 0;
     }
     let small = |value: i16| i8::try_from(value).ok();
     // A leap second is written as 60, which the calendar does not know.
@@ -151,7 +163,8 @@ fn local_seconds(text: &str) -> Option<i64> {
         small(second)?.min(59),
         0,
     );
-    Some(time.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+    let seconds = time.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
+    Some(seconds + if is_next_day { 24 * 3600 } else { 0 })
 }
 
 /// Reads the digits after the decimal point of the seconds.
@@ -160,7 +173,7 @@ fn nanos(digits: &str) -> Option<u32> {
     if digits.is_empty() { None } else { format!("{digits:0<9}").parse().ok() }
 }
 
-/// Reads `+02:00`, `-03:30` or `Z`.
+/// Reads `+02:00`, `-03:30`, `+0530` or `Z`.
 fn minutes(text: &str) -> Option<i16> {
     if text == "Z" {
         return Some(0);
@@ -170,7 +183,8 @@ fn minutes(text: &str) -> Option<i16> {
         b'-' => -1,
         _ => return None,
     };
-    let (hours, minutes) = text[1..].split_once(':')?;
+    let digits = &text[1..];
+    let (hours, minutes) = digits.split_once(':').or_else(|| digits.split_at_checked(2))?;
     let (hours, minutes): (i16, i16) = (hours.trim().parse().ok()?, minutes.trim().parse().ok()?);
     ((0..=15).contains(&hours) && (0..60).contains(&minutes)).then(|| sign * (hours * 60 + minutes))
 }
@@ -180,8 +194,9 @@ fn position(gps: &Directory<'_>) -> Option<Position> {
         let value = gps.find(value)?;
         let (degrees, minutes, seconds) = (value.rational(0)?, value.rational(1), value.rational(2));
         let size = degrees + minutes.unwrap_or(0.0) / 60.0 + seconds.unwrap_or(0.0) / 3600.0;
-        let negative = gps.text(hemisphere)?.eq_ignore_ascii_case(negative);
-        (size <= limit).then_some(if negative { -size } else { size })
+        // Spelt out by some: "South". Signed fractions are said to be negative there too.
+        let negative = gps.text(hemisphere)?.to_ascii_uppercase().starts_with(negative);
+        (size.abs() <= limit).then_some(if negative { -size.abs() } else { size })
     };
     let latitude = degrees(2, 1, "S", 90.0)?;
     let longitude = degrees(4, 3, "W", 180.0)?;
@@ -213,7 +228,13 @@ mod tests {
         check("2024:13:01 00:00:00", None);
         check("2024:02:30 00:00:00", None);
         check("    :  :     :  :  ", None);
-        check("2024:07:01", None);
+        check("2024:07:01", Some(1_719_792_000));
+        check("2024:07:01 18:03", Some(1_719_857_039 - 59));
+        check("2024:07:01 24:00:00", Some(1_719_792_000 + 24 * 3600));
+        check("2024:07:01 06:03:59 PM", Some(1_719_857_039));
+        check("2024:07:01 12:00:00 am", Some(1_719_792_000));
+        check("2024:07:01 25:00:00", None);
+        check("2024:07", None);
     }
 
     #[test]
@@ -224,6 +245,8 @@ mod tests {
         assert_eq!(minutes("+02:00"), Some(120));
         assert_eq!(minutes("-03:30"), Some(-210));
         assert_eq!(minutes("Z"), Some(0));
+        assert_eq!(minutes("+0530"), Some(330));
+        assert_eq!(minutes("+5"), None);
         assert_eq!(minutes("   :  "), None);
         assert_eq!(minutes("+99:00"), None);
         // Found by fuzzing: sixty times so many hours are more than the number can hold.

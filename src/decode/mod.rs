@@ -8,11 +8,11 @@
 //! | --- | --- |
 //! | which format these bytes are | [`Format`], [`sniff`] |
 //! | JPEG, scaled while it decodes | `jpeg` |
-//! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster`, and `planes` for TIFFs in deep planes |
+//! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster`; `tiff` for what its decoder reads wrongly, `planes` for TIFFs in deep planes |
 //! | HEIC and AVIF: the container | `heif`, and `av1` for the pictures of AVIF |
 //! | JPEG XL | `jxl` |
 //! | camera RAW: the largest preview | `raw` |
-//! | EXIF and the directories of TIFF | `info`, `tags` |
+//! | EXIF and the directories of TIFF | `info`, `tags`; `png` finds it in that |
 //! | standing upright, once | `orientation` |
 //! | sRGB, 8 bits, no larger than needed | `colour`, `pixels` |
 //! | the square that a network looks at | `square` |
@@ -36,10 +36,12 @@ mod jxl;
 mod orientation;
 mod pixels;
 mod planes;
+mod png;
 mod raster;
 mod raw;
 mod square;
 mod tags;
+mod tiff;
 mod worker;
 
 use std::ops::Range;
@@ -104,7 +106,7 @@ impl Need {
 
 /// Raised with each format, or variant of one, that can be decoded since: files that gave no photo before are
 /// then read again, see [`Limits::decoder_id`].
-const GENERATION: u64 = 2;
+const GENERATION: u64 = 3;
 
 /// What one photo may cost. Every limit is checked before the cost arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //! Planes of 8 bits in strips it reads by itself.
 
 use super::tags::{Directory, Tiff, tag};
-use super::{DecodeError, Format};
+use super::{DecodeError, Format, tiff};
 
 /// Strips or tiles of a plane at the most. The largest scans have some ten thousand.
 const MAX_PARTS: usize = 1 << 20;
@@ -20,7 +20,9 @@ pub(super) struct Planes<'a> {
     big_endian: bool,
     /// What all planes have in common, and below [`tag::STRIP_OFFSETS`] and the like what tells them apart.
     entries: Vec<(u16, u16, Vec<u32>)>,
-    pub count: usize,
+    count: usize,
+    /// How many of them are shown: not one that is neither colour nor transparency.
+    pub shown: usize,
 }
 
 impl<'a> Planes<'a> {
@@ -29,7 +31,7 @@ impl<'a> Planes<'a> {
     /// # Errors
     /// Kinds of planes that are not decoded: other than RGB, with or without transparency, and BigTIFF.
     pub(super) fn of(bytes: &'a [u8]) -> Result<Option<Self>, DecodeError> {
-        let Some(main) = Tiff::parse(bytes).and_then(Tiff::first) else { return Ok(None) };
+        let Some(main) = Tiff::parse(bytes).and_then(tiff::photo) else { return Ok(None) };
         let number = |which| main.unsigned(which);
         let bits = number(tag::BITS_PER_SAMPLE).unwrap_or(1);
         let count = number(tag::SAMPLES_PER_PIXEL).unwrap_or(1);
@@ -46,7 +48,8 @@ impl<'a> Planes<'a> {
         let count = count as usize;
         let entries = entries(&main, count)
             .ok_or_else(|| DecodeError::malformed(Format::Tiff, "the places of its planes make no sense"))?;
-        Ok(Some(Self { bytes, big_endian: bytes.starts_with(b"MM"), entries, count }))
+        let shown = if tiff::has_extra_without_meaning(&main) { 3 } else { count };
+        Ok(Some(Self { bytes, big_endian: bytes.starts_with(b"MM"), entries, count, shown }))
     }
 
     /// Returns a TIFF that shows one plane as a grey picture.

@@ -1,5 +1,6 @@
 //! The formats that are decoded whole: PNG, WebP, GIF, BMP, TIFF and ICO. Of an animation, the first frame.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::error::{ImageError, LimitErrorKind};
@@ -9,8 +10,9 @@ use super::colour::Colour;
 use super::info::Exif;
 use super::pixels::Pixels;
 use super::planes::Planes;
-use super::tags::Tiff;
-use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels, pixels};
+use super::tags::{Tiff, tag};
+use super::tiff::{self, Readable, Samples};
+use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels, pixels, png};
 
 /// Memory for the chunks of a PNG besides the picture. Profiles of presses have a few MB.
 const PNG_EXTRA_BYTES: u64 = 16 << 20;
@@ -35,7 +37,11 @@ pub(super) fn decode(
     {
         return decode_planes(&planes, bytes, need, limits);
     }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), name);
+    let readable = match format {
+        Format::Tiff => tiff::readable(bytes)?,
+        _ => Readable { bytes: Cow::Borrowed(bytes), samples: Samples::AsRead },
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(&*readable.bytes), name);
     let mut decoder_limits = image::Limits::no_limits();
     decoder_limits.max_alloc = Some(match format {
         // For PNG this counts what is not the picture: rows, and chunks that are unpacked, where a profile of 1 KB can
@@ -47,24 +53,50 @@ pub(super) fn decode(
     let mut decoder = reader.into_decoder().map_err(|error| translate(format, error, (0, 0), limits))?;
 
     let (width, height) = decoder.dimensions();
-    // The decoded pixels and their 8-bit copy are alive together.
-    let memory_bytes = decoder.total_bytes().saturating_add(bytes_of_pixels(width, height, 3));
+    // The decoded pixels and their 8-bit copy are alive together, and a copy of the file where one was made.
+    let copied = if let Cow::Owned(copy) = &readable.bytes { copy.len() as u64 } else { 0 };
+    let memory_bytes =
+        decoder.total_bytes().saturating_add(bytes_of_pixels(width, height, 4)).saturating_add(copied);
     limits.check_size(format, width, height, memory_bytes)?;
 
     let exif = match format {
-        Format::Tiff => Tiff::parse(bytes).and_then(Tiff::first).map(|main| Exif::of_directory(&main)),
+        Format::Tiff => Tiff::parse(bytes).and_then(exif_of_tiff),
+        Format::Png => png::exif(bytes),
         // A broken EXIF chunk costs the metadata, not the photo.
         _ => decoder.exif_metadata().unwrap_or(None).map(|block| Exif::read(&block)),
     }
     .unwrap_or_default();
 
-    let profile = decoder.icc_profile().unwrap_or(None);
+    let profile = match format {
+        Format::Tiff => profile_of_tiff(bytes),
+        _ => decoder.icc_profile().unwrap_or(None),
+    };
     let colour = profile.map_or_else(|| exif.colour(), Colour::Icc);
     let image = DynamicImage::from_decoder(decoder)
         .map_err(|error| translate(format, error, (width, height), limits))?;
-    let image = exif.orientation.apply(Pixels::of(image).into_picture(width, height, &colour, need));
+    let pixels = match readable.samples {
+        Samples::AsRead => Pixels::of(image),
+        Samples::AndOneMore => Pixels::Rgb(image.into_rgb8().into_raw()),
+        Samples::Ink => Pixels::Cmyk(image.into_rgba8().into_raw()),
+    };
+    let image = exif.orientation.apply(pixels.into_picture(width, height, &colour, need));
     let (width, height) = exif.orientation.upright_size(width, height);
     Ok(Decoded { image, info: exif.with_size(format, width, height) })
+}
+
+/// Reads the EXIF of the photo's directory; where it has none, as that of the first, which is a smaller picture of it.
+fn exif_of_tiff(file: Tiff<'_>) -> Option<Exif> {
+    let photo = tiff::photo(file)?;
+    let has_its_own =
+        [tag::EXIF_IFD, tag::MAKE, tag::DATE_TIME].iter().any(|&which| photo.find(which).is_some());
+    let described = if has_its_own { photo } else { file.first()? };
+    Some(Exif { orientation: Exif::of_directory(&photo).orientation, ..Exif::of_directory(&described) })
+}
+
+/// Returns the ICC profile of a TIFF, however large it is beside the pixels.
+fn profile_of_tiff(bytes: &[u8]) -> Option<Vec<u8>> {
+    let photo = Tiff::parse(bytes).and_then(tiff::photo)?;
+    Some(photo.find(tag::ICC_PROFILE)?.bytes().to_vec())
 }
 
 /// Returns the width that the header of a PNG claims.
@@ -82,30 +114,28 @@ fn decode_planes(
     let format = Format::Tiff;
     let exif =
         Tiff::parse(bytes).and_then(Tiff::first).map(|main| Exif::of_directory(&main)).unwrap_or_default();
-    let mut profile = None;
+    let colour = profile_of_tiff(bytes).map_or_else(|| exif.colour(), Colour::Icc);
     let mut size = (0, 0);
     let mut pixels = Vec::new();
-    for plane in 0..planes.count {
+    for plane in 0..planes.shown {
         let file = planes.grey(plane);
-        let mut decoder = image::codecs::tiff::TiffDecoder::new(Cursor::new(&file[..]))
+        let decoder = image::codecs::tiff::TiffDecoder::new(Cursor::new(&file[..]))
             .map_err(|error| translate(format, error, (0, 0), limits))?;
         size = decoder.dimensions();
         // The file once more, this plane at full depth and in 8 bits, and the picture.
         let memory_bytes = (file.len() as u64)
             .saturating_add(decoder.total_bytes())
-            .saturating_add(bytes_of_pixels(size.0, size.1, 1 + planes.count as u64));
+            .saturating_add(bytes_of_pixels(size.0, size.1, 1 + planes.shown as u64));
         limits.check_size(format, size.0, size.1, memory_bytes)?;
-        profile = profile.or(decoder.icc_profile().unwrap_or(None));
         let grey =
             DynamicImage::from_decoder(decoder).map_err(|error| translate(format, error, size, limits))?;
         let grey = grey.into_luma8().into_raw();
-        pixels.resize(grey.len() * planes.count, 0);
-        for (pixel, value) in pixels.chunks_exact_mut(planes.count).zip(grey) {
+        pixels.resize(grey.len() * planes.shown, 0);
+        for (pixel, value) in pixels.chunks_exact_mut(planes.shown).zip(grey) {
             pixel[plane] = value;
         }
     }
-    let pixels = Pixels::Rgb(if planes.count == 4 { pixels::over_white(&pixels) } else { pixels });
-    let colour = profile.map_or_else(|| exif.colour(), Colour::Icc);
+    let pixels = Pixels::Rgb(if planes.shown == 4 { pixels::over_white(&pixels) } else { pixels });
     let image = exif.orientation.apply(pixels.into_picture(size.0, size.1, &colour, need));
     let (width, height) = exif.orientation.upright_size(size.0, size.1);
     Ok(Decoded { image, info: exif.with_size(format, width, height) })

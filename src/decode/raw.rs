@@ -3,6 +3,8 @@
 //! Most RAWs are TIFFs whose directories point to JPEGs. Some hide the larger one in the maker's notes or in a
 //! container of its own, so where what the directories name is too small, the file is searched for JPEGs.
 
+use std::collections::HashSet;
+
 use super::info::Exif;
 use super::jpeg;
 use super::tags::{Directory, Tiff, tag};
@@ -23,11 +25,11 @@ pub(super) fn kind_of_tiff(bytes: &[u8]) -> Option<Format> {
     if main.find(tag::DNG_VERSION).is_some() {
         return Some(Format::Dng);
     }
-    let is_sensor_data = |directory: &Directory<'_>| {
-        matches!(directory.unsigned(tag::PHOTOMETRIC), Some(CFA | LINEAR_RAW))
+    let is_of_a_camera = |directory: &Directory<'_>| {
+        is_sensor_data(directory)
             || matches!(directory.unsigned(tag::COMPRESSION), Some(32767 | 34713 | 65000 | 65535))
     };
-    if !directories(tiff).iter().any(is_sensor_data) {
+    if !directories(tiff).iter().any(is_of_a_camera) {
         return None;
     }
     let make = main.text(tag::MAKE).unwrap_or_default().to_ascii_uppercase();
@@ -85,7 +87,8 @@ pub(super) fn decode(
     }
     // What maker's notes and containers hide is found by looking at every byte, which is not needed often.
     if previews.iter().map(Preview::short_side).max().unwrap_or(0) < need.short_side.min(1000) {
-        previews.extend(hidden_previews(bytes));
+        let parts = parts_of_sensor_data(&all);
+        previews.extend(hidden_previews(bytes, &parts));
     }
     previews.sort_by_key(|preview| std::cmp::Reverse(preview.pixels()));
     previews.dedup_by_key(|preview| preview.bytes.as_ptr());
@@ -136,9 +139,10 @@ fn named_previews<'a>(bytes: &'a [u8], directory: &Directory<'a>) -> Vec<Preview
         let len = usize::try_from(directory.unsigned(len)?).ok()?;
         bytes.get(start..start.checked_add(len)?.min(bytes.len()))
     };
+    let is_picture = !is_sensor_data(directory);
     [
         span(tag::JPEG_OFFSET, tag::JPEG_LENGTH),
-        span(tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS),
+        span(tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS).filter(|_| is_picture),
         directory.find(tag::PANASONIC_JPEG).map(|value| value.bytes()),
     ]
     .into_iter()
@@ -159,9 +163,27 @@ fn preview(bytes: &[u8]) -> Option<Preview<'_>> {
     Some(Preview { bytes, width, height })
 }
 
-fn hidden_previews(bytes: &[u8]) -> Vec<Preview<'_>> {
+/// Says whether a directory holds what the sensor saw, which no viewer shows as it is.
+fn is_sensor_data(directory: &Directory<'_>) -> bool {
+    matches!(directory.unsigned(tag::PHOTOMETRIC), Some(CFA | LINEAR_RAW))
+}
+
+/// Returns where the tiles and strips of the sensor's data begin. A lossy DNG has a JPEG in each.
+fn parts_of_sensor_data(all: &[Directory<'_>]) -> HashSet<usize> {
+    let values = all
+        .iter()
+        .filter(|directory| is_sensor_data(directory))
+        .flat_map(|directory| [tag::TILE_OFFSETS, tag::STRIP_OFFSETS].map(|which| directory.find(which)));
+    let places =
+        values.flatten().flat_map(|value| (0..value.len()).map_while(move |part| value.unsigned(part)));
+    places.filter_map(|place| usize::try_from(place).ok()).collect()
+}
+
+/// Returns the JPEGs in a file, wherever they begin, but those that begin at one of `parts`.
+fn hidden_previews<'a>(bytes: &'a [u8], parts: &HashSet<usize>) -> Vec<Preview<'a>> {
     memchr::memmem::find_iter(bytes, b"\xff\xd8\xff")
         .skip_while(|&at| at == 0)
+        .filter(|at| !parts.contains(at))
         .take(MAX_STARTS)
         .filter_map(|at| preview(&bytes[at..]))
         .collect()

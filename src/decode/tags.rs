@@ -7,6 +7,8 @@
 pub(super) mod tag {
     pub const INTEROP_INDEX: u16 = 0x0001;
     pub const PANASONIC_JPEG: u16 = 0x002e;
+    pub const NEW_SUBFILE_TYPE: u16 = 0x00fe;
+    pub const SUBFILE_TYPE: u16 = 0x00ff;
     pub const IMAGE_WIDTH: u16 = 0x0100;
     pub const IMAGE_LENGTH: u16 = 0x0101;
     pub const BITS_PER_SAMPLE: u16 = 0x0102;
@@ -27,10 +29,12 @@ pub(super) mod tag {
     pub const TILE_OFFSETS: u16 = 0x0144;
     pub const TILE_BYTE_COUNTS: u16 = 0x0145;
     pub const SUB_IFDS: u16 = 0x014a;
+    pub const EXTRA_SAMPLES: u16 = 0x0152;
     pub const SAMPLE_FORMAT: u16 = 0x0153;
     pub const JPEG_OFFSET: u16 = 0x0201;
     pub const JPEG_LENGTH: u16 = 0x0202;
     pub const EXIF_IFD: u16 = 0x8769;
+    pub const ICC_PROFILE: u16 = 0x8773;
     pub const GPS_IFD: u16 = 0x8825;
     pub const DATE_TIME_ORIGINAL: u16 = 0x9003;
     pub const DATE_TIME_DIGITIZED: u16 = 0x9004;
@@ -73,6 +77,17 @@ impl<'a> Tiff<'a> {
     pub(super) fn first(self) -> Option<Directory<'a>> {
         let offset = if self.big { self.u64_at(8)? } else { u64::from(self.u32_at(4)?) };
         self.directory(offset)
+    }
+
+    /// Returns where the header says which directory is the first, and what it has to say for this one to be it.
+    pub(super) fn set_first(self, directory: &Directory<'_>) -> (usize, Vec<u8>) {
+        let start = directory.start() as u64;
+        match (self.big, self.big_endian) {
+            (true, false) => (8, start.to_le_bytes().to_vec()),
+            (true, true) => (8, start.to_be_bytes().to_vec()),
+            (false, false) => (4, (start as u32).to_le_bytes().to_vec()),
+            (false, true) => (4, (start as u32).to_be_bytes().to_vec()),
+        }
     }
 
     /// Returns the directory at an offset.
@@ -126,10 +141,27 @@ pub(super) struct Directory<'a> {
 impl<'a> Directory<'a> {
     /// Returns the value of a tag; of the first one where it stands twice.
     pub(super) fn find(&self, tag: u16) -> Option<Value<'a>> {
-        (0..self.entries)
-            .map(|index| self.first + index * self.entry_len)
-            .find(|&at| self.tiff.u16_at(at) == Some(tag))
-            .and_then(|at| self.value(at))
+        self.entry(tag).and_then(|at| self.value(at))
+    }
+
+    /// Returns where the entry of a tag begins.
+    fn entry(&self, tag: u16) -> Option<usize> {
+        let mut entries = (0..self.entries).map(|index| self.first + index * self.entry_len);
+        entries.find(|&at| self.tiff.u16_at(at) == Some(tag))
+    }
+
+    /// Returns where the directory begins in the file.
+    pub(super) fn start(&self) -> usize {
+        self.first - if self.tiff.big { 8 } else { 2 }
+    }
+
+    /// Returns the place of a tag's value, and the bytes that make it `value`. `None` where it is not one short number.
+    pub(super) fn set(&self, tag: u16, value: u16) -> Option<(usize, Vec<u8>)> {
+        let at = self.entry(tag)?;
+        let found = self.value(at)?;
+        let bytes = if self.tiff.big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
+        let place = at + if self.tiff.big { 12 } else { 8 };
+        (found.kind == 3 && found.len() == 1).then(|| (place, bytes.to_vec()))
     }
 
     fn value(&self, at: usize) -> Option<Value<'a>> {
@@ -202,6 +234,17 @@ impl<'a> Value<'a> {
         self.data
     }
 
+    /// Returns how many items there are; of numbers of up to 32 bits.
+    pub(super) fn len(&self) -> usize {
+        self.data.len()
+            / match self.kind {
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16..=18 => 8,
+                _ => 1,
+            }
+    }
+
     /// Returns the number at `index`, of whatever width it was written.
     pub(super) fn unsigned(&self, index: usize) -> Option<u64> {
         let within = Tiff { bytes: self.data, ..self.tiff };
@@ -214,15 +257,17 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns the unsigned fraction at `index`; `None` where its denominator is 0.
+    /// Returns the fraction at `index`, signed or not; `None` where its denominator is 0.
     pub(super) fn rational(&self, index: usize) -> Option<f64> {
-        if self.kind != 5 {
-            return None;
-        }
         let within = Tiff { bytes: self.data, ..self.tiff };
         let at = index.checked_mul(8)?;
         let (numerator, denominator) = (within.u32_at(at)?, within.u32_at(at + 4)?);
-        (denominator != 0).then(|| f64::from(numerator) / f64::from(denominator))
+        let (numerator, denominator) = match self.kind {
+            5 => (f64::from(numerator), f64::from(denominator)),
+            10 => (f64::from(numerator.cast_signed()), f64::from(denominator.cast_signed())),
+            _ => return None,
+        };
+        (denominator != 0.0).then(|| numerator / denominator)
     }
 
     /// Returns the text up to its first NUL. Bytes that are not UTF-8 are replaced, control characters and

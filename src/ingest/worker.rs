@@ -252,6 +252,7 @@ impl Outcome {
 
     fn failed(file: &FileId, fingerprint: Fingerprint, kind: FailureKind, reason: String) -> Self {
         let at = Timestamp::now().as_second();
+        let reason = cut(reason);
         let failure = FailureRecord { kind, reason, at, size_bytes: fingerprint.len };
         Self::write(Write::Failed { file: file.clone(), fingerprint, failure })
     }
@@ -286,6 +287,17 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Characters of a reason that are kept. Decoders put what they have read into it.
+const MOST_OF_A_REASON: usize = 300;
+
+fn cut(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(MOST_OF_A_REASON) {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    reason
 }
 
 #[cfg(test)]
