@@ -2,7 +2,8 @@
 //! name HEIC) or by AV1 (AVIF).
 //!
 //! The container turns, mirrors and crops by its own properties. Its EXIF block repeats the turning, as a note of
-//! what the camera did, so that the orientation in there is never applied.
+//! what the camera did, so that the orientation in there is not applied; only where the container of a HEIC neither turns
+//! nor mirrors, since phones of Samsung leave it to EXIF.
 
 use heifer::color::{ColorParams, frame_to_rgba_sized};
 use heifer::heifer_hevc_dec::decoder::{DecodeOptions, decode_picture};
@@ -56,7 +57,10 @@ pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decode
         .unwrap_or_default()
         .rgb_to_srgb(&mut image.pixels);
     let exif = file.exif(id).ok().flatten().map(|block| Exif::read(&block)).unwrap_or_default();
-    Ok(Decoded { image, info: exif.with_size(format, width, height) })
+    let is_left_to_exif = format == Format::Heif && !container.is_turned(id)?;
+    let orientation = if is_left_to_exif { exif.orientation } else { Orientation::Upright };
+    let (width, height) = orientation.upright_size(width, height);
+    Ok(Decoded { image: orientation.apply(image), info: exif.with_size(format, width, height) })
 }
 
 /// Finds how the coded pictures below an item are coded.
@@ -99,6 +103,12 @@ impl<'a> Container<'a> {
                 )
             })
             .collect())
+    }
+
+    /// Says whether the container turns or mirrors an item.
+    fn is_turned(&self, id: ItemId) -> Result<bool, DecodeError> {
+        let turns = |property: &&Property| matches!(property, Property::Rotation(_) | Property::Mirror(_));
+        Ok(self.transforms(id)?.iter().any(turns))
     }
 
     /// Returns the size of an item after it was turned and cropped.

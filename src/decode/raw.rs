@@ -164,7 +164,7 @@ fn preview(bytes: &[u8]) -> Option<Preview<'_>> {
 }
 
 /// Says whether a directory holds what the sensor saw, which no viewer shows as it is.
-fn is_sensor_data(directory: &Directory<'_>) -> bool {
+pub(super) fn is_sensor_data(directory: &Directory<'_>) -> bool {
     matches!(directory.unsigned(tag::PHOTOMETRIC), Some(CFA | LINEAR_RAW))
 }
 
@@ -224,6 +224,74 @@ mod tests {
         let link = 8 + 2 + 12;
         bytes[link] = 8;
         assert_eq!(directories(Tiff::parse(&bytes).unwrap()).len(), MAX_DIRECTORIES);
+    }
+
+    /// A DNG: a small picture of one grey, `preview`, and the sensor's data as two tiles that are JPEGs of another.
+    fn lossy_dng(preview: &[u8]) -> Vec<u8> {
+        let short = |tag: u16, value: u16| {
+            let [low, high] = value.to_le_bytes();
+            (tag, 3u16, 1u32, [low, high, 0, 0])
+        };
+        let long = |tag: u16, count: u32, value: usize| (tag, 4u16, count, (value as u32).to_le_bytes());
+        let tile = jpeg_of(200, 64);
+        // The main directory has eleven entries, that of the sensor's data nine.
+        let sub = 8 + 2 + 11 * 12 + 4;
+        let lists = sub + 2 + 9 * 12 + 4;
+        let data = lists + 16;
+        let sides = [tile.len(), data];
+        let main = [
+            short(tag::NEW_SUBFILE_TYPE, 1),
+            short(tag::IMAGE_WIDTH, 4),
+            short(tag::IMAGE_LENGTH, 3),
+            short(tag::BITS_PER_SAMPLE, 8),
+            short(tag::COMPRESSION, 1),
+            short(tag::PHOTOMETRIC, 1),
+            long(tag::STRIP_OFFSETS, 1, data + 2 * tile.len()),
+            short(tag::SAMPLES_PER_PIXEL, 1),
+            long(tag::STRIP_BYTE_COUNTS, 1, preview.len()),
+            long(tag::SUB_IFDS, 1, sub),
+            (tag::DNG_VERSION, 1, 4, [1, 4, 0, 0]),
+        ];
+        let sensor = [
+            short(tag::NEW_SUBFILE_TYPE, 0),
+            short(tag::IMAGE_WIDTH, 128),
+            short(tag::IMAGE_LENGTH, 64),
+            short(tag::COMPRESSION, 34892),
+            short(tag::PHOTOMETRIC, LINEAR_RAW as u16),
+            short(tag::TILE_WIDTH, 64),
+            short(tag::TILE_LENGTH, 64),
+            long(tag::TILE_OFFSETS, 2, lists),
+            long(tag::TILE_BYTE_COUNTS, 2, lists + 8),
+        ];
+        let sensor = little_endian(&sensor, &[])[8..].to_vec();
+        let places =
+            [sides[1], sides[1] + sides[0], sides[0], sides[0]].map(|number| (number as u32).to_le_bytes());
+        little_endian(&main, &[sensor, places.concat(), tile.clone(), tile, preview.to_vec()].concat())
+    }
+
+    fn jpeg_of(grey: u8, side: usize) -> Vec<u8> {
+        let mut compress = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_GRAYSCALE);
+        compress.set_size(side, side);
+        let mut started = compress.start_compress(Vec::new()).unwrap();
+        started.write_scanlines(&vec![grey; side * side]).unwrap();
+        started.finish().unwrap()
+    }
+
+    /// The top left tile was taken for the photo.
+    #[test]
+    fn a_tile_of_the_sensors_data_is_no_photo() {
+        let small = jpeg_of(90, 16);
+        for (preview, size) in [(&[90; 12][..], (4, 3)), (&small, (16, 16))] {
+            let file = lossy_dng(preview);
+            assert_eq!(kind_of_tiff(&file), Some(Format::Dng));
+            let decoded = decode(Format::Dng, &file, Need::short_side(224), &Limits::default()).unwrap();
+            assert_eq!((decoded.image.width, decoded.image.height), size);
+            assert!(
+                decoded.image.pixels.iter().all(|value| value.abs_diff(90) <= 2),
+                "{:?}",
+                decoded.image.pixels[0]
+            );
+        }
     }
 
     #[test]

@@ -166,6 +166,24 @@ fn heic_and_avif_are_turned_by_their_container_and_not_by_exif_again() {
     }
 }
 
+/// Phones of Samsung note the turning in EXIF alone: their photos lay on their side.
+#[test]
+fn a_heic_that_leaves_turning_to_exif_is_turned_by_it() {
+    for (orientation, expected) in TURNED {
+        let mut bytes = data(&format!("orientation_{orientation}.heic"));
+        for name in [b"irot", b"imir"] {
+            while let Some(at) = memchr::memmem::find(&bytes, name) {
+                // A property that nobody knows.
+                bytes[at..at + 4].copy_from_slice(b"none");
+            }
+        }
+        let decoded = decode_full(&bytes).unwrap();
+        assert_eq!(letters(&decoded.image), expected, "{orientation}");
+        let upright = if orientation < 5 { (48, 32) } else { (32, 48) };
+        assert_eq!((decoded.info.width, decoded.info.height), upright);
+    }
+}
+
 /// A container that claimed more than its stream holds gave a photo smaller than needed, of a size it does not have.
 #[test]
 fn a_picture_smaller_than_its_container_says_is_refused() {

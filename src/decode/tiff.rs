@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::DecodeError;
 use super::tags::{Directory, Tiff, tag};
+use super::{DecodeError, raw};
 
 /// Directories looked at, whatever the file links together.
 const MAX_DIRECTORIES: usize = 40;
@@ -54,7 +54,8 @@ pub(super) fn photo(tiff: Tiff<'_>) -> Option<Directory<'_>> {
         let side = |which| directory.unsigned(which).unwrap_or(0);
         side(tag::IMAGE_WIDTH).saturating_mul(side(tag::IMAGE_LENGTH))
     };
-    found.into_iter().filter(|directory| !is_reduced(directory)).max_by_key(area).or(Some(first))
+    let is_photo = |directory: &Directory<'_>| !is_reduced(directory) && !raw::is_sensor_data(directory);
+    found.into_iter().filter(is_photo).max_by_key(area).or(Some(first))
 }
 
 fn is_reduced(directory: &Directory<'_>) -> bool {
