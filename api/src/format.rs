@@ -60,6 +60,32 @@ pub enum Format {
 }
 
 impl Format {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::Jpeg,
+        Self::Png,
+        Self::WebP,
+        Self::Gif,
+        Self::Bmp,
+        Self::Tiff,
+        Self::Heif,
+        Self::Avif,
+        Self::Jxl,
+        Self::Cr2,
+        Self::Cr3,
+        Self::Nef,
+        Self::Arw,
+        Self::Orf,
+        Self::Rw2,
+        Self::Raf,
+        Self::Pef,
+        Self::Dng,
+        Self::OtherRaw,
+        Self::Ico,
+        Self::Jpeg2000,
+        Self::Psd,
+    ];
+
     /// Returns the IANA media type, or the customary one where none is registered.
     pub fn media_type(self) -> &'static str {
         match self {

@@ -8,6 +8,9 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use resembled_api::proto;
 
+use crate::output;
+use crate::rest::Keep;
+
 /// What scripts go by.
 const EXIT_CODES: &str = "Exit codes: 0 something was found or done, 1 nothing was found, 2 an error; \
                           `check` and `doctor` have their own meanings, see their --help";
@@ -68,6 +71,88 @@ pub(crate) struct Output {
     pub(crate) json: bool,
 }
 
+/// How to print what has paths.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Listing {
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Nothing but the paths, one a line, each byte as it is
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) paths: bool,
+
+    /// The same, each ended by a zero byte: for `xargs -0`
+    #[arg(short = '0', long, conflicts_with_all = ["json", "paths"])]
+    pub(crate) print0: bool,
+}
+
+impl Listing {
+    /// Whether no person reads it.
+    pub(crate) fn is_for_programs(self) -> bool {
+        self.json || self.paths || self.print0
+    }
+
+    /// Prints a path, if that is what is asked for.
+    pub(crate) fn print_path(self, path: &[u8]) -> anyhow::Result<bool> {
+        let end = match (self.paths, self.print0) {
+            (_, true) => b'\0',
+            (true, false) => b'\n',
+            (false, false) => return Ok(false),
+        };
+        output::print_all(&[path, &[end]].concat())?;
+        Ok(true)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// How many photos in each year, or with each camera, instead of the photos themselves
+    #[arg(long, value_enum, conflicts_with_all = ["by_date", "paths", "print0"])]
+    pub(crate) by: Option<By>,
+
+    /// The newest first
+    #[arg(long)]
+    pub(crate) by_date: bool,
+
+    /// With --by-date: the oldest first
+    #[arg(long, requires = "by_date")]
+    pub(crate) reverse: bool,
+
+    /// So many at the most
+    #[arg(short = 'k', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) filter: crate::filter::FilterArgs,
+
+    #[command(flatten)]
+    pub(crate) listing: Listing,
+}
+
+/// What photos have in common.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum By {
+    Year,
+    Month,
+    Camera,
+    Type,
+    /// The folder itself, not those around it
+    Folder,
+}
+
+impl From<By> for proto::Facet {
+    fn from(by: By) -> Self {
+        match by {
+            By::Year => Self::Year,
+            By::Month => Self::Month,
+            By::Camera => Self::Camera,
+            By::Type => Self::MediaType,
+            By::Folder => Self::Folder,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Finds the photos that show something, by a word for it, or that resemble a picture
@@ -95,8 +180,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Lists photos that are there more than once, a group at a time
     Duplicates(DuplicatesArgs),
-    /// Lists the searchable files
-    List(Output),
+    /// Lists the searchable files, or counts photos by year, camera, ...
+    List(ListArgs),
     /// Says how far the daemon is
     Status {
         /// Goes on until everything is indexed
@@ -208,7 +293,7 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct Wanted {
     /// How many matches at the most [default: 20; with --max-distance all within it, of words all that show it]
-    #[arg(short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(short, long = "limit", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: Option<u32>,
 
     /// Metric of the distances [default: the network's own]
@@ -220,7 +305,7 @@ pub(crate) struct Wanted {
     pub(crate) max_distance: Option<f32>,
 
     /// Shows the photos in one HTML file instead of listing them
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "paths", "print0"])]
     pub(crate) html: Option<PathBuf>,
 
     /// The newest first, instead of the nearest
@@ -235,7 +320,7 @@ pub(crate) struct Wanted {
     pub(crate) filter: crate::filter::FilterArgs,
 
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) listing: Listing,
 }
 
 #[derive(Debug, Args)]
@@ -260,8 +345,27 @@ pub(crate) struct DuplicatesArgs {
     #[arg(long, requires = "not_same")]
     pub(crate) undo: bool,
 
+    /// Marks which files of each group stay: the largest, oldest or newest one, or all in a folder
+    #[arg(long, value_name = "largest|oldest|newest|DIR", conflicts_with = "not_same")]
+    pub(crate) keep: Option<Keep>,
+
+    /// Lists only the files that do not stay
+    #[arg(long, conflicts_with = "not_same")]
+    pub(crate) rest: bool,
+
+    /// Moves the files that do not stay to the trash; asks first. Of near photos only where --keep says which
+    #[arg(long, conflicts_with_all = ["rest", "not_same", "json", "paths", "print0"])]
+    pub(crate) trash: bool,
+
+    /// Does not ask
+    #[arg(long, requires = "trash")]
+    pub(crate) yes: bool,
+
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) filter: crate::filter::FilterArgs,
+
+    #[command(flatten)]
+    pub(crate) listing: Listing,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

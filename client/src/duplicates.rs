@@ -8,20 +8,29 @@ use indicatif::HumanBytes;
 use resembled_api::content::ContentHash;
 use resembled_api::proto;
 use resembled_api::proto::duplicate_service_client::DuplicateServiceClient;
-use serde_json::json;
+use resembled_api::proto::library_service_client::LibraryServiceClient;
+use serde_json::{Value, json};
 
 use crate::Answer;
 use crate::cli::{DuplicateKind, DuplicatesArgs};
 use crate::connect::{Connection, refused};
-use crate::output;
+use crate::rest::{Keep, Member, Split, split};
 use crate::search::{photo_json, shown};
+use crate::{filter, output, trash};
 
 /// Groups asked for at a time.
 const PAGE: i32 = 100;
 
 pub(crate) async fn duplicates(channel: Connection, args: &DuplicatesArgs) -> anyhow::Result<Answer> {
-    let client = DuplicateServiceClient::new(channel).max_decoding_message_size(usize::MAX);
-    if args.not_same.is_empty() { list(client, args).await } else { tell_apart(client, args).await }
+    let client = DuplicateServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+    if !args.not_same.is_empty() {
+        return tell_apart(client, args).await;
+    }
+    let answer = list(client, args).await?;
+    if answer == Answer::Nothing && !args.listing.is_for_programs() {
+        filter::say_what_there_is(LibraryServiceClient::new(channel), &args.filter).await?;
+    }
+    Ok(answer)
 }
 
 async fn tell_apart(
@@ -34,6 +43,11 @@ async fn tell_apart(
     };
     let photos = args.not_same.iter().map(name).collect::<anyhow::Result<_>>()?;
     client.tell_apart(proto::TellApartRequest { photos, undo: args.undo }).await.map_err(refused)?;
+    eprintln!(
+        "{} photos {} of one group from now on",
+        args.not_same.len(),
+        if args.undo { "may be" } else { "are never" }
+    );
     Ok(Answer::Found)
 }
 
@@ -52,80 +66,150 @@ async fn list(
         max_seconds: args.seconds.unwrap_or(0),
         page_size: PAGE,
         page_token: String::new(),
+        filter: filter::filter(&args.filter)?,
     };
-    let (mut answer, mut number, mut more) = (Answer::Nothing, 0, Surplus::default());
+    anyhow::ensure!(
+        !args.trash || args.keep.is_some() || matches!(args.kind, DuplicateKind::Exact),
+        "near photos are not the same: --keep says which of them stay"
+    );
+    let keep = args.keep.as_ref().map(Keep::resolved).transpose()?;
+    let rule = keep.clone().unwrap_or(Keep::Largest);
+    let (mut groups, mut sums, mut number) = (Vec::new(), Sums::default(), 0);
     loop {
         let page = client.list_duplicate_groups(request.clone()).await.map_err(refused)?.into_inner();
-        for group in &page.groups {
-            answer = Answer::Found;
+        for group in page.groups {
             number += 1;
-            more.count(group);
-            if args.output.json {
-                print_json(args.kind, group)?;
-            } else {
-                print_text(number, group)?;
+            let parts = split(&group, &rule);
+            sums.count(&parts);
+            print(args, number, &group, &parts, keep.is_some() || args.trash)?;
+            if args.trash {
+                groups.push(group);
             }
         }
         if page.next_page_token.is_empty() {
             if page.photos_pending > 0 {
                 eprintln!("{} photos are not compared yet; ask again in a while", page.photos_pending);
             }
-            match answer {
-                Answer::Found if matches!(args.kind, DuplicateKind::Exact) => {
-                    eprintln!("{}", more.text(number))
-                }
-                Answer::Nothing if !args.output.json => eprintln!("no duplicates found"),
-                _ => {}
-            }
-            return Ok(answer);
+            break;
         }
         request.page_token = page.next_page_token;
     }
+    match number {
+        0 if args.listing.is_for_programs() => {}
+        0 => eprintln!("no duplicates found"),
+        groups => eprintln!("{}", sums.text(groups, args)),
+    }
+    if args.trash {
+        let parts: Vec<Split<'_>> = groups.iter().map(|group| split(group, &rule)).collect();
+        return trash::move_rest(&parts, args.yes);
+    }
+    // Of the rest there may be none, though there are groups.
+    let found = if args.rest { sums.rest_files } else { number };
+    Ok(if found == 0 { Answer::Nothing } else { Answer::Found })
 }
 
-/// Files beyond the first of each photo.
+/// What all groups come to.
 #[derive(Default)]
-struct Surplus {
+struct Sums {
     files: u64,
-    bytes: u64,
+    rest_files: u64,
+    rest_bytes: u64,
 }
 
-impl Surplus {
-    fn count(&mut self, group: &proto::DuplicateGroup) {
-        for photo in &group.photos {
-            let surplus = (photo.files.len() as u64).saturating_sub(1);
-            self.files += surplus;
-            self.bytes += surplus * photo.size_bytes;
+impl Sums {
+    fn count(&mut self, parts: &Split<'_>) {
+        self.files += (parts.kept.len() + parts.rest.len()) as u64;
+        self.rest_files += parts.rest.len() as u64;
+        self.rest_bytes += parts.rest.iter().map(|member| member.photo.size_bytes).sum::<u64>();
+    }
+
+    fn text(&self, groups: u64, args: &DuplicatesArgs) -> String {
+        let Self { files, rest_files, rest_bytes } = self;
+        let kept = match &args.keep {
+            None if matches!(args.kind, DuplicateKind::Exact) => "the first of each",
+            None | Some(Keep::Largest) => "the largest of each",
+            Some(Keep::Oldest) => "the oldest of each",
+            Some(Keep::Newest) => "the newest of each",
+            Some(Keep::Folder(_)) => "those in the folder",
+        };
+        let groups = if groups == 1 { "1 group".to_owned() } else { format!("{groups} groups") };
+        let bytes = HumanBytes(*rest_bytes);
+        format!("{groups}, {files} files; beyond {kept}: {rest_files} files, {bytes}")
+    }
+}
+
+/// Prints a group in the way that is asked for.
+fn print(
+    args: &DuplicatesArgs,
+    number: u64,
+    group: &proto::DuplicateGroup,
+    parts: &Split<'_>,
+    is_marked: bool,
+) -> anyhow::Result<()> {
+    let listing = &args.listing;
+    if args.rest || listing.paths || listing.print0 {
+        let members = parts.rest.iter().chain(parts.kept.iter().filter(|_| !args.rest));
+        return members.into_iter().try_for_each(|member| match listing.json {
+            true => output::json_line(&output::file_json(member.file)),
+            false => match listing.print_path(&member.file.path)? {
+                true => Ok(()),
+                false => output::line(output::shown(&member.file.path)),
+            },
+        });
+    }
+    if listing.json {
+        return print_json(args.kind, group, parts, is_marked);
+    }
+    if number > 1 {
+        output::line("")?;
+    }
+    if is_marked {
+        let marked = parts.kept.iter().map(|kept| ("stays", kept));
+        let marked = marked.chain(parts.rest.iter().map(|rest| ("goes", rest)));
+        return marked.into_iter().try_for_each(|(mark, member)| print_marked(mark, member));
+    }
+    for photo in &group.photos {
+        // One photo alone is one content in several files: those are the group.
+        if group.photos.len() == 1 {
+            photo.files.iter().try_for_each(|file| output::line(output::file(file, 0)))?;
+        } else {
+            let size = about(photo);
+            output::line(format_args!("{size}  {}", shown(photo, size.len() + 2)))?;
         }
     }
-
-    fn text(&self, photos: usize) -> String {
-        let (files, bytes) = (self.files, HumanBytes(self.bytes));
-        format!("{photos} photos are there more than once: {files} files, {bytes}, beyond the first of each")
-    }
+    Ok(())
 }
 
-fn print_json(kind: DuplicateKind, group: &proto::DuplicateGroup) -> anyhow::Result<()> {
+fn print_marked(mark: &str, member: &Member<'_>) -> anyhow::Result<()> {
+    let size = about(member.photo);
+    output::line(format_args!("{mark:5}  {size}  {}", output::file(member.file, size.len() + 9)))
+}
+
+/// What tells photos of a group from one another: pixels and bytes.
+fn about(photo: &proto::Photo) -> String {
+    let pixels = format!("{}x{}", photo.width, photo.height);
+    format!("{pixels:>11}  {:>10}", HumanBytes(photo.size_bytes).to_string())
+}
+
+fn print_json(
+    kind: DuplicateKind,
+    group: &proto::DuplicateGroup,
+    parts: &Split<'_>,
+    is_marked: bool,
+) -> anyhow::Result<()> {
     let kind = match kind {
         DuplicateKind::Exact => "exact",
         DuplicateKind::Near => "near",
         DuplicateKind::Burst => "burst",
     };
     let photos: Vec<_> = group.photos.iter().map(photo_json).collect();
-    output::json_line(&output::object(json!({ "kind": kind, "photos": photos })))
-}
-
-fn print_text(number: usize, group: &proto::DuplicateGroup) -> anyhow::Result<()> {
-    if number > 1 {
-        output::line("")?;
+    let mut object = output::object(json!({ "kind": kind, "photos": photos }));
+    if is_marked {
+        let files = |members: &[Member<'_>]| -> Value {
+            members.iter().map(|member| Value::Object(output::file_json(member.file))).collect()
+        };
+        object.insert("stays".into(), files(&parts.kept));
+        object.insert("goes".into(), files(&parts.rest));
     }
-    for photo in &group.photos {
-        // One photo alone is one content in several files: those are the group.
-        if group.photos.len() == 1 {
-            photo.files.iter().try_for_each(|file| output::line(output::file(file)))?;
-        } else {
-            output::line(format_args!("{}  {}x{}", shown(photo), photo.width, photo.height))?;
-        }
-    }
-    Ok(())
+    output::json_line(&object)
 }

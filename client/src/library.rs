@@ -1,4 +1,4 @@
-//! `resemble list`, `failures`, `roots` and `rescan`
+//! `resemble failures`, `roots` and `rescan`
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,48 +19,6 @@ const PAGE: i32 = 1_000;
 
 fn client(channel: Connection) -> LibraryServiceClient<Connection> {
     LibraryServiceClient::new(channel).max_decoding_message_size(usize::MAX)
-}
-
-pub(crate) async fn list(channel: Connection, json: bool) -> anyhow::Result<Answer> {
-    let mut client = client(channel);
-    let mut answer = Answer::Nothing;
-    let mut page_token = String::new();
-    loop {
-        let request = proto::ListPhotosRequest { page_size: PAGE, page_token };
-        let page = client.list_photos(request).await.map_err(refused)?.into_inner();
-        for photo in &page.photos {
-            for file in &photo.files {
-                print_file(photo, file, &file.path, json)?;
-                for path in &file.other_paths {
-                    print_file(photo, file, path, json)?;
-                }
-                answer = Answer::Found;
-            }
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(answer);
-        }
-    }
-}
-
-fn print_file(photo: &proto::Photo, file: &proto::File, path: &[u8], json: bool) -> anyhow::Result<()> {
-    if !json {
-        return output::line(output::shown(path));
-    }
-    let mut object = serde_json::Map::new();
-    output::put_path(&mut object, path);
-    object.extend(output::object(json!({
-        "content": photo.name.trim_start_matches("photos/"),
-        "size": photo.size_bytes,
-        "online": file.online,
-        "width": photo.width,
-        "height": photo.height,
-        "type": photo.media_type,
-        "taken": output::time(photo.capture_time.as_ref()),
-        "camera": photo.camera,
-    })));
-    output::json_line(&object)
 }
 
 /// Lists files that could not be indexed, and what is left out before it could be tried; of that what a pattern leaves out
@@ -147,11 +105,21 @@ pub(crate) async fn roots(channel: Connection, command: Option<Roots>, json: boo
     let roots = match command {
         Some(Roots::Add { folder }) => {
             let path = output::absolute(&folder)?.as_os_str().as_bytes().to_vec();
-            vec![client.add_root(proto::AddRootRequest { path }).await.map_err(refused)?.into_inner()]
+            vec![
+                client
+                    .add_root(proto::AddRootRequest { path, ..Default::default() })
+                    .await
+                    .map_err(refused)?
+                    .into_inner(),
+            ]
         }
         Some(Roots::Remove { folder }) => {
             let name = root_name(&mut client, &folder).await?;
             client.remove_root(proto::RemoveRootRequest { name }).await.map_err(refused)?;
+            eprintln!(
+                "{} is no longer watched, and its files are forgotten; they are where they were",
+                folder.display()
+            );
             return Ok(Answer::Found);
         }
         Some(Roots::Accept { folder, yes }) => return accept(&mut client, &folder, yes).await,
@@ -191,7 +159,7 @@ async fn accept(
         );
     };
     let path = folder.as_os_str().as_bytes().to_vec();
-    let request = proto::AcceptRootRequest { path, validate_only: true };
+    let request = proto::AcceptRootRequest { path, validate_only: true, ..Default::default() };
     let proto::AcceptRootResponse { known_files, forgotten_files } =
         client.accept_root(request.clone()).await.map_err(refused)?.into_inner();
     output::line(format_args!(
@@ -324,5 +292,8 @@ pub(crate) async fn rescan(channel: Connection, folder: Option<&Path>) -> anyhow
         None => String::new(),
     };
     DaemonServiceClient::new(channel).rescan(proto::RescanRequest { root }).await.map_err(refused)?;
+    let what =
+        folder.map_or("all watched folders are".to_owned(), |folder| format!("{} is", folder.display()));
+    eprintln!("{what} being compared with the index; `resemble status --watch` shows how far that is");
     Ok(Answer::Found)
 }

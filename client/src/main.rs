@@ -10,12 +10,15 @@ mod doctor;
 mod duplicates;
 mod filter;
 mod library;
+mod list;
 mod manual;
 mod output;
+mod rest;
 mod search;
 mod service;
 mod sheet;
 mod status;
+mod trash;
 mod words;
 
 use std::process::ExitCode;
@@ -62,6 +65,10 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Man { folder } => return manual::pages(folder),
         // It has something to say of a daemon that does not answer.
         Command::Doctor(args) => return doctor::doctor(&cli.target, args.json).await,
+        // Its paths are those of another machine.
+        Command::Duplicates(args) if args.trash && cli.target.connect.is_some() => {
+            anyhow::bail!("--trash moves files of this machine: ask the daemon here, without --connect");
+        }
         _ => {}
     }
     let channel = connect::connect(&cli.target).await?;
@@ -72,7 +79,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Describe { file, output } => words::describe(channel, &file, output.json).await,
         Command::Check(args) => check::check(channel, &args).await,
         Command::Duplicates(args) => duplicates::duplicates(channel, &args).await,
-        Command::List(args) => library::list(channel, args.json).await,
+        Command::List(args) => list::list(channel, &args).await,
         Command::Failures { ignored, output } => library::failures(channel, ignored, output.json).await,
         Command::Roots { command, output } => library::roots(channel, command, output.json).await,
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,

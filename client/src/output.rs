@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use resembled_api::proto;
+use resembled_api::{proto, uri};
 use serde_json::{Map, Value, json};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// What is printed cannot be written. Told from other errors, since a reader who has gone, as `head` does, is none, and a
 /// daemon who has gone is.
@@ -77,16 +77,53 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// What a path in a `file:` URI shows as it is (RFC 3986, 3.3: unreserved characters, and the slash).
-const AS_IT_IS: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// Columns of a path that are shown at the least, however narrow the terminal.
+const FEWEST_COLUMNS: usize = 24;
+
+/// Returns the path for a line of which other things take so many columns. On a terminal, `~` stands for the home, and of what
+/// is too long the end is shown, which tells more than the beginning. Elsewhere it is whole.
+pub(crate) fn fitted(bytes: &[u8], taken: usize) -> String {
+    let shown = shown(bytes);
+    let Some(columns) = columns() else { return shown };
+    let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/') && home.len() > 1);
+    fit(&shown, home.as_deref(), columns.saturating_sub(taken).max(FEWEST_COLUMNS))
+}
+
+/// Returns how wide the terminal is; `None` where none is written to.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+}
+
+fn fit(path: &str, home: Option<&str>, columns: usize) -> String {
+    let below_home = home.and_then(|home| path.strip_prefix(home.trim_end_matches('/')));
+    let path = match below_home {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("~{rest}"),
+        _ => path.to_owned(),
+    };
+    if path.width() <= columns {
+        return path;
+    }
+    let mut start = path.len();
+    let mut width = 1;
+    for (at, c) in path.char_indices().rev() {
+        width += c.width().unwrap_or(0);
+        if width > columns {
+            break;
+        }
+        start = at;
+    }
+    // At the start of a name, where one fits.
+    let end = &path[start..];
+    let end = end.find('/').filter(|at| at + 1 < end.len()).map_or(end, |at| &end[at..]);
+    format!("…{end}")
+}
 
 /// Puts a path into an object: `path` for people, and `uri`, absolute and with every byte of a name that is not UTF-8.
 pub(crate) fn put_path(object: &mut Map<String, Value>, bytes: &[u8]) {
     object.insert("path".into(), String::from_utf8_lossy(bytes).into());
     if let Ok(absolute) = absolute(&path(bytes)) {
-        let encoded = percent_encode(absolute.as_os_str().as_bytes(), AS_IT_IS);
-        object.insert("uri".into(), format!("file://{encoded}").into());
+        object.insert("uri".into(), uri::of_path(absolute.as_os_str().as_bytes()).into());
     }
 }
 
@@ -121,14 +158,14 @@ fn presence(presence: proto::FilePresence) -> Option<&'static str> {
     }
 }
 
-/// Returns a file for the eyes: its path, and what keeps it from being looked at.
-pub(crate) fn file(file: &proto::File) -> String {
+/// Returns a file for the eyes, beside so many columns of other things: its path, and what keeps it from being looked at.
+pub(crate) fn file(file: &proto::File, taken: usize) -> String {
     let mark = match file.presence() {
         proto::FilePresence::Unreachable => "  (does not answer)",
         _ if !file.online => "  (offline)",
         _ => "",
     };
-    format!("{}{mark}", shown(&file.path))
+    format!("{}{mark}", fitted(&file.path, taken + mark.len()))
 }
 
 /// Makes an object of `json!({..})`.
@@ -146,6 +183,35 @@ pub(crate) fn time(timestamp: Option<&prost_types::Timestamp>) -> Value {
         .map_or(Value::Null, |time| json!(time.to_string()))
 }
 
+/// Returns when a photo was taken as RFC 3339, or null. Without `Z` where it is the camera's clock, whose zone nobody knows.
+pub(crate) fn taken(photo: &proto::Photo) -> Value {
+    match time(photo.capture_time.as_ref()) {
+        Value::String(time) if photo.capture_time_is_local => json!(time.trim_end_matches('Z')),
+        time => time,
+    }
+}
+
+/// Returns the same for the eyes, to the second, or a dash.
+pub(crate) fn taken_text(photo: &proto::Photo) -> String {
+    let taken = photo.capture_time.as_ref().and_then(|time| jiff::Timestamp::from_second(time.seconds).ok());
+    taken.map_or("-".to_owned(), |taken| taken.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// Returns what a script may want of a photo beside its files.
+pub(crate) fn about(photo: &proto::Photo) -> Map<String, Value> {
+    object(json!({
+        "content": photo.name.trim_start_matches("photos/"),
+        "size": photo.size_bytes,
+        "width": photo.width,
+        "height": photo.height,
+        "type": photo.media_type,
+        "taken": taken(photo),
+        "camera": photo.camera,
+        "lens": photo.lens,
+        "position": photo.position.map(|place| json!([place.latitude, place.longitude])),
+    }))
+}
+
 /// Makes a path absolute: the daemon does not know our directory.
 pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(path)?)
@@ -158,6 +224,33 @@ mod tests {
     #[test]
     fn a_name_with_a_line_break_stays_on_its_line() {
         assert_eq!(shown(b"a\nb\x1b[31m"), "a\\nb\\u{1b}[31m");
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_keeps_its_end_and_the_home_is_short() {
+        let check = |path: &str, columns, expected: &str| {
+            assert_eq!(fit(path, Some("/home/u"), columns), expected);
+            assert!(fit(path, Some("/home/u"), columns).width() <= columns.max(1));
+        };
+        check("/home/u/a.jpg", 40, "~/a.jpg");
+        check("/home/u", 40, "~");
+        check("/home/user/a.jpg", 40, "/home/user/a.jpg");
+        check("/mnt/photos/2024/Urlaub/IMG_1234.jpg", 30, "…/2024/Urlaub/IMG_1234.jpg");
+        check("/mnt/photos/a-very-long-name-of-a-photo.jpg", 12, "…a-photo.jpg");
+        check("/mnt/写真写真写真/写真.jpg", 12, "…/写真.jpg");
+    }
+
+    #[test]
+    fn a_time_without_a_zone_has_none() {
+        let seconds = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
+        let mut photo = proto::Photo { capture_time: seconds, ..Default::default() };
+        assert_eq!(taken(&photo), json!("1970-01-01T00:00:00Z"));
+        photo.capture_time_is_local = true;
+        assert_eq!(
+            (taken(&photo), taken_text(&photo)),
+            (json!("1970-01-01T00:00:00"), "1970-01-01 00:00:00".into())
+        );
+        assert_eq!(taken(&proto::Photo::default()), Value::Null);
     }
 
     #[test]

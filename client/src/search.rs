@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 
 use crate::Answer;
 use crate::asked::{self, Asked};
-use crate::cli::{SearchArgs, SimilarArgs, Wanted};
+use crate::cli::{Listing, SearchArgs, SimilarArgs, Wanted};
 use crate::connect::{Connection, refused};
 use crate::sheet::{Figure, Sheet};
 use crate::{filter, output, words};
@@ -33,7 +33,7 @@ pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Re
     let asked = Asked::of(&args.asked, args.text)?;
     let title = asked.title();
     let guess = match &asked {
-        Asked::File(file) if !asked::looks_like_a_path(file) && !args.wanted.output.json => {
+        Asked::File(file) if !asked::looks_like_a_path(file) && !args.wanted.listing.json => {
             eprintln!("{} is a file here; with --text it is taken for a word", file.display());
             None
         }
@@ -102,15 +102,17 @@ async fn ask(
         }
         let is_last = page.next_page_token.is_empty();
         let is_first = request.page_token.is_empty();
-        if is_first && !page.meanings.is_empty() && !wanted.output.json {
+        if is_first && !page.meanings.is_empty() && !wanted.listing.is_for_programs() {
             words::say(&page);
         }
         match (&mut sheet, answer) {
-            _ if wanted.output.json => print_json(&page.matches)?,
+            _ if wanted.listing.json => print_json(&page.matches)?,
+            _ if wanted.listing.is_for_programs() => print_paths(&page.matches, wanted.listing)?,
             (Some(sheet), Answer::Found) => sheet.add(&library, &figures(&page.matches)).await,
             (None, Answer::Found) => print_table(&page.matches, is_worded, wanted.by_date)?,
             (_, Answer::Nothing) if is_last && page.meanings.is_empty() => {
                 eprintln!("nothing found among {} photos", page.photos_searched);
+                filter::say_what_there_is(library.clone(), &wanted.filter).await?;
             }
             (_, Answer::Nothing | Answer::Incomplete) => {}
         }
@@ -182,6 +184,12 @@ fn figures(matches: &[proto::Match]) -> Vec<Figure<'_>> {
     figures
 }
 
+/// Prints the path of each match: of its first file, which is online if one is.
+fn print_paths(matches: &[proto::Match], listing: Listing) -> anyhow::Result<()> {
+    let files = matches.iter().filter_map(|found| found.photo.as_ref()?.files.first());
+    files.into_iter().try_for_each(|file| listing.print_path(&file.path).map(drop))
+}
+
 fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
     for found in matches {
         let photo = found.photo.clone().unwrap_or_default();
@@ -201,16 +209,9 @@ fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
 /// Returns what a script may want of a photo: its first file, and what it has in common with its copies.
 pub(crate) fn photo_json(photo: &proto::Photo) -> serde_json::Map<String, serde_json::Value> {
     let mut object = photo.files.first().map(output::file_json).unwrap_or_default();
-    object.extend(output::object(json!({
-        "copies": photo.files.iter().skip(1).map(output::file_json).collect::<Vec<_>>(),
-        "content": photo.name.trim_start_matches("photos/"),
-        "size": photo.size_bytes,
-        "width": photo.width,
-        "height": photo.height,
-        "type": photo.media_type,
-        "taken": output::time(photo.capture_time.as_ref()),
-        "camera": photo.camera,
-    })));
+    let copies: Vec<_> = photo.files.iter().skip(1).map(output::file_json).collect();
+    object.insert("copies".into(), json!(copies));
+    object.extend(output::about(photo));
     object
 }
 
@@ -219,28 +220,30 @@ fn print_table(matches: &[proto::Match], is_worded: bool, by_date: bool) -> anyh
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     let mut head = match is_worded {
         true => vec!["likely", "label"],
-        false => vec!["distance", "similarity", "band"],
+        false => vec!["distance", "band"],
     };
     if by_date {
         head.push("taken");
     }
     head.push("photo");
+    let told = |found: &proto::Match| match is_worded {
+        true => found.labels.join(", "),
+        false => band_and_turn(found).unwrap_or_else(|| "-".to_owned()),
+    };
+    let widest = matches.iter().map(|found| told(found).chars().count()).max().unwrap_or(0);
+    // Each column has a space on both sides.
+    let beside = if is_worded { 8 } else { 10 } + 2 + widest.max(5) + if by_date { 21 } else { 0 } + 2;
     let mut table = output::table(head);
     for found in matches {
         let photo = found.photo.clone().unwrap_or_default();
         let mut row = match is_worded {
-            true => vec![right(format!("{:.2}", found.similarity)), Cell::new(found.labels.join(", "))],
-            false => vec![
-                right(format!("{:.4}", found.distance)),
-                right(format!("{:.4}", found.similarity)),
-                Cell::new(band_and_turn(found).unwrap_or_else(|| "-".to_owned())),
-            ],
+            true => vec![right(format!("{:.2}", found.similarity)), Cell::new(told(found))],
+            false => vec![right(format!("{:.4}", found.distance)), Cell::new(told(found))],
         };
         if by_date {
-            let taken = output::time(photo.capture_time.as_ref());
-            row.push(Cell::new(taken.as_str().unwrap_or("-")));
+            row.push(Cell::new(output::taken_text(&photo)));
         }
-        row.push(Cell::new(shown(&photo)));
+        row.push(Cell::new(shown(&photo, beside)));
         table.add_row(row);
     }
     output::print(&table)
@@ -268,13 +271,14 @@ pub(crate) fn band(band: proto::Band) -> Option<&'static str> {
     }
 }
 
-/// Returns a photo for the eyes: its first file, and what there is to say of the others.
-pub(crate) fn shown(photo: &proto::Photo) -> String {
-    let mut shown = photo.files.first().map(output::file).unwrap_or_default();
-    match photo.files.len() {
-        0 | 1 => {}
-        2 => shown.push_str("  (+1 copy)"),
-        files => shown.push_str(&format!("  (+{} copies)", files - 1)),
-    }
-    shown
+/// Returns a photo for the eyes, beside so many columns of other things: its first file, and what there is to say of the
+/// others.
+pub(crate) fn shown(photo: &proto::Photo, taken: usize) -> String {
+    let others = match photo.files.len() {
+        0 | 1 => String::new(),
+        2 => "  (+1 copy)".to_owned(),
+        files => format!("  (+{} copies)", files - 1),
+    };
+    let first = photo.files.first().map(|file| output::file(file, taken + others.len()));
+    first.unwrap_or_default() + &others
 }

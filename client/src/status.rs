@@ -30,6 +30,7 @@ pub(crate) async fn status(channel: Connection, watch: bool, json: bool) -> anyh
 pub(crate) async fn pause(channel: Connection) -> anyhow::Result<Answer> {
     let mut client = DaemonServiceClient::new(channel);
     client.pause_indexing(proto::PauseIndexingRequest {}).await.map_err(refused)?;
+    eprintln!("new and changed photos wait until `resemble resume`; queries are answered");
     Ok(Answer::Found)
 }
 
@@ -39,6 +40,9 @@ pub(crate) async fn resume(channel: Connection) -> anyhow::Result<Answer> {
     let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
     for pause in status.pauses() {
         eprintln!("still paused: {}", why(&status, pause));
+    }
+    if status.pauses.is_empty() {
+        eprintln!("indexing goes on: {} files wait", status.pending);
     }
     Ok(Answer::Found)
 }

@@ -46,7 +46,7 @@ mod tests;
 pub use code::{Code, Quantizer};
 pub use duplicates::{MOST_A_PHOTO, Pair, groups};
 pub use error::SearchError;
-pub use filter::{Area, FactTable, Facts, Filter, PhotoSet, RootLocation, TakenAt};
+pub use filter::{Area, Facet, FacetValue, FactTable, Facts, Filter, PhotoSet, RootLocation, TakenAt};
 pub use fitted::{MAX_FULL_VECTORS, SUFFICIENT_RECALL};
 pub use index::{Index, Snapshot};
 pub use query::{Example, Neighbor, Options, combine};

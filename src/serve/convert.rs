@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use prost_types::Timestamp;
+use resembled_api::uri;
 use tonic::Status;
 
 use super::files::Identity;
@@ -63,6 +64,21 @@ pub(super) fn parse_path(field: &str, bytes: &[u8]) -> Result<PathBuf, Status> {
         return Err(refuse::field(field, "a path holds no zero byte"));
     }
     Ok(path.to_path_buf())
+}
+
+/// Reads the absolute path of a URI.
+pub(super) fn parse_uri(field: &str, text: &str) -> Result<PathBuf, Status> {
+    let path = uri::to_path(text).map_err(|error| refuse::field(field, error))?;
+    parse_path(field, &path)
+}
+
+/// Reads an absolute path, given as bytes or as text.
+pub(super) fn parse_path_or_uri(path: &[u8], text: &str) -> Result<PathBuf, Status> {
+    match (path.is_empty(), text.is_empty()) {
+        (_, true) => parse_path("path", path),
+        (true, false) => parse_uri("uri", text),
+        (false, false) => Err(refuse::field("uri", "only one of path and uri may be set")),
+    }
 }
 
 /// Reads a metric; unspecified is the network's own.
@@ -123,6 +139,7 @@ impl Roots {
         let root = self.0.get(&file.root)?;
         let path = file.path.under(&root.path);
         Some(proto::File {
+            uri: uri::of_path(path.as_os_str().as_bytes()),
             path: path.as_os_str().as_bytes().to_vec(),
             online: root.is_reachable(&file.path),
             ..proto::File::default()
@@ -178,8 +195,10 @@ fn capture_time(taken: &Taken) -> Timestamp {
 
 /// Puts a failure together. `None` where its root is just being removed.
 pub(super) fn failure(roots: &Roots, file: &FileId, record: FailureRecord) -> Option<proto::Failure> {
+    let proto::File { path, uri, .. } = roots.file(file)?;
     Some(proto::Failure {
-        path: roots.file(file)?.path,
+        path,
+        uri,
         reason: record.reason,
         kind: failure_kind(record.kind).into(),
         failure_time: Some(Timestamp { seconds: record.at, nanos: 0 }),
@@ -316,6 +335,7 @@ pub(super) fn root(api: &Api, reader: &Reader, status: &RootStatus) -> Result<pr
     Ok(proto::Root {
         name: root_name(status.id),
         path: status.path.as_os_str().as_bytes().to_vec(),
+        uri: uri::of_path(status.path.as_os_str().as_bytes()),
         state: state.into(),
         detail,
         files: reader.counts(status.id)?.files,

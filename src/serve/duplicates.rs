@@ -11,12 +11,12 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
-use super::{Api, Served, calls, files, refuse};
+use super::{Api, Served, calls, files, filter, refuse};
 use crate::photo::PhotoId;
 use crate::proto;
 use crate::proto::DuplicateKind;
 use crate::proto::duplicate_service_server::DuplicateService;
-use crate::search::{self, Pair};
+use crate::search::{self, Pair, PhotoSet, SearchError};
 use crate::store::StoreError;
 
 /// Seconds between two shots of a burst where the request does not say.
@@ -94,13 +94,16 @@ impl Duplicates {
 }
 
 /// Finds the photos of which there are several files.
-async fn find_exact(api: &Arc<Api>, served: &Served) -> Result<Found, Status> {
+async fn find_exact(api: &Arc<Api>, served: &Served, passing: Option<PhotoSet>) -> Result<Found, Status> {
     let roots = Arc::new(Roots::of(api));
     let (store, reading, index) = (Arc::clone(&api.store), Arc::clone(&roots), served.index.snapshot());
     let copied = blocking(move |_| {
         let reader = store.read()?;
         let (photos, roots) = (reader.photos()?, reading);
-        let copied = reader.copied_photos()?.into_iter().filter(|(photo, _)| index.contains(*photo));
+        let is_meant = |photo: PhotoId| {
+            index.contains(photo) && passing.as_ref().is_none_or(|passing| passing.contains(photo))
+        };
+        let copied = reader.copied_photos()?.into_iter().filter(|(photo, _)| is_meant(*photo));
         let with_files = copied.map(|(photo, _)| Ok((photo, files::known(&reader, &photos, &roots, photo)?)));
         with_files.collect::<Result<files::OfPhotos, StoreError>>()
     });
@@ -111,7 +114,13 @@ async fn find_exact(api: &Arc<Api>, served: &Served) -> Result<Found, Status> {
 }
 
 /// Finds all groups of photos that are near, and with a number of seconds taken within those.
-fn find_near(api: &Api, served: &Served, limit: f32, seconds: Option<u32>) -> Result<Found, StoreError> {
+fn find_near(
+    api: &Api,
+    served: &Served,
+    limit: f32,
+    seconds: Option<u32>,
+    passing: Option<&PhotoSet>,
+) -> Result<Found, StoreError> {
     let reader = api.store.read()?;
     let index = served.index.snapshot();
     let facts = api.facts.snapshot();
@@ -125,7 +134,8 @@ fn find_near(api: &Api, served: &Served, limit: f32, seconds: Option<u32>) -> Re
     };
     let mut pairs = Vec::new();
     reader.each_pair(&served.model, |first, second, distance| {
-        let is_meant = distance <= limit && index.contains(first) && index.contains(second);
+        let is_one = |photo| index.contains(photo) && passing.is_none_or(|passing| passing.contains(photo));
+        let is_meant = distance <= limit && is_one(first) && is_one(second);
         if is_meant && within_seconds(first, second) && !apart.contains(&(first, second)) {
             pairs.push(Pair { first, second, distance });
         }
@@ -186,19 +196,26 @@ impl DuplicateService for Duplicates {
         let near = served.manifest.bands.of(served.model.metric).map(|bands| bands.near);
         let ask = Ask::of(&request, near)?;
         let size = pages::size(request.page_size, pages::GROUPS)?;
+        let filter = request.filter.as_ref().map(filter::parse).transpose()?.unwrap_or_default();
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
         let page = if token.is_empty() {
+            let api = Arc::clone(&self.api);
+            let passing = blocking(move |_| {
+                let failed = |error: SearchError| refuse::internal("the filter failed", &error);
+                filter::passing(&api, &filter).map_err(failed)
+            });
+            let passing = passing.await?;
             let found = match ask.near() {
-                None => find_exact(&self.api, &served).await?,
+                None => find_exact(&self.api, &served, passing).await?,
                 Some((limit, seconds)) => {
                     let (api, permit) = (Arc::clone(&self.api), self.api.limiter.enter(connection).await?);
                     let found = blocking(move |_| {
                         // The next call may run when this has really ended.
                         let _permit = permit;
-                        find_near(&api, &served, limit, seconds)
+                        find_near(&api, &served, limit, seconds, passing.as_ref())
                     });
                     found.await?
                 }

@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
+use resembled_api::uri;
 use tokio::task::JoinSet;
 use tonic::Status;
 
@@ -153,6 +154,7 @@ impl From<Physical> for proto::File {
     fn from(file: Physical) -> Self {
         let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
         Self {
+            uri: uri::of_path(file.looked.known.path.as_os_str().as_bytes()),
             path: bytes(&file.looked.known.path),
             online: file.looked.known.online,
             other_paths: file.other_paths.iter().map(|path| bytes(path)).collect(),

@@ -5,7 +5,7 @@ use tonic::Status;
 
 use super::{Api, convert, refuse};
 use crate::proto;
-use crate::search::{Area, Filter, RootLocation};
+use crate::search::{Area, Filter, PhotoSet, RootLocation, SearchError};
 use crate::watch::RootState;
 
 /// Entries of one list at the most.
@@ -15,6 +15,7 @@ const MAX_ENTRIES: usize = 1_000;
 pub(super) fn parse(filter: &proto::Filter) -> Result<Filter, Status> {
     for (field, entries) in [
         ("filter.folders", filter.folders.len()),
+        ("filter.folder_uris", filter.folder_uris.len()),
         ("filter.cameras", filter.cameras.len()),
         ("filter.media_types", filter.media_types.len()),
     ] {
@@ -23,8 +24,9 @@ pub(super) fn parse(filter: &proto::Filter) -> Result<Filter, Status> {
         }
     }
     let folders = filter.folders.iter().map(|path| convert::parse_path("filter.folders", path));
+    let uris = filter.folder_uris.iter().map(|uri| convert::parse_uri("filter.folder_uris", uri));
     Ok(Filter {
-        folders: folders.collect::<Result<_, _>>()?,
+        folders: folders.chain(uris).collect::<Result<_, _>>()?,
         taken_from: filter.taken_from.as_ref().map(first_second),
         taken_before: filter.taken_before.as_ref().map(first_second),
         cameras: filter.cameras.clone(),
@@ -32,6 +34,14 @@ pub(super) fn parse(filter: &proto::Filter) -> Result<Filter, Status> {
         media_types: filter.media_types.clone(),
         online: filter.online,
     })
+}
+
+/// Returns the photos that pass; `None` where all do.
+pub(super) fn passing(api: &Api, filter: &Filter) -> Result<Option<PhotoSet>, SearchError> {
+    match filter.is_empty() {
+        true => Ok(None),
+        false => filter.photos(&api.facts.snapshot(), &roots(api)).map(Some),
+    }
 }
 
 /// Photos are filtered by whole seconds.

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
+use super::listing::{self, Lists};
 use super::{Api, calls, copies, disk, files, pages, refuse, thumbnails};
 use crate::photo::{FileId, RelativePath, RootId, overlap};
 use crate::proto;
@@ -25,11 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The service.
 pub(super) struct Library {
     api: Arc<Api>,
+    lists: Lists,
 }
 
 impl Library {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api }
+        Self { api, lists: Lists::new() }
     }
 
     /// Waits until nobody else adds or removes a folder.
@@ -109,37 +111,14 @@ impl LibraryService for Library {
         &self,
         request: Request<proto::ListPhotosRequest>,
     ) -> Result<Response<proto::ListPhotosResponse>, Status> {
-        let request = request.into_inner();
-        let size = pages::size(request.page_size, pages::ROWS)?;
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => {
-                Some(token.parse().map_err(|_| refuse::field("page_token", "not a token of ListPhotos"))?)
-            }
-        };
-        let mut response = self
-            .blocking(move |api| {
-                let reader = api.store.read()?;
-                let roots = Roots::of(api);
-                let index = api.networks.answering().index.snapshot();
-                let listed = reader.list_photos(after, size)?;
-                let next = if listed.len() == size {
-                    listed.last().map(|(_, content)| content.to_string())
-                } else {
-                    None
-                };
-                let known = reader.photos()?;
-                let mut photos = Vec::with_capacity(listed.len());
-                for (id, _) in listed {
-                    if index.contains(id) {
-                        photos.extend(convert::photo(&known, &roots, id)?);
-                    }
-                }
-                Ok(proto::ListPhotosResponse { photos, next_page_token: next.unwrap_or_default() })
-            })
-            .await?;
-        files::fold_paths(&self.api, response.photos.iter_mut().collect()).await?;
-        Ok(Response::new(response))
+        listing::list(&self.api, &self.lists, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn count_photos(
+        &self,
+        request: Request<proto::CountPhotosRequest>,
+    ) -> Result<Response<proto::CountPhotosResponse>, Status> {
+        listing::count(&self.api, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_failures(
@@ -224,7 +203,8 @@ impl LibraryService for Library {
         &self,
         request: Request<proto::AddRootRequest>,
     ) -> Result<Response<proto::Root>, Status> {
-        let path = convert::parse_path("path", &request.into_inner().path)?;
+        let proto::AddRootRequest { path, uri } = request.into_inner();
+        let path = convert::parse_path_or_uri(&path, &uri)?;
         let path = disk::folder(&path).await?;
         let changing = self.change_roots().await?;
         // A removal that still waits to be written down would take the folder with it.
@@ -285,8 +265,8 @@ impl LibraryService for Library {
         &self,
         request: Request<proto::AcceptRootRequest>,
     ) -> Result<Response<proto::AcceptRootResponse>, Status> {
-        let proto::AcceptRootRequest { path, validate_only } = request.into_inner();
-        let path = convert::parse_path("path", &path)?;
+        let proto::AcceptRootRequest { path, validate_only, uri } = request.into_inner();
+        let path = convert::parse_path_or_uri(&path, &uri)?;
         let Some((root, at)) = self.api.watch.place(&path) else {
             return Err(Status::not_found(format!(
                 "{} is neither a watched folder nor a drive mounted in one; ListRoots has them",

@@ -10,6 +10,7 @@
 //! | threads for what takes the processor or the disk | `blocking` |
 //! | disks that a client names, and that may never answer | `disk` |
 //! | the files of an answer, as they stand on the disk | `files`, `copies` |
+//! | the library without a query: lists and counts | `listing` |
 //! | answers of more than one page | `pages` |
 //! | small pictures of photos | `thumbnails` |
 //! | what is said to whom is refused | `refuse` |
@@ -31,6 +32,7 @@ mod filter;
 mod incoming;
 mod library;
 mod limiter;
+mod listing;
 mod networks;
 mod pages;
 mod query;

@@ -71,8 +71,7 @@ impl Asked {
 
         let query = match query {
             None => {
-                let kinds =
-                    "one of image, path, photo, embedding, indexed_path, examples or text must be set";
+                let kinds = "one of image, path, uri, photo, embedding, indexed_path, indexed_uri, examples or text must be set";
                 return Err(refuse::field("query", kinds));
             }
             Some(Query::Examples(examples)) => return Self::of_examples(examples.examples).await,
@@ -81,6 +80,8 @@ impl Asked {
             Some(Query::Photo(name)) => example::Query::Photo(name),
             Some(Query::Embedding(embedding)) => example::Query::Embedding(embedding),
             Some(Query::IndexedPath(path)) => example::Query::IndexedPath(path),
+            Some(Query::Uri(uri)) => example::Query::Uri(uri),
+            Some(Query::IndexedUri(uri)) => example::Query::IndexedUri(uri),
             Some(Query::Text(text)) => example::Query::Text(text),
         };
         let mut asked = Self { pictures: Vec::new(), words: Vec::new(), is_one: true };
@@ -96,7 +97,7 @@ impl Asked {
             None => Given::Words(String::new()),
         };
         let Given::Picture(picture) = picture else {
-            let kinds = "needs one of image, path, photo, embedding or indexed_path";
+            let kinds = "needs one of image, path, uri, photo, embedding, indexed_path or indexed_uri";
             return Err(refuse::field("picture", kinds));
         };
         Ok(Self { pictures: vec![(picture, 1.0)], words: Vec::new(), is_one: true })
@@ -110,7 +111,8 @@ impl Asked {
             Self { pictures: Vec::with_capacity(examples.len()), words: Vec::new(), is_one: false };
         for example in examples {
             let Some(query) = example.query else {
-                let kinds = "each needs one of image, path, photo, embedding, indexed_path or text";
+                let kinds =
+                    "each needs one of image, path, uri, photo, embedding, indexed_path, indexed_uri or text";
                 return Err(refuse::field("examples", kinds));
             };
             asked.add(Given::of(query).await?, example.weight.unwrap_or(1.0));
@@ -138,11 +140,8 @@ impl Given {
         Ok(Self::Picture(match query {
             example::Query::Text(text) => return Ok(Self::Words(text)),
             example::Query::Image(bytes) => Picture::Image(bytes),
-            example::Query::Path(path) => {
-                let path = convert::parse_path("path", &path)?;
-                disk::wake(&path).await?;
-                Picture::File(path)
-            }
+            example::Query::Path(path) => Picture::of_file(convert::parse_path("path", &path)?).await?,
+            example::Query::Uri(uri) => Picture::of_file(convert::parse_uri("uri", &uri)?).await?,
             example::Query::Photo(name) => {
                 let content = convert::parse_photo_name("photo", &name)?;
                 Picture::Photo { name, content }
@@ -152,7 +151,18 @@ impl Given {
                 let path = convert::parse_path("indexed_path", &path)?;
                 Picture::Indexed { names: disk::names(&path).await? }
             }
+            example::Query::IndexedUri(uri) => {
+                let path = convert::parse_uri("indexed_uri", &uri)?;
+                Picture::Indexed { names: disk::names(&path).await? }
+            }
         }))
+    }
+}
+
+impl Picture {
+    async fn of_file(path: PathBuf) -> Result<Self, Status> {
+        disk::wake(&path).await?;
+        Ok(Self::File(path))
     }
 }
 

@@ -42,23 +42,14 @@ pub(super) async fn get(
 ) -> Result<proto::Thumbnail, Status> {
     let side = side(request.longest_side)?;
     let (kind, name, found) = match request.photo {
-        None => return Err(refuse::field("photo", "one of name or path must be set")),
+        None => return Err(refuse::field("photo", "one of name, path or uri must be set")),
         Some(Asked::Name(name)) => {
             let content = convert::parse_photo_name("name", &name)?;
             let api = Arc::clone(api);
             ("photo", name, blocking(move |_| of_content(&api, &api.store.read()?, content, side)).await?)
         }
-        Some(Asked::Path(path)) => {
-            let path = convert::parse_path("path", &path)?;
-            let (asked, name) = (Arc::clone(api), vec![path.clone()]);
-            let mut found = blocking(move |_| of_names(&asked, &name, side)).await?;
-            if found.is_none() {
-                // Only now, since the disk may be away.
-                let (asked, names) = (Arc::clone(api), disk::names(&path).await?);
-                found = blocking(move |_| of_names(&asked, &names, side)).await?;
-            }
-            ("indexed photo", path.display().to_string(), found)
-        }
+        Some(Asked::Path(path)) => of_path(api, convert::parse_path("path", &path)?, side).await?,
+        Some(Asked::Uri(uri)) => of_path(api, convert::parse_uri("uri", &uri)?, side).await?,
     };
     match found {
         None => Err(refuse::not_found(kind, &name)),
@@ -66,6 +57,22 @@ pub(super) async fn get(
         Some(Found::NoPhoto(why)) => Err(Status::failed_precondition(format!("{name}: {why}"))),
         Some(Found::Photo(content, photo)) => make(api, connection, content, &photo, side).await,
     }
+}
+
+/// Returns what is found of a file, with what it is and its name for a refusal.
+async fn of_path(
+    api: &Arc<Api>,
+    path: PathBuf,
+    side: Side,
+) -> Result<(&'static str, String, Option<Found>), Status> {
+    let (asked, names) = (Arc::clone(api), vec![path.clone()]);
+    let mut found = blocking(move |_| of_names(&asked, &names, side)).await?;
+    if found.is_none() {
+        // Only now, since the disk may be away.
+        let (asked, names) = (Arc::clone(api), disk::names(&path).await?);
+        found = blocking(move |_| of_names(&asked, &names, side)).await?;
+    }
+    Ok(("indexed photo", path.display().to_string(), found))
 }
 
 fn side(pixels: i32) -> Result<Side, Status> {

@@ -100,13 +100,13 @@ async fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
         let named = violations.first().map_or("", |violation| violation.field.as_str());
         assert_eq!(named, field, "{status:?}");
     }
-    let bad_page = proto::ListPhotosRequest { page_size: -1, page_token: String::new() };
+    let bad_page = proto::ListPhotosRequest { page_size: -1, ..Default::default() };
     assert_eq!(daemon.library().list_photos(bad_page).await.unwrap_err().code(), Code::InvalidArgument);
     let bad_token = proto::ListFailuresRequest { page_size: 0, page_token: "x".into() };
     assert_eq!(daemon.library().list_failures(bad_token).await.unwrap_err().code(), Code::InvalidArgument);
     let bad_root = proto::RescanRequest { root: "roots/99".into() };
     assert_eq!(daemon.daemon().rescan(bad_root).await.unwrap_err().code(), Code::NotFound);
-    let relative = proto::AddRootRequest { path: b"here".to_vec() };
+    let relative = proto::AddRootRequest { path: b"here".to_vec(), ..Default::default() };
     assert_eq!(daemon.library().add_root(relative).await.unwrap_err().code(), Code::InvalidArgument);
     // None of it hurt the daemon.
     daemon.wait_for("rest", |status| status.state() == proto::State::Idle).await;

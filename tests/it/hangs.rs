@@ -71,7 +71,7 @@ async fn reading_it_is_refused(daemon: &Daemon, path: &Path, is_indexed: bool) {
 }
 
 async fn adding_it_is_refused(daemon: &Daemon, path: &Path) {
-    let request = proto::AddRootRequest { path: path.as_os_str().as_bytes().to_vec() };
+    let request = proto::AddRootRequest { path: path.as_os_str().as_bytes().to_vec(), ..Default::default() };
     let refused = daemon.library().add_root(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     assert!(refused.message().contains("does not answer"), "{refused}");
@@ -113,7 +113,7 @@ async fn a_folder_that_hangs_later_is_found_again_when_it_answers() {
     fs::create_dir(&more).unwrap();
     pictures::write(&more.join("b.png"), 3);
     let path = more.as_os_str().as_bytes().to_vec();
-    daemon.library().add_root(proto::AddRootRequest { path }).await.unwrap();
+    daemon.library().add_root(proto::AddRootRequest { path, ..Default::default() }).await.unwrap();
     daemon.wait_for_files(6).await;
     mount.resume();
     daemon

@@ -191,15 +191,20 @@ async fn roots_are_added_and_removed_by_calls_and_outlive_a_restart() {
     let daemon = world.start().await;
     daemon.wait_for_files(1).await;
     let path = world.path("more").as_os_str().as_bytes().to_vec();
-    let added =
-        daemon.library().add_root(proto::AddRootRequest { path: path.clone() }).await.unwrap().into_inner();
+    let added = daemon
+        .library()
+        .add_root(proto::AddRootRequest { path: path.clone(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!added.configured);
     daemon.wait_for_files(2).await;
-    let again = daemon.library().add_root(proto::AddRootRequest { path }).await.unwrap_err();
+    let again =
+        daemon.library().add_root(proto::AddRootRequest { path, ..Default::default() }).await.unwrap_err();
     assert_eq!(again.code(), tonic::Code::AlreadyExists);
     let inside = world.photos().join("inside");
     fs::create_dir(&inside).unwrap();
-    let nested = proto::AddRootRequest { path: inside.as_os_str().as_bytes().to_vec() };
+    let nested = proto::AddRootRequest { path: inside.as_os_str().as_bytes().to_vec(), ..Default::default() };
     assert_eq!(daemon.library().add_root(nested).await.unwrap_err().code(), tonic::Code::AlreadyExists);
     daemon.stop(&world).await;
 

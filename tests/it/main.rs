@@ -19,6 +19,7 @@ mod fuse;
 mod hangs;
 mod leaving;
 mod library;
+mod listing;
 mod model_based;
 mod namespace;
 mod networks;

@@ -107,7 +107,7 @@ async fn tell_apart(daemon: &Daemon, pair: [String; 2]) {
 
 async fn add_root(daemon: &Daemon, path: &Path) {
     let path = path.as_os_str().as_bytes().to_vec();
-    daemon.library().add_root(proto::AddRootRequest { path }).await.unwrap();
+    daemon.library().add_root(proto::AddRootRequest { path, ..Default::default() }).await.unwrap();
 }
 
 pub fn store_of(world: &World) -> PathBuf {

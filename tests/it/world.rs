@@ -334,7 +334,7 @@ impl Daemon {
 
     /// Returns path and content of every searchable file, sorted.
     pub async fn files(&self) -> Vec<(PathBuf, String)> {
-        let request = proto::ListPhotosRequest { page_size: 7, page_token: String::new() };
+        let request = proto::ListPhotosRequest { page_size: 7, ..Default::default() };
         let mut files = Vec::new();
         let mut next = Some(request);
         while let Some(request) = next.take() {
@@ -346,7 +346,11 @@ impl Daemon {
                 files.extend(paths.map(|path| (PathBuf::from(OsStr::from_bytes(path)), content.clone())));
             }
             if !page.next_page_token.is_empty() {
-                next = Some(proto::ListPhotosRequest { page_size: 7, page_token: page.next_page_token });
+                next = Some(proto::ListPhotosRequest {
+                    page_size: 7,
+                    page_token: page.next_page_token,
+                    ..Default::default()
+                });
             }
         }
         files.sort();

@@ -371,9 +371,11 @@ fn print(file: &Path, finding: &Finding, args: &CheckArgs) -> anyhow::Result<()>
         _ if args.missing => output::line(file),
         // The summary tells how many there are.
         (Finding::NoPhoto(_), _, _) => Ok(()),
-        (_, Some(photo), _) => {
-            output::line(format_args!("{:<12}  {file}  {}", finding.word(), search::shown(photo)))
-        }
+        (_, Some(photo), _) => output::line(format_args!(
+            "{:<12}  {file}  {}",
+            finding.word(),
+            search::shown(photo, 16 + file.chars().count())
+        )),
         (_, _, Some(reason)) => output::line(format_args!("{:<12}  {file}: {reason}", finding.word())),
         (_, None, None) => output::line(format_args!("{:<12}  {file}", finding.word())),
     }

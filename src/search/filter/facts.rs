@@ -115,6 +115,17 @@ impl Page {
         }
     }
 
+    /// Hands on the numbers of the folders in which the photo has files.
+    pub fn each_folder(&self, place: usize, hand_on: &mut dyn FnMut(u32)) {
+        match self.folder[place] {
+            SEVERAL => {
+                let folders = u16::try_from(place).ok().and_then(|place| self.several.get(&place));
+                folders.into_iter().flat_map(|folders| folders.iter()).for_each(|&folder| hand_on(folder));
+            }
+            folder => hand_on(folder),
+        }
+    }
+
     /// Returns whether one of the photo's files lies in a folder that is marked.
     pub fn is_in(&self, place: usize, marked: &[bool]) -> bool {
         let is_marked = |folder: u32| marked.get(folder as usize).copied().unwrap_or(false);
@@ -182,11 +193,35 @@ impl Facts {
 
     /// Returns when the photo was taken.
     pub fn taken(&self, photo: PhotoId) -> Option<TakenAt> {
-        let page = self.pages.get(usize::try_from(photo.0 / PAGE).ok()?)?.as_ref()?;
+        let page = self.page(photo)?;
         let place = (photo.0 % PAGE) as usize;
         let (seconds, offset) = (page.taken[place], page.offset[place]);
         (seconds != NO_TIME)
             .then(|| TakenAt { seconds, offset_minutes: (offset != NO_OFFSET).then_some(offset) })
+    }
+
+    /// Returns the page of a photo.
+    pub(super) fn page(&self, photo: PhotoId) -> Option<&Page> {
+        self.pages.get(usize::try_from(photo.0 / PAGE).ok()?)?.as_deref()
+    }
+
+    /// Returns the names of cameras by their numbers.
+    pub(super) fn cameras(&self) -> HashMap<u32, &str> {
+        self.cameras.by_number()
+    }
+
+    /// Returns the media types by their numbers.
+    pub(super) fn types(&self) -> HashMap<u32, &str> {
+        self.types.by_number()
+    }
+
+    /// Returns the folders by their numbers.
+    pub(super) fn folders(&self) -> HashMap<u32, (RootId, &RelativePath)> {
+        let mut by_number = HashMap::with_capacity(self.folders.len as usize);
+        for (&root, folders) in &self.folders.by_root {
+            by_number.extend(folders.iter().map(|(path, &number)| (number, (root, path))));
+        }
+        by_number
     }
 
     /// Returns the pages that hold a photo, with their numbers.
@@ -246,6 +281,10 @@ impl Names {
         let number = numbers.len() as u32 + 1;
         numbers.insert(name.to_owned(), number);
         number
+    }
+
+    fn by_number(&self) -> HashMap<u32, &str> {
+        self.numbers.iter().map(|(name, &number)| (number, name.as_str())).collect()
     }
 
     fn mark(&self, is_meant: impl Fn(&str) -> bool) -> Vec<bool> {

@@ -91,7 +91,7 @@ fn unmount(at: &Path, is_lazy: bool) {
 
 /// Files in the index, by content: whether one of them can be reached, and where they are.
 async fn indexed(daemon: &Daemon) -> BTreeMap<String, (bool, Vec<PathBuf>)> {
-    let request = proto::ListPhotosRequest { page_size: 10_000, page_token: String::new() };
+    let request = proto::ListPhotosRequest { page_size: 10_000, ..Default::default() };
     let photos = daemon.library().list_photos(request).await.unwrap().into_inner().photos;
     let path = |file: &proto::File| PathBuf::from(OsStr::from_bytes(&file.path));
     photos

@@ -72,7 +72,7 @@ impl Daemon {
         let mut files = BTreeMap::new();
         let mut page_token = String::new();
         loop {
-            let request = proto::ListPhotosRequest { page_size: 10_000, page_token };
+            let request = proto::ListPhotosRequest { page_size: 10_000, page_token, ..Default::default() };
             let page = self.runtime.block_on(client.list_photos(request)).unwrap().into_inner();
             for photo in page.photos {
                 let content: ContentHash = photo.name.strip_prefix("photos/").unwrap().parse().unwrap();
