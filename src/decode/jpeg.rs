@@ -54,6 +54,8 @@ fn decode_turned(
     need: Need,
     limits: &Limits,
 ) -> Result<(Rgb, Exif, (u32, u32)), DecodeError> {
+    // A copy that broke off often has its full length, of nothing.
+    let bytes = without_zeros(bytes);
     let segments = Segments::read(bytes, MAX_SCANS + 1);
     if let Some(kind) = segments.frame.and_then(|frame| frame.unsupported()) {
         return Err(DecodeError::Unsupported { what: format!("JPEG with {kind}") });
@@ -67,6 +69,12 @@ fn decode_turned(
     let image = Rgb { width, height, pixels: pixels.into_srgb(&colour) };
     let orientation = orientation.unwrap_or(exif.orientation);
     Ok((orientation.apply(image), exif, orientation.upright_size(full_width, full_height)))
+}
+
+/// Leaves away zeros at the end. No picture ends with one.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    &bytes[..end]
 }
 
 /// A picture as it is stored: not turned, in its own colours.
@@ -114,7 +122,7 @@ fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) ->
         whole_rows += u32::from(!picture.ran_dry(bytes));
     }
     // libjpeg paints what is missing grey. A quarter of grey is still the photo, more of it no longer.
-    if whole_rows < needed_rows.end.min(height - height / 4) {
+    if whole_rows < needed_rows.end.min(height - height / 4) && !segments.shows_all() {
         return Err(malformed("the file ends too early"));
     }
     let pixels = match stored {

@@ -1,4 +1,5 @@
-//! EXIF of a PNG, wherever it stands: before the pixels or after them, as a chunk of its own or as text.
+//! Chunks of a PNG that its decoder does not tell of: EXIF, before the pixels or after them, as a chunk of its own or as
+//! text; and the colour space of HDR pictures.
 //!
 //! The PNG decoder stops at the pixels, and knows no other chunk than `eXIf`. ImageMagick wrote EXIF as a "raw profile" for
 //! twenty years before that chunk came: hexadecimal digits in a text chunk, below its name and its length.
@@ -7,6 +8,7 @@ use std::io::Read;
 
 use flate2::read::ZlibDecoder;
 
+use super::colour::Colour;
 use super::info::Exif;
 
 const SIGNATURE: usize = 8;
@@ -22,6 +24,15 @@ pub(super) fn exif(bytes: &[u8]) -> Option<Exif> {
     let own = Chunks::of(bytes).find(|(kind, _)| *kind == b"eXIf").map(|(_, data)| data.to_vec());
     let block = own.or_else(|| Chunks::of(bytes).find_map(|(kind, data)| profile(kind, data)))?;
     Some(Exif::read(&block))
+}
+
+/// Returns the colour space that code points name, which goes before any profile (PNG, third edition, 11.3.2.6).
+pub(super) fn colour(bytes: &[u8]) -> Option<Colour> {
+    let (_, data) =
+        Chunks::of(bytes).take_while(|(kind, _)| *kind != b"IDAT").find(|(kind, _)| *kind == b"cICP")?;
+    // The pixels are RGB of the full range, whatever the last two say.
+    let &[primaries, transfer, _, _] = data else { return None };
+    Some(Colour::CodePoints { primaries: primaries.into(), transfer: transfer.into() })
 }
 
 /// The chunks of a file: kind and data. Ends where a chunk does not fit into the file.

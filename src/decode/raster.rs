@@ -71,7 +71,8 @@ pub(super) fn decode(
         Format::Tiff => profile_of_tiff(bytes),
         _ => decoder.icc_profile().unwrap_or(None),
     };
-    let colour = profile.map_or_else(|| exif.colour(), Colour::Icc);
+    let code_points = (format == Format::Png).then(|| png::colour(bytes)).flatten();
+    let colour = code_points.or(profile.map(Colour::Icc)).unwrap_or_else(|| exif.colour());
     let image = DynamicImage::from_decoder(decoder)
         .map_err(|error| translate(format, error, (width, height), limits))?;
     let pixels = match readable.samples {

@@ -154,6 +154,17 @@ fn exif_turns_a_picture_once() {
     }
 }
 
+/// A PNG of perceptually quantised light was shown as if it were sRGB.
+#[test]
+fn code_points_of_a_png_say_its_colours() {
+    let grey = encoded(RgbImage::from_pixel(4, 4, image::Rgb([148; 3])), ImageFormat::Png);
+    let shown = |file: &[u8]| decode_full(file).unwrap().image.pixels[0];
+    assert_eq!(shown(&grey), 148);
+    let white = shown(&png_with(&grey, b"cICP", &[9, 16, 0, 1]));
+    assert!(white >= 228, "203 candela a square metre are white: {white}");
+    assert_eq!(shown(&png_with(&grey, b"cICP", &[1, 13, 0, 1])), 148);
+}
+
 #[test]
 fn heic_and_avif_are_turned_by_their_container_and_not_by_exif_again() {
     for suffix in ["heic", "avif"] {

@@ -17,7 +17,19 @@ pub(super) struct Segments<'a> {
     pub scans: usize,
     /// Components in the first scan.
     first_scan_components: u8,
+    /// For each component by its place in the frame: the coefficients, a bit each, of which a whole scan has come.
+    coefficients: [u64; MOST_COMPONENTS],
 }
+
+/// As many as libjpeg takes.
+const MOST_COMPONENTS: usize = 4;
+
+/// The direct current and the five lowest frequencies: with them a picture of half the size is sharp.
+const LOW_FREQUENCIES: u64 = 0b11_1111;
+
+const DIRECT_CURRENT: u64 = 1;
+
+const PROGRESSIVE: u8 = 0xc2;
 
 /// How the picture is coded.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,18 +37,24 @@ pub(super) struct Frame {
     marker: u8,
     bits: u8,
     components: u8,
+    /// The numbers of the components, by which scans name them.
+    names: [u8; MOST_COMPONENTS],
     pub width: u16,
     pub height: u16,
 }
 
 impl Frame {
     fn read(marker: u8, body: &[u8]) -> Option<Self> {
-        let [bits, height_high, height_low, width_high, width_low, components, ..] = *body else {
+        let [bits, height_high, height_low, width_high, width_low, components, ref rest @ ..] = *body else {
             return None;
         };
+        let mut names = [0; MOST_COMPONENTS];
+        for (name, component) in names.iter_mut().zip(rest.as_chunks::<3>().0) {
+            *name = component[0];
+        }
         let width = u16::from_be_bytes([width_high, width_low]);
         let height = u16::from_be_bytes([height_high, height_low]);
-        Some(Self { marker, bits, components, width, height })
+        Some(Self { marker, bits, components, names, width, height })
     }
 
     /// Names the kind of coding if it is one that libjpeg does not decode.
@@ -57,6 +75,8 @@ impl<'a> Segments<'a> {
     pub(super) fn read(bytes: &'a [u8], max_scans: usize) -> Self {
         let mut found = Self::default();
         let mut at = 2;
+        // The scan whose coded bytes are being passed.
+        let mut scan: Option<&[u8]> = None;
         while found.scans < max_scans
             && let Some((marker, start)) = next_marker(bytes, at)
         {
@@ -64,6 +84,8 @@ impl<'a> Segments<'a> {
             if matches!(marker, 0x01 | 0xd0..=0xd8) {
                 continue; // no length follows
             }
+            // What follows a scan ends it.
+            scan.take().into_iter().for_each(|header| found.count_coefficients(header));
             if marker == END_OF_IMAGE {
                 break;
             }
@@ -84,11 +106,42 @@ impl<'a> Segments<'a> {
                         found.first_scan_components = body.first().copied().unwrap_or(0);
                     }
                     found.scans += 1;
+                    scan = Some(body);
                 }
                 _ => {}
             }
         }
         found
+    }
+
+    /// Counts what a scan, by its header, has brought.
+    fn count_coefficients(&mut self, header: &[u8]) {
+        let Some(frame) = self.frame else { return };
+        let Some((&count, rest)) = header.split_first() else { return };
+        let Some((components, &[first, last, _])) = rest
+            .split_at_checked(2 * usize::from(count))
+            .and_then(|(components, rest)| Some((components, rest.first_chunk::<3>()?)))
+        else {
+            return;
+        };
+        if first > last || last > 63 {
+            return;
+        }
+        let band = (u64::MAX >> (63 - last)) & (u64::MAX << first);
+        for component in components.as_chunks::<2>().0 {
+            if let Some(place) = frame.names.iter().position(|name| *name == component[0]) {
+                self.coefficients[place] |= band;
+            }
+        }
+    }
+
+    /// Says whether the scans of a progressive picture that have come whole show all of it, if not in every detail.
+    pub(super) fn shows_all(&self) -> bool {
+        let Some(frame) = self.frame.filter(|frame| frame.marker == PROGRESSIVE) else { return false };
+        let components = &self.coefficients[..MOST_COMPONENTS.min(frame.components.into())];
+        let has = |coefficients: u64, wanted: u64| coefficients & wanted == wanted;
+        components.iter().all(|&component| has(component, DIRECT_CURRENT))
+            && components.first().is_some_and(|&luminance| has(luminance, LOW_FREQUENCIES))
     }
 
     /// Returns the ICC profile, put together from its parts in their order.
@@ -101,9 +154,9 @@ impl<'a> Segments<'a> {
     /// Says whether the picture is spread over several scans, so that all its coefficients are kept until the last.
     pub(super) fn has_several_scans(&self) -> bool {
         self.scans > 1
-            || self
-                .frame
-                .is_some_and(|frame| frame.marker == 0xc2 || self.first_scan_components < frame.components)
+            || self.frame.is_some_and(|frame| {
+                frame.marker == PROGRESSIVE || self.first_scan_components < frame.components
+            })
     }
 }
 

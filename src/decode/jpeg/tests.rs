@@ -175,9 +175,28 @@ fn a_file_that_ends_early_is_a_picture_only_if_most_of_it_is_there() {
         let error = decode_full(&file[..file.len() / part]).unwrap_err();
         assert_eq!(error.kind(), FailureKind::Corrupt, "{error}");
     }
-    let progressive = compressed(320, 640, &waves(320, 640), Compress::set_progressive_mode);
-    let error = decode_full(&progressive[..progressive.len() * 9 / 10]).unwrap_err();
+    // Its full length does not make it whole.
+    let mut zeroed = file.clone();
+    zeroed[file.len() / 2..].fill(0);
+    let error = decode_full(&zeroed).unwrap_err();
     assert_eq!(error.to_string(), "broken JPEG file: the file ends too early");
+}
+
+/// It was refused where a byte was missing.
+#[test]
+fn a_progressive_file_that_ends_early_is_a_picture_if_it_shows_all_of_it() {
+    let file = compressed(320, 640, &waves(320, 640), Compress::set_progressive_mode);
+    let whole = decode_full(&file).unwrap().image;
+    for (bytes, most) in [(file.len() - 2, 0.1), (file.len() * 99 / 100, 0.5), (file.len() * 9 / 10, 2.0)] {
+        let found = decode_full(&file[..bytes]).unwrap().image;
+        let far = difference(&found.pixels, &whole.pixels);
+        assert!(far <= most, "{bytes} of {}: {far}", file.len());
+    }
+    let scan = file.windows(2).position(|marker| marker == [0xff, 0xda]).unwrap();
+    for end in [scan + 40, file.len() / 100, file.len() / 10] {
+        let error = decode_full(&file[..end]).unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Corrupt, "{end} of {}: {error}", file.len());
+    }
 }
 
 #[test]
