@@ -1,11 +1,10 @@
 //! What the user typed.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use resembled_api::proto;
 
 use crate::output;
@@ -51,8 +50,8 @@ pub(crate) struct Target {
     pub(crate) socket: Option<PathBuf>,
 
     /// Ask over TCP instead of the socket
-    #[arg(long, value_name = "ADDRESS:PORT", global = true, conflicts_with = "socket")]
-    pub(crate) connect: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", global = true, conflicts_with = "socket", value_parser = host_and_port)]
+    pub(crate) connect: Option<String>,
 
     /// Waits so long for the daemon's first sign of life and for each answer; 0 waits for ever [default: 15 and 300]
     #[arg(long, value_name = "SECONDS", global = true)]
@@ -61,6 +60,16 @@ pub(crate) struct Target {
     /// File with the bearer token for --connect [default: $XDG_DATA_HOME/resembled/token]
     #[arg(long, value_name = "FILE", global = true, requires = "connect")]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Reads `localhost:7420`, `192.168.1.2:7420` or `[::1]:7420`.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let parts = text.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let is_bare_ipv6 = |host: &str| host.contains(':') && !host.starts_with('[');
+    match parts {
+        Some((host, _)) if !is_bare_ipv6(host) && !host.contains('/') => Ok(text.to_owned()),
+        _ => Err("write HOST:PORT, as localhost:7420 or [::1]:7420".to_owned()),
+    }
 }
 
 /// How to print.
@@ -170,7 +179,7 @@ pub(crate) enum Command {
     /// Says what a picture shows
     Describe {
         /// A picture, indexed or not; - reads it from the standard input
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
         #[command(flatten)]
         output: Output,
@@ -204,7 +213,7 @@ pub(crate) enum Command {
     },
     /// Writes the manual pages, resemble.1 and one a command, into a folder
     Man {
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
     /// Lists the watched folders, adds or removes one, or accepts what became of one
@@ -225,7 +234,7 @@ pub(crate) enum Command {
     /// Compares the folders with the index again
     Rescan {
         /// Only this watched folder
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: Option<PathBuf>,
     },
 }
@@ -260,7 +269,7 @@ pub(crate) struct SearchArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SimilarArgs {
     /// A file of the index
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
 
     #[command(flatten)]
@@ -307,6 +316,10 @@ pub(crate) struct Wanted {
     /// Shows the photos in one HTML file instead of listing them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "paths", "print0"])]
     pub(crate) html: Option<PathBuf>,
+
+    /// With --html: opens it in the browser
+    #[arg(long, requires = "html")]
+    pub(crate) open: bool,
 
     /// The newest first, instead of the nearest
     #[arg(long)]
@@ -356,6 +369,15 @@ pub(crate) struct DuplicatesArgs {
     /// Moves the files that do not stay to the trash; asks first. Of near photos only where --keep says which
     #[arg(long, conflicts_with_all = ["rest", "not_same", "json", "paths", "print0"])]
     pub(crate) trash: bool,
+
+    /// Shows the photos side by side in one HTML file instead of listing them
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
+          conflicts_with_all = ["json", "paths", "print0", "rest", "not_same"])]
+    pub(crate) html: Option<PathBuf>,
+
+    /// With --html: opens it in the browser
+    #[arg(long, requires = "html")]
+    pub(crate) open: bool,
 
     /// Does not ask
     #[arg(long, requires = "trash")]
@@ -419,19 +441,19 @@ impl From<Metric> for proto::Metric {
 pub(crate) enum Roots {
     /// Watches one more folder
     Add {
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
     /// Stops watching a folder, and forgets its files; nothing on the disk is touched
     Remove {
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
     /// Takes what is in a folder now for what should be there: another drive, a folder emptied on purpose. Says how many
     /// files are forgotten by that, and asks; nothing on the disk is touched
     Accept {
         /// A watched folder, or a drive mounted in one
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
 
         /// Does not ask
@@ -443,6 +465,16 @@ pub(crate) enum Roots {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_is_named_by_host_and_port() {
+        for good in ["localhost:7420", "192.168.1.2:1", "[::1]:7420", "nas.local:65535"] {
+            assert_eq!(host_and_port(good).as_deref(), Ok(good));
+        }
+        for bad in ["localhost", "localhost:", ":7420", "a:b", "::1:7420", "a:65536", "http://a:1"] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_weight_stands_before_a_colon_and_all_else_is_a_name() {

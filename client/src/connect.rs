@@ -87,7 +87,7 @@ pub(crate) async fn connect(target: &Target) -> anyhow::Result<Connection> {
     let patience = Patience::of(target.timeout);
     let deadline = Instant::now() + patience.first_sign;
     let dirs = || Dirs::find(&|name| std::env::var_os(name));
-    let (place, connection) = if let Some(address) = target.connect {
+    let (place, connection) = if let Some(address) = &target.connect {
         let path = match &target.token_file {
             Some(path) => path.clone(),
             None => dirs()?.data.join("token"),
@@ -103,9 +103,9 @@ pub(crate) async fn connect(target: &Target) -> anyhow::Result<Connection> {
                 let why = cause::<io::Error>(&error).map_or_else(|| error.to_string(), ToString::to_string);
                 bail!("no daemon answers on {address}: {why}; was it started with --listen {address}?")
             }
-            Err(_) => return Err(silent(&address.to_string(), patience)),
+            Err(_) => return Err(silent(address, patience)),
         };
-        (address.to_string(), InterceptedService::new(channel, Bearer(Some(token))))
+        (address.clone(), InterceptedService::new(channel, Bearer(Some(token))))
     } else {
         let path = match &target.socket {
             Some(path) if path.as_os_str().is_empty() => bail!("--socket is empty"),

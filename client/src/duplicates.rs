@@ -16,6 +16,7 @@ use crate::cli::{DuplicateKind, DuplicatesArgs};
 use crate::connect::{Connection, refused};
 use crate::rest::{Keep, Member, Split, split};
 use crate::search::{photo_json, shown};
+use crate::sheet::{Figure, Sheet};
 use crate::{filter, output, trash};
 
 /// Groups asked for at a time.
@@ -23,12 +24,13 @@ const PAGE: i32 = 100;
 
 pub(crate) async fn duplicates(channel: Connection, args: &DuplicatesArgs) -> anyhow::Result<Answer> {
     let client = DuplicateServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+    let library = LibraryServiceClient::new(channel);
     if !args.not_same.is_empty() {
         return tell_apart(client, args).await;
     }
-    let answer = list(client, args).await?;
+    let answer = list(client, &library, args).await?;
     if answer == Answer::Nothing && !args.listing.is_for_programs() {
-        filter::say_what_there_is(LibraryServiceClient::new(channel), &args.filter).await?;
+        filter::say_what_there_is(library, &args.filter).await?;
     }
     Ok(answer)
 }
@@ -53,6 +55,7 @@ async fn tell_apart(
 
 async fn list(
     mut client: DuplicateServiceClient<Connection>,
+    library: &LibraryServiceClient<Connection>,
     args: &DuplicatesArgs,
 ) -> anyhow::Result<Answer> {
     let kind = match args.kind {
@@ -74,6 +77,7 @@ async fn list(
     );
     let keep = args.keep.as_ref().map(Keep::resolved).transpose()?;
     let rule = keep.clone().unwrap_or(Keep::Largest);
+    let mut sheet = args.html.is_some().then(|| Sheet::new("Photos that are there more than once"));
     let (mut groups, mut sums, mut number) = (Vec::new(), Sums::default(), 0);
     loop {
         let page = client.list_duplicate_groups(request.clone()).await.map_err(refused)?.into_inner();
@@ -81,7 +85,11 @@ async fn list(
             number += 1;
             let parts = split(&group, &rule);
             sums.count(&parts);
-            print(args, number, &group, &parts, keep.is_some() || args.trash)?;
+            let is_marked = keep.is_some() || args.trash;
+            match &mut sheet {
+                Some(sheet) => show(sheet, library, number, &parts, is_marked).await,
+                None => print(args, number, &group, &parts, is_marked)?,
+            }
             if args.trash {
                 groups.push(group);
             }
@@ -98,6 +106,9 @@ async fn list(
         0 if args.listing.is_for_programs() => {}
         0 => eprintln!("no duplicates found"),
         groups => eprintln!("{}", sums.text(groups, args)),
+    }
+    if let (Some(sheet), Some(file), 1..) = (sheet, &args.html, number) {
+        sheet.write(file, args.open)?;
     }
     if args.trash {
         let parts: Vec<Split<'_>> = groups.iter().map(|group| split(group, &rule)).collect();
@@ -136,6 +147,28 @@ impl Sums {
         let bytes = HumanBytes(*rest_bytes);
         format!("{groups}, {files} files; beyond {kept}: {rest_files} files, {bytes}")
     }
+}
+
+/// Puts a group on a sheet.
+async fn show(
+    sheet: &mut Sheet,
+    library: &LibraryServiceClient<Connection>,
+    number: u64,
+    parts: &Split<'_>,
+    is_marked: bool,
+) {
+    sheet.start_group(&format!("Group {number}"));
+    let kept = parts.kept.iter().map(|member| ("stays: ", member));
+    let rest = parts.rest.iter().map(|member| ("goes: ", member));
+    let figures: Vec<Figure<'_>> = kept
+        .chain(rest)
+        .map(|(mark, member)| {
+            let mark = if is_marked { mark } else { "" };
+            let about = format!("{mark}{}", about(member.photo).trim_start());
+            Figure { photo: member.photo, file: Some(member.file), about }
+        })
+        .collect();
+    sheet.add(library, &figures).await;
 }
 
 /// Prints a group in the way that is asked for.

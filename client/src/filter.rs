@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -20,7 +20,7 @@ use crate::output;
 #[command(next_help_heading = "Only photos that are")]
 pub(crate) struct FilterArgs {
     /// in this folder or below; may be given several times
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) folder: Vec<PathBuf>,
 
     /// taken then or later: 2024, 2024-06, 2024-06-30, yesterday, today, or with a time: 2024-06-30T18:00:00
@@ -35,8 +35,8 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) camera: Vec<String>,
 
-    /// taken around here: degrees north, degrees east, metres
-    #[arg(long, value_name = "LAT,LON,METRES", value_parser = parse_circle, allow_hyphen_values = true)]
+    /// taken around here: degrees north, degrees east, and how far: 500, 500m, 30km
+    #[arg(long, value_name = "LAT,LON,DISTANCE", value_parser = parse_circle, allow_hyphen_values = true)]
     pub(crate) around: Option<proto::PlaceCircle>,
 
     /// taken between two latitudes and two longitudes, in degrees
@@ -193,7 +193,12 @@ fn parse_time_on(text: &str, today: Date) -> Result<i64, String> {
 
 /// Reads a point and a distance.
 fn parse_circle(text: &str) -> Result<proto::PlaceCircle, String> {
-    let [latitude, longitude, radius_metres] = numbers(text)?;
+    let (text, metres) = match text.trim_end().strip_suffix("km") {
+        Some(text) => (text, 1_000.0),
+        None => (text.trim_end().trim_end_matches('m'), 1.0),
+    };
+    let [latitude, longitude, radius] = numbers(text)?;
+    let radius_metres = radius * metres;
     Ok(proto::PlaceCircle { centre: Some(proto::Position { latitude, longitude }), radius_metres })
 }
 
@@ -242,6 +247,8 @@ mod tests {
     fn places_are_numbers_with_commas_between() {
         let circle = parse_circle("48.85, 2.35,500").unwrap();
         assert_eq!((circle.centre.unwrap().longitude, circle.radius_metres), (2.35, 500.0));
+        assert_eq!(parse_circle("46,8,30km").unwrap().radius_metres, 30_000.0);
+        assert_eq!(parse_circle("46,8,1.5 m").unwrap().radius_metres, 1.5);
         assert_eq!(parse_box("-10,170,10,-170").unwrap().east, -170.0);
         assert!(parse_box("1,2,3").is_err() && parse_circle("a,b,c").is_err());
     }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use comfy_table::{Cell, CellAlignment};
 use resembled_api::proto;
 use resembled_api::proto::example;
+use resembled_api::proto::get_thumbnail_request;
 use resembled_api::proto::library_service_client::LibraryServiceClient;
 use resembled_api::proto::search_photos_request::Query;
 use resembled_api::proto::search_service_client::SearchServiceClient;
@@ -58,15 +59,24 @@ pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::
     ask(channel, query, None, &title, &args.wanted).await
 }
 
-/// Says what the daemon refused; of a file that it does not know, what to do.
-fn refused_query(query: Option<&Query>, status: Status) -> anyhow::Error {
-    match query {
-        Some(Query::IndexedPath(path)) if status.code() == Code::NotFound => anyhow::anyhow!(
-            "{} is not in the index: `resemble failures` says whether it could not be read, and `resemble search FILE` \
-             takes any picture",
+/// Says what the daemon refused; of a file that it does not know, why, or what to do.
+async fn refused_query(
+    mut library: LibraryServiceClient<Connection>,
+    query: Option<&Query>,
+    status: Status,
+) -> anyhow::Error {
+    let Some(Query::IndexedPath(path)) = query.filter(|_| status.code() == Code::NotFound) else {
+        return refused(status);
+    };
+    // Of a file that could not be indexed this is refused with the reason.
+    let photo = Some(get_thumbnail_request::Photo::Path(path.clone()));
+    let request = proto::GetThumbnailRequest { photo, longest_side: 0 };
+    match library.get_thumbnail(request).await {
+        Err(why) if why.code() == Code::FailedPrecondition => refused(why),
+        _ => anyhow::anyhow!(
+            "{} is not in the index; `resemble search FILE` takes any picture",
             output::shown(path)
         ),
-        _ => refused(status),
     }
 }
 
@@ -96,7 +106,10 @@ async fn ask(
     let mut answer = Answer::Nothing;
     loop {
         let page = client.search_photos(request.clone()).await;
-        let page = page.map_err(|status| refused_query(request.query.as_ref(), status))?.into_inner();
+        let page = match page {
+            Ok(page) => page.into_inner(),
+            Err(status) => return Err(refused_query(library, request.query.as_ref(), status).await),
+        };
         if !page.matches.is_empty() {
             answer = Answer::Found;
         }
@@ -118,8 +131,7 @@ async fn ask(
         }
         if is_last {
             if let (Some(sheet), Some(file), Answer::Found) = (sheet, &wanted.html, answer) {
-                sheet.write(file)?;
-                output::line(format_args!("the photos are shown in {}", output::absolute(file)?.display()))?;
+                sheet.write(file, wanted.open)?;
             }
             return Ok(answer);
         }
@@ -178,7 +190,7 @@ fn figures(matches: &[proto::Match]) -> Vec<Figure<'_>> {
     for found in matches {
         if let Some(photo) = &found.photo {
             let band = band_and_turn(found).unwrap_or_default();
-            figures.push(Figure { photo, about: format!("{:.4} {band}", found.distance) });
+            figures.push(Figure::new(photo, format!("{:.4} {band}", found.distance)));
         }
     }
     figures

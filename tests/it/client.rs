@@ -42,6 +42,9 @@ async fn scripts_get_one_object_a_line_and_an_exit_code() {
     let nothing = world.resemble(["search", "photos/bad.jpg"]);
     assert_eq!(nothing.status.code(), Some(2), "what cannot be read is an error");
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("not a picture"), "{nothing:?}");
+    let failed = world.resemble(["similar", "photos/bad.jpg"]);
+    assert_eq!(failed.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("could not be indexed: "), "{failed:?}");
 
     let status = lines(&world.resemble(["status", "--json"])).remove(0);
     for (key, value) in

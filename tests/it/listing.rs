@@ -239,6 +239,10 @@ async fn the_rest_of_the_duplicates_is_listed_and_goes_to_the_trash_on_the_users
     let trashed = fs::read_dir(world.path("data/Trash/files")).unwrap().count();
     assert_eq!(trashed, 2);
     daemon.wait_for_files(3).await;
+    let shown = world.resemble(["duplicates", "exact", "--html", "sheet.html"]);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    let sheet = fs::read_to_string(world.path("sheet.html")).unwrap();
+    assert_eq!((sheet.matches("<h2>").count(), sheet.matches("base64,").count()), (1, 2), "{sheet}");
     let near = world.resemble(["duplicates", "near", "--trash", "--yes"]);
     assert_eq!(near.status.code(), Some(2), "of near photos only a rule says which: {near:?}");
 }
