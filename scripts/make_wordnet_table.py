@@ -11,7 +11,8 @@ synset), name. The table has a line for each class and each of its hypernyms, th
 
 where `sense` is the rank of this meaning among the word's meanings, the everyday one first; those of rank 0 are meant together.
 Then, behind an empty line, a line
-for each irregular plural of these words: plural, singular. The same input gives the same bytes.
+for each irregular plural of these words: plural, singular. Behind one more empty line, a line for each short word that no class
+stands for, with the number of the line that comes nearest: a giraffe is a ruminant. The same input gives the same bytes.
 """
 
 import argparse
@@ -39,6 +40,10 @@ MISLEADING = set("""
 # Classes whose photos show another thing than their synset means: cups, not punch; sunglasses, not burning glasses; swimming
 # costumes, not tights.
 SHOWN = {"07930864": "03147509", "04355933": "04356056", "03710637": "03710721"}
+# A word's nearest meaning is at most so many steps above it, and stands for at most so many classes: else it says nothing.
+STEPS, CLASSES = 2, 40
+# Longer words are learned ones.
+LETTERS = 12
 # So long may a gloss be: it is to tell one meaning from another.
 GLOSS = 70
 
@@ -68,6 +73,17 @@ def read_senses(path):
     return senses
 
 
+def nearest(synset, synsets, below):
+    """The nearest synset above that stands for some classes and not for too many."""
+    level = [synset]
+    for _ in range(STEPS):
+        level = [parent for offset in level for parent in synsets[offset][1]]
+        for parent in level:
+            if 1 < len(below.get(parent, ())) <= CLASSES:
+                return parent
+    return None
+
+
 def short(gloss):
     """The definition, without examples, cut at a word."""
     gloss = gloss.split('; "')[0].strip()
@@ -82,7 +98,8 @@ def main():
     parser.add_argument("labels", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
-    synsets, senses = read_synsets(options.wordnet / "data.noun"), read_senses(options.wordnet / "index.noun")
+    synsets = read_synsets(options.wordnet / "data.noun")
+    senses = read_senses(options.wordnet / "index.noun")
     with options.labels.open(newline="") as file:
         rows = [(row["wnid"][1:], int(row["index"])) for row in csv.DictReader(file, delimiter="\t")]
     assert [index for _, index in rows] == list(range(1000)) and all(offset in synsets for offset, _ in rows)
@@ -121,6 +138,23 @@ def main():
     for line in (options.wordnet / "noun.exc").read_text(encoding="ascii").splitlines():
         plural, *singulars = line.split()
         lines.extend(f"{plural.replace('_', ' ')}\t{word.replace('_', ' ')}" for word in singulars if word in vocabulary)
+
+    below = {}
+
+    def add_below(offset, index):
+        below.setdefault(offset, set()).add(index)
+        for parent in synsets[offset][1]:
+            add_below(parent, index)
+
+    for offset, indexes in classes.items():
+        for index in indexes:
+            add_below(offset, index)
+    lines.append("")
+    for word, meanings in senses.items():
+        if word.isalpha() and len(word) <= LETTERS and word not in vocabulary:
+            found = nearest(meanings[0], synsets, below)
+            if found:
+                lines.append(f"{word}\t{order[found]}")
 
     with options.out.open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
         io.TextIOWrapper(packed, "ascii", newline="\n").write("\n".join(lines) + "\n")

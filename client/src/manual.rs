@@ -14,6 +14,11 @@ pub(crate) fn completions(shell: Shell) -> anyhow::Result<Answer> {
     // Into memory first: the generator panics where its reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "resemble", &mut script);
+    script.extend(match shell {
+        Shell::Bash => include_bytes!("completions/words.bash").as_slice(),
+        Shell::Fish => include_bytes!("completions/words.fish"),
+        _ => &[],
+    });
     output::print_all(&script)?;
     Ok(Answer::Found)
 }

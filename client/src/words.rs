@@ -15,9 +15,16 @@ use crate::{output, search};
 pub(crate) fn say(answer: &proto::SearchPhotosResponse) {
     let told = |excluded: bool, between: &str| {
         let words = answer.meanings.iter().filter(|meaning| meaning.excluded == excluded);
-        words.map(|meaning| meaning.word.as_str()).collect::<Vec<_>>().join(between)
+        let mut told: Vec<(u32, String)> = Vec::new();
+        for meaning in words {
+            match told.last_mut().filter(|(term, _)| *term == meaning.term) {
+                Some((_, words)) => *words += &format!(" or {}", meaning.word),
+                None => told.push((meaning.term, meaning.word.clone())),
+            }
+        }
+        told.into_iter().map(|(_, words)| words).collect::<Vec<_>>().join(between)
     };
-    let (shown, excluded) = (told(false, " + "), told(true, ", "));
+    let (shown, excluded) = (told(false, " and "), told(true, " or "));
     let but = if excluded.is_empty() { String::new() } else { format!(" without {excluded}") };
     match (answer.photos_showing, answer.photos_searched) {
         (0, searched) => eprintln!("none of {searched} photos shows {shown}{but}"),

@@ -23,6 +23,35 @@ fn completions_and_manual_pages_need_no_daemon() {
     assert!(page.contains("max"), "{page}");
 }
 
+/// What the shell offers behind `resemble search do`, where a daemon knows three words and there is a file.
+#[test]
+fn words_and_files_are_completed_and_never_evaluated() {
+    let home = tempfile::tempdir().unwrap();
+    let script = resemble(home.path(), &["completions", "bash"]).stdout;
+    fs::write(home.path().join("completions.bash"), script).unwrap();
+    fs::write(home.path().join("dove.jpg"), "").unwrap();
+    fs::create_dir(home.path().join("dolls")).unwrap();
+    let offered = |line: &str| {
+        let asked = format!(
+            "source completions.bash; resemble() {{ printf '%s\\n' dog 'dog sled' 'do$(touch evil)'; }}
+             COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+             _resemble_and_words resemble \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"
+             printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash").current_dir(home.path()).args(["-c", &asked]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let search = offered("resemble search do");
+    let lines: Vec<&str> = search.lines().collect();
+    for expected in ["dog", "dog\\ sled", "dove.jpg", "dolls/"] {
+        assert!(lines.contains(&expected), "{expected} is not in {search}");
+    }
+    assert!(offered("resemble search --by").contains("--by-date"));
+    assert!(!offered("resemble words do").contains("dove.jpg"));
+    assert!(!offered("resemble similar do").contains("dog"));
+    assert!(!home.path().join("evil").exists());
+}
+
 #[test]
 fn where_no_daemon_is_it_is_said_once_how_to_start_one() {
     let home = tempfile::tempdir().unwrap();

@@ -46,11 +46,13 @@ impl Spoken {
         }
         let words = Arc::clone(of(served)?);
         let (mut wanted, mut meanings) = (Wanted::default(), Vec::new());
+        let mut number = 0;
         for Line { text, is_disliked } in lines {
             if text.trim().is_empty() || text.len() > MAX_TEXT_BYTES {
                 return Err(refuse::field("text", format_args!("must be 1 to {MAX_TEXT_BYTES} bytes")));
             }
-            let terms = words.vocabulary.read(text).map_err(|unknown| not_known(&unknown))?;
+            let terms =
+                words.vocabulary.read(text).map_err(|unknown| not_known(words.vocabulary, &unknown))?;
             if *is_disliked && (terms.len() > 1 || terms[0].is_excluded) {
                 let problem = format_args!("\"{text}\" is disliked, so it must be one thing");
                 return Err(refuse::field("text", problem));
@@ -61,7 +63,8 @@ impl Spoken {
                     true => wanted.none.extend(&term.labels()),
                     false => wanted.all.push(term.labels()),
                 }
-                meanings.extend(explained(words.vocabulary, term, is_excluded));
+                meanings.extend(explained(words.vocabulary, term, is_excluded, number));
+                number += 1;
             }
         }
         Ok(Some(Self { words, wanted, meanings, photos_showing: 0 }))
@@ -105,20 +108,25 @@ impl Spoken {
     }
 }
 
-fn not_known(Unknown { word, nearest, words }: &Unknown) -> Status {
-    let near = match nearest.as_slice() {
-        [] => String::new(),
-        nearest => format!("; written alike: {}", nearest.join(", ")),
-    };
-    Status::not_found(format!(
-        "\"{word}\" is not among the {words} words of this network{near}; `resemble words` lists them"
-    ))
+fn not_known(vocabulary: &Vocabulary, Unknown { word, kind, nearest, words }: &Unknown<'_>) -> Status {
+    let mut told = format!("\"{word}\" is not among the {words} words of this network");
+    if let Some(kind) = kind {
+        let kinds: Vec<&str> =
+            kind.labels.iter().filter_map(|label| vocabulary.label(label)).take(NAMED_KINDS).collect();
+        let more = if kind.labels.len() > kinds.len() { ", ..." } else { "" };
+        told += &format!("; the nearest kind of thing is: {} ({}{more})", kind.words[0], kinds.join(", "));
+    }
+    if !nearest.is_empty() {
+        told += &format!("; written alike: {}", nearest.join(", "));
+    }
+    Status::not_found(told + "; `resemble words` lists them")
 }
 
 fn explained<'a>(
     vocabulary: &'a Vocabulary,
     term: &'a Term<'_>,
     excluded: bool,
+    number: u32,
 ) -> impl Iterator<Item = proto::WordMeaning> + 'a {
     term.meanings.iter().map(move |Meaning { word, sense, others }| {
         let kinds = sense.labels.iter().filter_map(|label| vocabulary.label(label));
@@ -129,6 +137,7 @@ fn explained<'a>(
             kinds: kinds.take(NAMED_KINDS).map(str::to_owned).collect(),
             other_meanings: others.iter().map(|sense| in_words(sense)).collect(),
             excluded,
+            term: number,
         }
     })
 }

@@ -40,7 +40,7 @@ impl Vocabulary {
     /// # Errors
     ///
     /// [`Unknown`] where a part of it is no word of this vocabulary.
-    pub fn read(&self, line: &str) -> Result<Vec<Term<'_>>, Unknown> {
+    pub fn read(&self, line: &str) -> Result<Vec<Term<'_>>, Unknown<'_>> {
         if let Some(meaning) = self.meaning(line) {
             return Ok(vec![Term { meanings: vec![meaning], is_excluded: false }]);
         }

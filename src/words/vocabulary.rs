@@ -25,6 +25,8 @@ pub struct Vocabulary {
     by_word: BTreeMap<String, Vec<(u8, usize)>>,
     /// Irregular plurals.
     singulars: HashMap<String, String>,
+    /// Words that no label stands for, and the meaning that comes nearest.
+    strangers: HashMap<String, usize>,
     /// By label, the number of its meaning.
     by_label: Vec<usize>,
     /// Parts of the longest word, as spaces part them.
@@ -55,9 +57,11 @@ pub struct Meaning<'a> {
 
 /// A word that the labels know nothing of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct Unknown<'a> {
     /// The word as it was asked for.
     pub word: String,
+    /// The meaning above it that the labels know something of: of a giraffe, that of a ruminant.
+    pub kind: Option<&'a Sense>,
     /// Words of the vocabulary that are written alike, or are a part of what was asked.
     pub nearest: Vec<String>,
     /// Words of the vocabulary.
@@ -79,7 +83,8 @@ impl Vocabulary {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (table, plurals) = text.split_once("\n\n")?;
+        let (table, rest) = text.split_once("\n\n")?;
+        let (plurals, strangers) = rest.split_once("\n\n")?;
         let (mut senses, mut parents, mut labels) = (Vec::new(), Vec::new(), BTreeMap::new());
         let mut by_word: BTreeMap<String, Vec<(u8, usize)>> = BTreeMap::new();
         for (number, line) in table.lines().enumerate() {
@@ -121,10 +126,18 @@ impl Vocabulary {
         }
         let singulars = plurals.lines().filter_map(|line| line.split_once('\t'));
         let singulars = singulars.map(|(plural, word)| (plural.to_owned(), word.to_owned())).collect();
+        let strangers: Option<HashMap<String, usize>> = strangers
+            .lines()
+            .map(|line| {
+                let (word, number) = line.split_once('\t')?;
+                Some((word.to_owned(), number.parse().ok().filter(|number| *number < parents.len())?))
+            })
+            .collect();
+        let strangers = strangers?;
         let by_label: Vec<usize> = labels.values().copied().collect();
         let is_whole = labels.keys().copied().eq(0..labels.len() as u16);
         let longest = by_word.keys().map(|word| word.split(' ').count()).max()?;
-        is_whole.then_some(Self { senses, by_word, singulars, by_label, longest })
+        is_whole.then_some(Self { senses, by_word, singulars, strangers, by_label, longest })
     }
 
     /// Returns what a word stands for; capitals, plurals, hyphens and underscores do not matter.
@@ -132,7 +145,7 @@ impl Vocabulary {
     /// # Errors
     ///
     /// [`Unknown`] where it is no word of this vocabulary.
-    pub fn find(&self, text: &str) -> Result<Meaning<'_>, Unknown> {
+    pub fn find(&self, text: &str) -> Result<Meaning<'_>, Unknown<'_>> {
         self.meaning(text).ok_or_else(|| self.unknown(text.trim()))
     }
 
@@ -154,9 +167,12 @@ impl Vocabulary {
     }
 
     /// Returns the answer to who asks for a word that is not known.
-    pub(super) fn unknown(&self, word: &str) -> Unknown {
-        let nearest = self.nearest(&word.to_lowercase());
-        Unknown { word: word.to_owned(), nearest, words: self.by_word.len() }
+    pub(super) fn unknown(&self, word: &str) -> Unknown<'_> {
+        let plain = word.to_lowercase();
+        let forms = self.forms(&plain);
+        let kind = forms.iter().find_map(|form| self.strangers.get(form.as_str()));
+        let kind = kind.map(|&number| &self.senses[number]);
+        Unknown { word: word.to_owned(), kind, nearest: self.nearest(&plain), words: self.by_word.len() }
     }
 
     /// Returns of how many parts the longest word is.
@@ -336,6 +352,9 @@ mod tests {
             let unknown = imagenet().find(word).unwrap_err();
             assert_eq!(unknown.words, 3212, "{word}");
         }
+        let kind = |word: &str| imagenet().find(word).unwrap_err().kind.map(|kind| kind.words[0].clone());
+        assert_eq!(kind("giraffes").as_deref(), Some("ruminant"));
+        assert_eq!(kind("sunset"), None);
         assert!(imagenet().find("dalmation").unwrap_err().nearest.contains(&"dalmatian".to_owned()));
         assert_eq!(imagenet().find("dog on grass").unwrap_err().nearest[0], "dog");
     }

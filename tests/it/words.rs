@@ -233,6 +233,9 @@ async fn words_and_pictures_are_asked_for_together() {
     let row: serde_json::Value = serde_json::from_str(&text(&speaks).0).unwrap();
     assert_eq!(row["labels"], serde_json::json!(["strawberry", "cucumber"]));
 
+    let told = text(&world.resemble(["search", "strawberry or jay and cucumber without daisy"])).1;
+    assert!(told.contains("1 of 5 photos shows strawberry or jay and cucumber without daisy\n"), "{told}");
+
     for (args, problem) in [
         (&["search", "not", "strawberry"][..], "must say what photos show"),
         (&["search", "strawberry", "--unlike", "photos/green.png"], "examples"),
