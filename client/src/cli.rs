@@ -290,6 +290,10 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     pub(crate) copies: bool,
 
+    /// Copies the photos that there is no copy of into this folder; nothing there is replaced
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) copy_missing_to: Option<PathBuf>,
+
     /// Takes a copy on a drive that is away for a copy: it was there when the drive was last seen
     #[arg(long)]
     pub(crate) trust_offline: bool,

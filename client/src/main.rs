@@ -12,6 +12,7 @@ mod filter;
 mod library;
 mod list;
 mod manual;
+mod naming;
 mod output;
 mod rest;
 mod search;

@@ -135,6 +135,12 @@ async fn a_card_is_checked_against_the_index_before_it_is_wiped() {
     let missing = world.resemble(["check", "--missing", "--copies", "card"]);
     let text = String::from_utf8(missing.stdout).unwrap();
     assert_eq!(text, "card/2 saved again.png\ncard/3 new.png\ncard/deep/4 damaged.jpg\n");
+    let copied = world.resemble(["check", "card", "--copies", "--copy-missing-to", "new"]);
+    assert_eq!(copied.status.code(), Some(1), "{copied:?}");
+    let there = |name: &str| fs::read(world.path("new").join(name)).ok();
+    assert_eq!(there("3 new.png"), Some(pictures::png(2)));
+    assert!(there("2 saved again.png").is_some() && there("deep/4 damaged.jpg").is_some());
+    assert!(there("1 copy.png").is_none() && there("deep/5 film.mov").is_none());
     assert_eq!(world.resemble(["check", "nowhere"]).status.code(), Some(2));
 }
 

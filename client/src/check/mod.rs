@@ -4,6 +4,7 @@
 //! is a copy is the daemon's word, who looks at the disk when it is asked: another file, and none of those that were
 //! given. Whatever goes wrong with one file, the others are answered, and the exit code tells.
 
+mod copying;
 mod summary;
 mod walk;
 
@@ -25,6 +26,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use self::copying::Copying;
 use self::summary::Summary;
 use self::walk::{Kind, NoPhoto};
 use crate::Answer;
@@ -118,6 +120,10 @@ pub(crate) async fn check(channel: Connection, args: &CheckArgs) -> anyhow::Resu
     let walked = tokio::task::spawn_blocking(move || walk::walk(&given)).await.context("looking failed")?;
     let mut checking = Checking::new(channel, walked.folders, &walked.entries, bar);
     let mut summary = Summary::default();
+    let target = args.copy_missing_to.as_ref();
+    let mut copying = target
+        .map(|target| Copying::to(target).with_context(|| format!("cannot write into {}", target.display())))
+        .transpose()?;
     for (number, entry) in walked.entries.iter().enumerate() {
         let finding = match &entry.kind {
             Kind::NoPhoto(why) => Finding::NoPhoto(*why),
@@ -129,6 +135,20 @@ pub(crate) async fn check(channel: Connection, args: &CheckArgs) -> anyhow::Resu
         };
         summary.count(&entry.path, &finding);
         checking.bar.suspend(|| print(&entry.path, &finding, args))?;
+        let content =
+            checking.content(number).filter(|_| finding.is_missing(args.trust_offline) == Some(true));
+        if let Some(content) = content
+            && let Some(mut taken) = copying.take()
+        {
+            let (file, given) = (entry.path.clone(), args.files.clone());
+            // The connection lives on meanwhile.
+            let copied = tokio::task::spawn_blocking(move || {
+                taken.copy(&file, &given, content)?;
+                Ok::<_, io::Error>(taken)
+            });
+            let copied = copied.await.map_err(io::Error::other).and_then(|copied| copied);
+            copying = Some(copied.with_context(|| format!("cannot copy {}", entry.path.display()))?);
+        }
     }
     checking.bar.finish_and_clear();
     if checking.is_elsewhere {
@@ -138,6 +158,9 @@ pub(crate) async fn check(channel: Connection, args: &CheckArgs) -> anyhow::Resu
         );
     }
     eprintln!("{}", summary.text());
+    if let Some(copying) = copying {
+        eprintln!("{}", copying.text());
+    }
     Ok(summary.answer(args.trust_offline))
 }
 
@@ -223,6 +246,11 @@ impl Checking {
             (None, Some(Err(error))) => Err(io::Error::new(error.kind(), error.to_string())),
             (None, _) => Err(io::Error::other("it was not read")),
         }
+    }
+
+    /// Returns what a photo holds, if it could be read.
+    fn content(&self, number: usize) -> Option<ContentHash> {
+        self.hashed.get(&number)?.as_ref().ok().map(|hashed| hashed.content)
     }
 
     async fn judge(&mut self, file: &Path, same: Same, copies_only: bool) -> anyhow::Result<Finding> {

@@ -7,7 +7,6 @@
 //! Not through the `trash` crate: it brings a second calendar, and asks for features of small crates that most of the daemon's
 //! dependencies would be built anew for.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Zoned;
 use resembled_api::uri;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::naming::{numbered, rename_to_new, with_suffix};
 
 /// Names that are tried for a file, of which there may be many in the trash.
 const MOST_NAMES: usize = 10_000;
@@ -56,7 +56,7 @@ pub(super) fn put(file: &Path, data_home: &Path) -> io::Result<()> {
         };
         let moved = write(&mut opened, &text).and_then(|()| {
             let target = trash.folder.join("files").join(&name);
-            renameat_with(CWD, &file, CWD, &target, RenameFlags::NOREPLACE).map_err(io::Error::from)
+            rename_to_new(&file, &target)
         });
         match moved {
             Ok(()) => return Ok(()),
@@ -108,28 +108,10 @@ fn private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// `a.jpg`, `a 2.jpg`, `a 3.jpg`, ...
-fn numbered(name: &OsStr, number: usize) -> OsString {
-    if number == 1 {
-        return name.to_owned();
-    }
-    let path = Path::new(name);
-    let mut numbered = with_suffix(path.file_stem().unwrap_or(name), &format!(" {number}"));
-    if let Some(extension) = path.extension() {
-        numbered.push(".");
-        numbered.push(extension);
-    }
-    numbered
-}
-
-fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
-    let mut name = name.to_owned();
-    name.push(suffix);
-    name
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -166,14 +148,5 @@ mod tests {
         fs::write(home.path().join("Trash"), "x").unwrap();
         assert!(put(&home.path().join("a.jpg"), home.path()).is_err());
         assert!(home.path().join("a.jpg").exists());
-    }
-
-    #[test]
-    fn a_name_is_numbered_before_its_extension() {
-        let check =
-            |name: &str, expected: &str| assert_eq!(numbered(OsStr::new(name), 2), OsStr::new(expected));
-        check("a.jpg", "a 2.jpg");
-        check("a", "a 2");
-        check(".hidden", ".hidden 2");
     }
 }
