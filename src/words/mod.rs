@@ -42,7 +42,7 @@ impl Words {
     }
 }
 
-/// A photo shows a word where that is at least so likely. Measured on 1,496 photos of 69 classes with the network
-/// `efficientnet_lite0` and 34 words for these classes: 0.92 of the photos that are above it show the word, and 0.65 of those
-/// that show it are above.
+/// A photo shows a word where that is at least so likely. Measured by `models/evaluation/words.py` on 1,694 photos of 77 classes:
+/// of the photos that are above it, 0.92 show one of 64 things asked for by name (MobileNetV2: 0.90), and of those that show it
+/// 0.72 are above; of 27 broader words 0.93 and 0.84.
 pub const SHOWN_FROM: f32 = 0.2;
