@@ -20,7 +20,8 @@
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
 //! | [`thumbnails`] | a photo's bytes | a small picture for people, kept on the disk |
 //!
-//! Around them: [`cli`] is what the user typed, [`config`] what it means, [`photo`] the words all rooms share,
+//! Around them: [`appearance`] is what a whole picture looks like, [`cli`] what the user typed, [`config`] what it means,
+//! [`photo`] the words all rooms share,
 //! [`deadline`] how to ask a disk that may never answer, [`private`] the files that are for their owner alone,
 //! [`threads`] how their owners hear that threads have ended, [`daemon`] the wiring, [`log`] where the log goes.
 //!
@@ -37,6 +38,7 @@
 //! - Whatever one photo does to its decoder or one request to its service costs that photo or that request.
 //! - Nothing is ever written into a photo folder.
 
+pub mod appearance;
 pub mod cli;
 pub mod config;
 pub mod daemon;

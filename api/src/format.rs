@@ -142,21 +142,23 @@ impl Format {
         }
     }
 
+    /// All cameras' RAWs.
+    pub const RAW: [Self; 10] = [
+        Self::Cr2,
+        Self::Cr3,
+        Self::Nef,
+        Self::Arw,
+        Self::Orf,
+        Self::Rw2,
+        Self::Raf,
+        Self::Pef,
+        Self::Dng,
+        Self::OtherRaw,
+    ];
+
     /// Says whether this is a camera's RAW, of which only the embedded preview is read.
     pub fn is_raw(self) -> bool {
-        matches!(
-            self,
-            Self::Cr2
-                | Self::Cr3
-                | Self::Nef
-                | Self::Arw
-                | Self::Orf
-                | Self::Rw2
-                | Self::Raf
-                | Self::Pef
-                | Self::Dng
-                | Self::OtherRaw
-        )
+        Self::RAW.contains(&self)
     }
 }
 

@@ -66,6 +66,7 @@ pub(crate) fn fill(
                     size_bytes: len,
                     info: info(number),
                 },
+                appearance: None,
                 embedding: Embedding(values),
                 former: None,
             });

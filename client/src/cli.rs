@@ -346,7 +346,7 @@ pub(crate) struct DuplicatesArgs {
     #[arg(value_enum, default_value = "near")]
     pub(crate) kind: DuplicateKind,
 
-    /// Only photos that are at most so far apart; at the most the network's band "near"
+    /// Only photos that are at most so far apart; at the most the network's band "near", for bursts "similar"
     #[arg(long, value_name = "D")]
     pub(crate) max_distance: Option<f32>,
 
@@ -398,10 +398,12 @@ pub(crate) struct DuplicatesArgs {
 pub(crate) enum DuplicateKind {
     /// Copies of a file
     Exact,
-    /// Resized, recompressed or edited, and shots of one scene
+    /// Resized, recompressed, turned or edited, and shots of one scene
     Near,
-    /// Near, and taken within seconds
+    /// Taken within seconds by one camera, and similar
     Burst,
+    /// The same pixels in other bytes: edited metadata, another lossless file
+    Pixels,
 }
 
 /// A file and how much it counts.

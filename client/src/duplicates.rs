@@ -62,6 +62,7 @@ async fn list(
         DuplicateKind::Exact => proto::DuplicateKind::Exact,
         DuplicateKind::Near => proto::DuplicateKind::Near,
         DuplicateKind::Burst => proto::DuplicateKind::Burst,
+        DuplicateKind::Pixels => proto::DuplicateKind::Pixels,
     };
     let mut request = proto::ListDuplicateGroupsRequest {
         kind: kind.into(),
@@ -95,6 +96,13 @@ async fn list(
             }
         }
         if page.next_page_token.is_empty() {
+            match page.raw_pairs {
+                0 => {}
+                1 => eprintln!("1 shot is there as RAW and as another picture, which counts as one photo"),
+                more => eprintln!(
+                    "{more} shots are there as RAW and as another picture, which counts as one photo each"
+                ),
+            }
             if page.photos_pending > 0 {
                 eprintln!("{} photos are not compared yet; ask again in a while", page.photos_pending);
             }
@@ -201,13 +209,16 @@ fn print(
         let marked = marked.chain(parts.rest.iter().map(|rest| ("goes", rest)));
         return marked.into_iter().try_for_each(|(mark, member)| print_marked(mark, member));
     }
-    for photo in &group.photos {
+    for (place, photo) in group.photos.iter().enumerate() {
         // One photo alone is one content in several files: those are the group.
         if group.photos.len() == 1 {
             photo.files.iter().try_for_each(|file| output::line(output::file(file, 0)))?;
         } else {
             let size = about(photo);
-            output::line(format_args!("{size}  {}", shown(photo, size.len() + 2)))?;
+            let relation = place.checked_sub(1).and_then(|place| group.relations.get(place));
+            let what = relation.and_then(said).map_or_else(String::new, |said| format!("  {said}"));
+            let path = shown(photo, size.len() + 2 + what.len());
+            output::line(format_args!("{size}  {path}{what}"))?;
         }
     }
     Ok(())
@@ -234,8 +245,20 @@ fn print_json(
         DuplicateKind::Exact => "exact",
         DuplicateKind::Near => "near",
         DuplicateKind::Burst => "burst",
+        DuplicateKind::Pixels => "pixels",
     };
-    let photos: Vec<_> = group.photos.iter().map(photo_json).collect();
+    let photos = group.photos.iter().enumerate().map(|(place, photo)| {
+        let mut object = photo_json(photo);
+        let relation = place.checked_sub(1).and_then(|place| group.relations.get(place));
+        if let Some(relation) = relation {
+            object.extend(output::object(json!({
+                "relation": word(relation.kind()),
+                "turn": turn(relation.turn()),
+            })));
+        }
+        object
+    });
+    let photos: Vec<_> = photos.collect();
     let mut object = output::object(json!({ "kind": kind, "photos": photos }));
     if is_marked {
         let files = |members: &[Member<'_>]| -> Value {
@@ -245,4 +268,49 @@ fn print_json(
         object.insert("goes".into(), files(&parts.rest));
     }
     output::json_line(&object)
+}
+
+/// Says what a photo is to the first of its group.
+fn said(relation: &proto::Relation) -> Option<String> {
+    let what = match relation.kind() {
+        proto::RelationKind::Unspecified | proto::RelationKind::Near => return None,
+        proto::RelationKind::Pixels => "the same pixels",
+        proto::RelationKind::Copy => "a copy",
+        proto::RelationKind::Colours => "a copy in other colours",
+    };
+    let how = match relation.turn() {
+        proto::Turn::Unspecified | proto::Turn::Upright => return Some(what.to_owned()),
+        proto::Turn::Mirrored => "mirrored",
+        proto::Turn::UpsideDown => "upside down",
+        proto::Turn::Flipped => "mirrored upside down",
+        proto::Turn::Right => "turned right",
+        proto::Turn::Left => "turned left",
+        proto::Turn::Transposed => "mirrored and turned left",
+        proto::Turn::Transversed => "mirrored and turned right",
+    };
+    Some(format!("{what}, {how}"))
+}
+
+fn word(kind: proto::RelationKind) -> Option<&'static str> {
+    match kind {
+        proto::RelationKind::Unspecified => None,
+        proto::RelationKind::Pixels => Some("pixels"),
+        proto::RelationKind::Copy => Some("copy"),
+        proto::RelationKind::Colours => Some("colours"),
+        proto::RelationKind::Near => Some("near"),
+    }
+}
+
+fn turn(turn: proto::Turn) -> Option<&'static str> {
+    match turn {
+        proto::Turn::Unspecified => None,
+        proto::Turn::Upright => Some("upright"),
+        proto::Turn::Mirrored => Some("mirrored"),
+        proto::Turn::UpsideDown => Some("upside-down"),
+        proto::Turn::Flipped => Some("flipped"),
+        proto::Turn::Right => Some("right"),
+        proto::Turn::Left => Some("left"),
+        proto::Turn::Transposed => Some("transposed"),
+        proto::Turn::Transversed => Some("transversed"),
+    }
 }

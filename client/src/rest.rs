@@ -178,7 +178,7 @@ mod tests {
             photo(30, Some(9), "image/jpeg", &[("/p/b.jpg", THERE)]),
             photo(20, None, "image/png", &[("/p/c.png", THERE)]),
         ];
-        let group = proto::DuplicateGroup { photos };
+        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
         check(&group, Keep::Largest, &["/p/b.jpg"], &["/p/c.png", "/p/a.jpg", "/q/a.jpg"]);
         check(&group, Keep::Oldest, &["/p/a.jpg"], &["/q/a.jpg", "/p/b.jpg", "/p/c.png"]);
         check(&group, Keep::Newest, &["/p/b.jpg"], &["/p/a.jpg", "/q/a.jpg", "/p/c.png"]);
@@ -194,7 +194,7 @@ mod tests {
             photo(30, None, "image/jpeg", &[("/usb/a.jpg", AWAY)]),
             photo(10, None, "image/jpeg", &[("/p/b.jpg", THERE)]),
         ];
-        let group = proto::DuplicateGroup { photos };
+        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
         check(&group, Keep::Largest, &["/p/b.jpg", "/usb/a.jpg"], &[]);
     }
 
@@ -204,7 +204,7 @@ mod tests {
             photo(30, None, "image/x-canon-cr2", &[("/p/IMG_1.CR2", THERE)]),
             photo(20, None, "image/jpeg", &[("/p/img_1.jpg", THERE), ("/q/img_1.jpg", THERE)]),
         ];
-        let group = proto::DuplicateGroup { photos };
+        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
         check(&group, Keep::Largest, &["/p/IMG_1.CR2", "/p/img_1.jpg"], &["/q/img_1.jpg"]);
     }
 

@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::ingest::{Outlook, Queue};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 use crate::search::Index;
-use crate::store::{FileRecord, FileState, MountRecord, RootRecord, Store, StoreError};
+use crate::store::{Appearances, FileRecord, FileState, MountRecord, RootRecord, Store, StoreError};
 use crate::watch::{Change, Children, Known, KnownError, RootState, RootStatus, Sink, Volume, Watching};
 
 /// What the store knows, as far as the network in use has encoded it, and what the changes that wait will make of that: a
 /// file about to leave the index is not known any more, so that its return is seen.
 ///
 /// A photo that only another network has encoded is known under a fingerprint that no file has, so that the
-/// comparison with the disk brings it back: this is how the index of a new network fills.
+/// comparison with the disk brings it back: this is how the index of a new network fills. So is one of which it is not known
+/// what it looks like.
 pub(super) struct KnownFiles {
     pub(super) store: Arc<Store>,
     pub(super) queue: Arc<Queue>,
@@ -24,20 +25,24 @@ pub(super) struct KnownFiles {
 }
 
 impl KnownFiles {
-    fn fingerprint(&self, record: &FileRecord) -> Fingerprint {
-        match record.state {
-            FileState::Photo(photo) if !self.index.snapshot().contains(photo) => Fingerprint::STALE,
-            _ => record.fingerprint,
-        }
+    fn fingerprint(&self, record: &FileRecord, appearances: &Appearances) -> Result<Fingerprint, StoreError> {
+        let FileState::Photo(photo) = record.state else { return Ok(record.fingerprint) };
+        let is_known = self.index.snapshot().contains(photo) && appearances.has(photo)?;
+        Ok(if is_known { record.fingerprint } else { Fingerprint::STALE })
     }
 
     /// What is known of a file once the changes that wait for it are done; `None` where that is nothing.
-    fn expected(&self, record: &FileRecord, outlook: Option<Outlook>) -> Option<Fingerprint> {
-        match outlook {
+    fn expected(
+        &self,
+        record: &FileRecord,
+        appearances: &Appearances,
+        outlook: Option<Outlook>,
+    ) -> Result<Option<Fingerprint>, StoreError> {
+        Ok(match outlook {
             Some(Outlook::Leaves) => None,
             Some(Outlook::Doubtful) => Some(Fingerprint::STALE),
-            Some(Outlook::Read) | None => Some(self.fingerprint(record)),
-        }
+            Some(Outlook::Read) | None => Some(self.fingerprint(record, appearances)?),
+        })
     }
 }
 
@@ -46,31 +51,36 @@ impl Known for KnownFiles {
 
     fn children(&self, root: RootId, dir: &RelativePath) -> Result<Children, KnownError> {
         let outlooks = self.queue.outlooks(root, dir);
-        let children = self.store.read()?.children(root, dir)?;
+        let reader = self.store.read()?;
+        let (children, appearances) = (reader.children(root, dir)?, reader.appearances()?);
         let known = |(name, record): (OsString, FileRecord)| {
             let file = FileId { root, path: dir.join(&name) };
-            Some((name, self.expected(&record, outlooks.get(&file).copied())?))
+            let expected = self.expected(&record, &appearances, outlooks.get(&file).copied());
+            expected.map(|expected| Some((name, expected?))).transpose()
         };
         Ok(Children {
-            files: children.files.into_iter().filter_map(known).collect(),
+            files: children.files.into_iter().filter_map(known).collect::<Result<_, _>>()?,
             directories: children.directories,
         })
     }
 
     fn file(&self, file: &FileId) -> Result<Option<Fingerprint>, KnownError> {
         let outlook = self.queue.outlook(file);
-        Ok(self.store.read()?.file(file)?.and_then(|record| self.expected(&record, outlook)))
+        let reader = self.store.read()?;
+        let Some(record) = reader.file(file)? else { return Ok(None) };
+        Ok(self.expected(&record, &reader.appearances()?, outlook)?)
     }
 
     fn with_inode(&self, inode: u64) -> Result<Vec<(FileId, Fingerprint)>, KnownError> {
         // Not the other way about here, since the store says which files: one that has just left it is gone from the disk
         // or read again by whoever finds it.
-        let files = self.store.read()?.same_inode(inode)?;
+        let reader = self.store.read()?;
+        let (files, appearances) = (reader.same_inode(inode)?, reader.appearances()?);
         let known = |(file, record): (FileId, FileRecord)| {
-            let expected = self.expected(&record, self.queue.outlook(&file))?;
-            Some((file, expected))
+            let expected = self.expected(&record, &appearances, self.queue.outlook(&file));
+            expected.map(|expected| Some((file, expected?))).transpose()
         };
-        Ok(files.into_iter().filter_map(known).collect())
+        Ok(files.into_iter().filter_map(known).collect::<Result<_, StoreError>>()?)
     }
 
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError> {
@@ -195,6 +205,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::appearance::Appearance;
     use crate::decode::{Format, PhotoInfo};
     use crate::photo::{ContentHash, Embedding, Metric, ModelDigest};
     use crate::store::{PhotoRecord, Write};
@@ -222,6 +233,7 @@ mod tests {
             fingerprint,
             photo: PhotoRecord { content: ContentHash::of(b"x"), size_bytes: 1, info: info.clone() },
             embedding: Embedding(vec![1.0]),
+            appearance: Some(Box::new(Appearance::blank())),
             former: None,
         };
         let added = store.commit(&model, &["d/a", "d/b", "d/c"].map(encoded), 0).unwrap().added;

@@ -135,6 +135,7 @@ mod tests {
             fingerprint: Fingerprint { len: 1, modified_ns: 0, changed_ns: 0, inode: 1 },
             photo: PhotoRecord { content: ContentHash::of(b"a"), size_bytes: 1, info },
             embedding: Embedding(vec![1.0; DIM]),
+            appearance: None,
             former: None,
         };
         let committed = store.commit(&model, std::slice::from_ref(&write), 0).unwrap();

@@ -173,6 +173,7 @@ mod tests {
             fingerprint: Fingerprint { len: 1, modified_ns: 0, changed_ns: 0, inode: u64::from(number) },
             photo: PhotoRecord { content: ContentHash::of(&[number]), size_bytes: 1, info },
             embedding: Embedding(values.collect()),
+            appearance: None,
             former: None,
         }
     }

@@ -14,9 +14,10 @@ use super::error::DaemonError;
 use super::index::Written;
 use super::memory;
 use super::priority;
+use crate::appearance::Library;
 use crate::photo::PhotoId;
-use crate::search::{Index, PhotoSet, Quantizer, SUFFICIENT_RECALL, SearchError, Snapshot};
-use crate::store::{Compared, ModelRecord, Store, StoreError};
+use crate::search::{Index, PhotoSet, Quantizer, SAMPLE, SUFFICIENT_RECALL, SearchError, Snapshot};
+use crate::store::{Appearances, Compared, ModelRecord, NearRule, Store, StoreError};
 use crate::threads::{self, Ends};
 use crate::words::Words;
 
@@ -51,8 +52,8 @@ pub(super) struct Parts {
     pub(super) model: ModelRecord,
     /// What answers words, which needs the labels of each photo.
     pub(super) words: Option<Arc<Words>>,
-    /// Greatest distance of near photos; `None` where the network's bands are not known.
-    pub(super) near: Option<f32>,
+    /// What is near; `None` where the network's bands are not known.
+    pub(super) near: Option<NearRule>,
     pub(super) written: Written,
     /// Whether there is nothing else to do.
     pub(super) is_idle: Box<dyn Fn() -> bool + Send>,
@@ -220,7 +221,7 @@ impl Maintenance {
     }
 
     /// Compares photos that are new since the last time with all others. Returns whether some may wait.
-    fn compare(&mut self, near: f32) -> Result<bool, DaemonError> {
+    fn compare(&mut self, near: NearRule) -> Result<bool, DaemonError> {
         let mut worked = false;
         loop {
             // Comparing a large library takes hours; words shall not wait for that.
@@ -229,28 +230,45 @@ impl Maintenance {
             if is_held() {
                 return Ok(true);
             }
-            let known = store.read()?.compared(model)?;
-            if known.is_some_and(|known| known.limit.to_bits() != near.to_bits()) {
-                store.drop_pairs(model)?;
-            }
             let snapshot = index.snapshot();
+            let photos = snapshot.len() as u64;
+            let known = store.read()?.compared(model)?.filter(|known| is_in_force(known, near, photos));
+            if known.is_none() {
+                store.drop_pairs(model)?;
+                self.compared = PhotoSet::default();
+            }
             let present: PhotoSet = snapshot.ids_after(None).into_iter().collect();
             // One that goes is compared again when it returns: others may have come meanwhile.
             let gone = self.compared.keep_only(&present);
-            let new: PhotoSet =
-                uncompared(&snapshot, &self.compared).take(compared_at_once(snapshot.len())).collect();
+            let seen = store.read()?.appearances()?;
+            // What a photo looks like may become known yet, while files are read.
+            let (mut new, mut waiting) = (PhotoSet::default(), false);
+            let idle = is_idle();
+            for id in uncompared(&snapshot, &self.compared).take(compared_at_once(snapshot.len())) {
+                let is_ready = idle || seen.has(id)?;
+                waiting |= !is_ready;
+                if is_ready {
+                    new.insert(id);
+                }
+            }
             if new.is_empty() && gone == 0 {
-                if worked && is_idle() {
+                if worked && idle {
                     memory::give_back_now();
                 }
-                return Ok(false);
+                return Ok(waiting);
             }
             worked = true;
             let cancelled = || stop.is_cancelled();
-            let pairs = snapshot.pairs_of(&new, &self.compared, near, model.metric, &cancelled)?;
+            let near_by = snapshot.pairs_of(&new, &self.compared, near.distance, model.metric, &cancelled)?;
+            let mut pairs = snapshot.shares(&near_by, model.metric, &cancelled)?;
+            pairs.retain(|(_, share)| *share <= near.share);
             new.iter().for_each(|id| _ = self.compared.insert(id));
-            let compared = Compared { limit: near, runs: self.compared.runs() };
-            let rows = pairs.iter().map(|pair| (pair.first, pair.second, pair.distance));
+            let same = that_look_same(&seen, &new, &self.compared)?;
+            let same = snapshot.distances(&same, model.metric, &cancelled)?;
+            let photos = known.map_or(photos, |known| known.photos);
+            let compared = Compared { rule: near, photos, runs: self.compared.runs() };
+            let pairs = pairs.iter().map(|(pair, _)| pair).chain(&same);
+            let rows = pairs.map(|pair| (pair.first, pair.second, pair.distance));
             store.keep_pairs(model, rows, &compared)?;
         }
     }
@@ -299,7 +317,7 @@ impl Maintenance {
 fn compared_so_far(parts: &Parts) -> Result<PhotoSet, StoreError> {
     let known = parts.store.read()?.compared(&parts.model)?;
     Ok(match (known, parts.near) {
-        (Some(known), Some(near)) if known.limit.to_bits() == near.to_bits() => {
+        (Some(known), Some(near)) if is_in_force(&known, near, parts.index.len() as u64) => {
             known.runs.iter().flat_map(|(first, last)| (first.0..=last.0).map(PhotoId)).collect()
         }
         _ => PhotoSet::default(),
@@ -310,6 +328,35 @@ fn keep_quantizer(store: &Store, model: &ModelRecord, quantizer: &Quantizer) -> 
     let bytes = postcard::to_stdvec(quantizer)
         .map_err(|source| StoreError::Unwritable { what: "the quantizer of the sketches", source })?;
     store.keep_quantizer(model, quantizer.version(), &bytes)
+}
+
+/// Says whether pairs were found by this rule. A small library that has doubled since has other neighborhoods.
+fn is_in_force(known: &Compared, near: NearRule, photos: u64) -> bool {
+    let is_outgrown = known.photos < SAMPLE as u64 && photos >= 2 * known.photos.max(1);
+    known.rule == near && (near.share.is_infinite() || !is_outgrown)
+}
+
+/// Returns the pairs of a new photo and one that was compared, or of two new ones, that look the same, turned or mirrored too.
+fn that_look_same(
+    seen: &Appearances,
+    new: &PhotoSet,
+    compared: &PhotoSet,
+) -> Result<Vec<(PhotoId, PhotoId)>, StoreError> {
+    let mut library = Library::default();
+    seen.each(|photo, looks| {
+        if compared.contains(photo) {
+            library.add(photo, &looks);
+        }
+    })?;
+    let mut same = Vec::new();
+    for (first, second) in library.candidates(|photo| new.contains(photo)) {
+        if let (Some(one), Some(other)) = (seen.get(first)?, seen.get(second)?)
+            && one.turn_to(&other).is_some()
+        {
+            same.push((first, second));
+        }
+    }
+    Ok(same)
 }
 
 /// Returns the photos that are still to be compared.
@@ -331,6 +378,7 @@ mod tests {
         let model = store.ensure_model(ModelDigest([7; 32]), "of the test", 2, Metric::L2).unwrap();
         let index = Arc::new(Index::new(2));
         index.apply([(PhotoId(1), &[0.0, 1.0][..]), (PhotoId(2), &[0.0, 1.5])], &[]).unwrap();
+        let near = NearRule { distance: 1.0, share: f32::INFINITY };
         let held = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&held);
         let parts = Parts {
@@ -338,7 +386,7 @@ mod tests {
             store: Arc::clone(&store),
             model: model.clone(),
             words: None,
-            near: Some(1.0),
+            near: Some(near),
             written: Written { version: None, newest: None },
             is_idle: Box::new(|| true),
             is_held: Box::new(move || asked.load(Ordering::Relaxed)),
@@ -346,10 +394,10 @@ mod tests {
         };
         let mut maintenance = Maintenance::new(parts).unwrap();
 
-        assert!(maintenance.compare(1.0).unwrap(), "they wait");
+        assert!(maintenance.compare(near).unwrap(), "they wait");
         assert!(store.read().unwrap().compared(&model).unwrap().is_none());
         held.store(false, Ordering::Relaxed);
-        assert!(!maintenance.compare(1.0).unwrap(), "none waits any more");
+        assert!(!maintenance.compare(near).unwrap(), "none waits any more");
         let compared = store.read().unwrap().compared(&model).unwrap().unwrap();
         assert_eq!(compared.runs, [(PhotoId(1), PhotoId(2))]);
     }

@@ -27,7 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::decode;
 use crate::ingest::{Again, Parts, Progress, Queue, Workers};
 use crate::serve::{self, Api, Limiter, ServeError, Socket, Token};
-use crate::store::{Store, StoreError, Write};
+use crate::store::{NearRule, Store, StoreError, Write};
 use crate::thumbnails::{Cache, Thumbnails};
 use crate::watch::{WatchConfig, Watcher};
 
@@ -198,7 +198,11 @@ async fn run_rooms(
         store: Arc::clone(&api.store),
         model: configured.model.clone(),
         words: configured.words.clone(),
-        near: configured.manifest.bands.of(configured.model.metric).map(|bands| bands.near),
+        near: configured
+            .manifest
+            .bands
+            .of(configured.model.metric)
+            .map(|bands| NearRule { distance: bands.near, share: bands.near_share.unwrap_or(f32::INFINITY) }),
         written,
         is_idle: Box::new(move || watching.pending() == 0),
         is_held: Box::new(move || !held.holds().is_empty()),

@@ -5,6 +5,8 @@
 //! what the camera did, so that the orientation in there is not applied; only where the container of a HEIC neither turns
 //! nor mirrors, since phones of Samsung leave it to EXIF.
 
+use std::cell::Cell;
+
 use heifer::color::{ColorParams, frame_to_rgba_sized};
 use heifer::heifer_hevc_dec::decoder::{DecodeOptions, decode_picture};
 use heifer::heifer_hevc_dec::recon::Frame;
@@ -15,8 +17,8 @@ use super::av1;
 use super::colour::Colour;
 use super::info::Exif;
 use super::orientation::Orientation;
-use super::pixels::{self, Shrinker};
-use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels};
+use super::pixels::{self, Ground, Shrinker};
+use super::{DecodeError, Format, Limits, Need, Opened, bytes_of_pixels};
 use crate::photo::Rgb;
 
 /// Derived pictures (grids of tiles, identities) may refer to derived pictures. No real file goes deeper.
@@ -29,7 +31,7 @@ const BYTES_A_PIXEL: u64 = 12;
 /// times smaller anyway, nobody sees what they do.
 const UNFILTERED_FROM: u32 = 3;
 
-pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Opened, DecodeError> {
     let claimed = super::sniff(bytes).unwrap_or(Format::Heif);
     let file = HeifFile::parse(bytes).map_err(|error| DecodeError::malformed(claimed, error))?;
     let id = file.primary_id;
@@ -42,7 +44,8 @@ pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decode
             return Err(DecodeError::Unsupported { what: format!("HEIF with pictures coded as {name}") });
         }
     };
-    let mut container = Container { file: &file, format, limits, filters: true };
+    let mut container =
+        Container { file: &file, format, limits, filters: true, is_transparent: &Cell::new(false) };
     let (width, height) = container.upright_size(id)?;
     // Strips of a grid take less; what the coded pictures take is checked where they are decoded.
     limits.check_size(format, width, height, 0)?;
@@ -60,7 +63,8 @@ pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decode
     let is_left_to_exif = format == Format::Heif && !container.is_turned(id)?;
     let orientation = if is_left_to_exif { exif.orientation } else { Orientation::Upright };
     let (width, height) = orientation.upright_size(width, height);
-    Ok(Decoded { image: orientation.apply(image), info: exif.with_size(format, width, height) })
+    let (image, info) = (orientation.apply(image), exif.with_size(format, width, height));
+    Ok(Opened { image, info, is_transparent: container.is_transparent.get(), pixels: None })
 }
 
 /// Finds how the coded pictures below an item are coded.
@@ -81,6 +85,8 @@ struct Container<'a> {
     format: Format,
     limits: &'a Limits,
     filters: bool,
+    /// Set once something transparent is decoded.
+    is_transparent: &'a Cell<bool>,
 }
 
 impl<'a> Container<'a> {
@@ -176,7 +182,8 @@ impl<'a> Container<'a> {
         let need = if is_cropped { Need::full() } else { need };
         let mut image = self.pixels(id, need, depth)?;
         if let Some(alpha) = self.alpha_of(id) {
-            put_over_white(&mut image, &self.pixels(alpha, need, depth)?);
+            let is_transparent = put_over_ground(&mut image, &self.pixels(alpha, need, depth)?);
+            self.is_transparent.set(self.is_transparent.get() || is_transparent);
         }
         for property in transforms {
             image = match property {
@@ -325,16 +332,20 @@ fn to_full_range(frame: &mut Frame) {
     }
 }
 
-/// Lays a picture on white where `alpha`, a grey one, is dark. Where the two differ in size, nothing happens: some
-/// writers get the size of the transparency wrong.
-fn put_over_white(image: &mut Rgb, alpha: &Rgb) {
+/// Lays a picture on a ground that shows it where `alpha`, a grey one, is dark, and says whether that is anywhere. Where the
+/// two differ in size, nothing happens: some writers get the size of the transparency wrong.
+fn put_over_ground(image: &mut Rgb, alpha: &Rgb) -> bool {
     if (alpha.width, alpha.height) != (image.width, image.height) {
-        return;
+        return false;
     }
     let alpha = alpha.pixels.as_chunks::<3>().0;
-    for (pixel, &[alpha, ..]) in image.pixels.as_chunks_mut::<3>().0.iter_mut().zip(alpha) {
-        *pixel = pixels::blended(*pixel, alpha);
+    let pixels = image.pixels.as_chunks_mut::<3>().0;
+    let with_alpha = pixels.iter().zip(alpha).map(|(&pixel, &[alpha, ..])| (pixel, alpha));
+    let Some(ground) = Ground::under(with_alpha) else { return false };
+    for (pixel, &[alpha, ..]) in pixels.iter_mut().zip(alpha) {
+        *pixel = ground.blended(*pixel, alpha);
     }
+    true
 }
 
 /// A part of a picture.

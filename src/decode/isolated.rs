@@ -32,7 +32,7 @@ use self::places::{GivenUp, Place, Places, Use};
 use self::process::{Lost, Process};
 use self::spawner::Spawner;
 use super::confine::Protection;
-use super::worker::Wanted;
+use super::worker::{Answer, Wanted};
 use super::{DecodeError, Decoded, Limits, Need, Square, Squares};
 use crate::photo::Rgb;
 
@@ -205,7 +205,7 @@ impl Decoders {
     /// # Errors
     /// [`IsolatedError::Photo`] condemns this photo, the others none.
     pub fn decode(&self, bytes: &[u8], need: Need) -> Result<Decoded, IsolatedError> {
-        let Squares { mut images, info } = self.ask(bytes, &Wanted::Picture(need), &Cancel::default())?;
+        let Answer { mut images, info, .. } = self.ask(bytes, &Wanted::Picture(need), &Cancel::default())?;
         let image = images.pop().expect("one was asked for");
         Ok(Decoded { image, info })
     }
@@ -221,7 +221,10 @@ impl Decoders {
         squares: &[Square],
         cancel: &Cancel,
     ) -> Result<Squares, IsolatedError> {
-        self.ask(bytes, &Wanted::Squares(squares.to_vec()), cancel)
+        let Answer { images, info, appearance } =
+            self.ask(bytes, &Wanted::Squares(squares.to_vec()), cancel)?;
+        let appearance = appearance.expect("an answer without it is none");
+        Ok(Squares { images, info, appearance: *appearance })
     }
 
     /// Decodes the bytes of one file for people, like [`decode_fitted`](super::decode_fitted). `cancel` as of
@@ -235,11 +238,11 @@ impl Decoders {
         longest_side: u32,
         cancel: &Cancel,
     ) -> Result<Rgb, IsolatedError> {
-        let Squares { mut images, .. } = self.ask(bytes, &Wanted::Fitted(longest_side), cancel)?;
+        let Answer { mut images, .. } = self.ask(bytes, &Wanted::Fitted(longest_side), cancel)?;
         Ok(images.pop().expect("one was asked for"))
     }
 
-    fn ask(&self, bytes: &[u8], wanted: &Wanted, cancel: &Cancel) -> Result<Squares, IsolatedError> {
+    fn ask(&self, bytes: &[u8], wanted: &Wanted, cancel: &Cancel) -> Result<Answer, IsolatedError> {
         let Shared { limits, serves, lost, .. } = &*self.0;
         // Refused here, since it need not travel for that.
         limits.check_len(bytes.len())?;

@@ -11,7 +11,8 @@ use super::colour::Colour;
 use super::info::Exif;
 use super::orientation::Orientation;
 use super::pixels::Pixels;
-use super::{DecodeError, Decoded, Format, Limits, Need};
+use super::{DecodeError, Format, Limits, Need, Opened};
+use crate::appearance::PixelHash;
 use crate::photo::Rgb;
 use libjpeg::{ColorSpace, Fault, Header};
 use segments::Segments;
@@ -19,12 +20,13 @@ use segments::Segments;
 /// More scans than any encoder writes; a hostile file could have thousands, each costing a pass over the picture.
 const MAX_SCANS: usize = 200;
 
-/// Columns beside a pixel that colour of fewer columns is interpolated from.
-const INTERPOLATED: u32 = 2;
-
-pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Opened, DecodeError> {
     let (image, exif, (width, height)) = decode_turned(bytes, None, need, limits)?;
-    Ok(Decoded { image, info: exif.with_size(Format::Jpeg, width, height) })
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{:?} {:?}\n", exif.orientation, exif.colour()).as_bytes());
+    segments::hash_picture(bytes, &mut hasher);
+    let pixels = Some(PixelHash::of(&hasher.finalize()));
+    Ok(Opened { image, info: exif.with_size(Format::Jpeg, width, height), is_transparent: false, pixels })
 }
 
 /// Decodes a preview inside another file, turned by `orientation` where that file names one; returns what its own
@@ -106,23 +108,15 @@ fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) ->
     };
     let mut picture = header.start(eighths, stored)?;
     let (width, height) = picture.size();
-    let (columns, needed_rows) = (need.within(width, height), need.within(height, width));
     let pixel_bytes = picture.pixel_bytes();
     let mut rows = vec![0; width as usize * height as usize * pixel_bytes];
-    // Where columns are left out, those beside them are interpolated from nothing.
-    let before = columns.start.saturating_sub(INTERPOLATED);
-    let after = (columns.end + INTERPOLATED).min(width);
-    let start = picture.crop(before, after - before)?;
-    picture.skip(needed_rows.start)?;
-    let mut whole_rows = if picture.ran_dry(bytes) { 0 } else { needed_rows.start };
-    let row_bytes = width as usize * pixel_bytes;
-    let needed = rows.chunks_exact_mut(row_bytes.max(1)).take(needed_rows.end as usize);
-    for row in needed.skip(needed_rows.start as usize) {
-        picture.read(&mut row[start as usize * pixel_bytes..])?;
+    let mut whole_rows = 0;
+    for row in rows.chunks_exact_mut((width as usize * pixel_bytes).max(1)) {
+        picture.read(row)?;
         whole_rows += u32::from(!picture.ran_dry(bytes));
     }
     // libjpeg paints what is missing grey. A quarter of grey is still the photo, more of it no longer.
-    if whole_rows < needed_rows.end.min(height - height / 4) && !segments.shows_all() {
+    if whole_rows < height - height / 4 && !segments.shows_all() {
         return Err(malformed("the file ends too early"));
     }
     let pixels = match stored {

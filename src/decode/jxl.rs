@@ -4,10 +4,10 @@ use jxl_oxide::{AllocTracker, EnumColourEncoding, JxlImage, JxlThreadPool, Pixel
 
 use super::colour::Colour;
 use super::info::Exif;
-use super::pixels::{self, Pixels};
-use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels};
+use super::pixels::{Ground, Pixels, over_ground};
+use super::{DecodeError, Format, Limits, Need, Opened, bytes_of_pixels};
 
-pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Opened, DecodeError> {
     let malformed = |error| DecodeError::malformed(Format::Jxl, error);
     let memory = usize::try_from(limits.max_memory_bytes).unwrap_or(usize::MAX);
     let mut image = JxlImage::builder()
@@ -43,18 +43,22 @@ pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decode
     let mut samples = vec![0u8; width as usize * height as usize * stream.channels() as usize];
     stream.write_to_buffer(&mut samples);
     let colour = Colour::Icc(image.rendered_icc());
+    let mut is_transparent = false;
     let found = match image.pixel_format() {
         PixelFormat::Gray => Pixels::Grey(samples),
-        PixelFormat::Graya => Pixels::Grey(
-            samples
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|&[grey, alpha]| pixels::blended([grey; 3], alpha)[0])
-                .collect(),
-        ),
+        PixelFormat::Graya => {
+            let samples = samples.as_chunks::<2>().0;
+            let ground = Ground::under(samples.iter().map(|&[grey, alpha]| ([grey; 3], alpha)));
+            is_transparent = ground.is_some();
+            let ground = ground.unwrap_or_default();
+            Pixels::Grey(samples.iter().map(|&[grey, alpha]| ground.blended([grey; 3], alpha)[0]).collect())
+        }
         PixelFormat::Rgb => Pixels::Rgb(samples),
-        PixelFormat::Rgba => Pixels::Rgb(pixels::over_white(&samples)),
+        PixelFormat::Rgba => {
+            let rgb;
+            (rgb, is_transparent) = over_ground(&samples);
+            Pixels::Rgb(rgb)
+        }
         // In JPEG XL, as in the files it was converted from, 0 is full ink.
         PixelFormat::Cmyk => Pixels::Cmyk(samples.iter().map(|&ink| 255 - ink).collect()),
         PixelFormat::Cmyka => {
@@ -63,5 +67,6 @@ pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decode
         }
     };
     let image = found.into_picture(width, height, &colour, need);
-    Ok(Decoded { image, info: exif.unwrap_or_default().with_size(Format::Jxl, width, height) })
+    let info = exif.unwrap_or_default().with_size(Format::Jxl, width, height);
+    Ok(Opened { image, info, is_transparent, pixels: None })
 }

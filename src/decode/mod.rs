@@ -14,7 +14,7 @@
 //! | camera RAW: the largest preview | `raw` |
 //! | EXIF and the directories of TIFF | `info`, `tags`; `png` finds it in that |
 //! | standing upright, once | `orientation` |
-//! | sRGB, 8 bits, no larger than needed | `colour`, `pixels` |
+//! | sRGB, 8 bits, no larger than needed, on a ground that shows it | `colour`, `pixels` |
 //! | the square that a network looks at | `square` |
 //! | the whole picture as people look at it, small | `fitted` |
 //! | processes that may be lost | `isolated` (this side), `worker` (that side), `confine` (its walls) |
@@ -44,7 +44,6 @@ mod tags;
 mod tiff;
 mod worker;
 
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -58,6 +57,7 @@ pub use isolated::{Cancel, Decoders, IsolatedError, Program};
 pub use square::Square;
 pub use worker::serve_worker;
 
+use crate::appearance::{Appearance, PixelHash};
 use crate::photo::Rgb;
 
 /// How large the picture is needed. Decoding may stop at a smaller size than the file holds, never below this.
@@ -65,9 +65,6 @@ use crate::photo::Rgb;
 pub struct Need {
     /// The smallest acceptable short side in pixels. A photo that is smaller to begin with is not enlarged.
     pub short_side: u32,
-    /// The square in the middle that is looked at: its side, in thousandths of the short side. What lies outside may
-    /// stay black. `None` for the whole picture.
-    pub middle: Option<u32>,
 }
 
 impl Need {
@@ -78,35 +75,22 @@ impl Need {
 
     /// Asks for at least this short side.
     pub fn short_side(pixels: u32) -> Self {
-        Self { short_side: pixels, middle: None }
-    }
-
-    /// Asks for no more than a square in the middle, its side in thousandths of the short side.
-    #[must_use]
-    pub fn middle(self, thousandths: u32) -> Self {
-        Self { middle: Some(thousandths), ..self }
+        Self { short_side: pixels }
     }
 
     /// Asks for all that either asks for.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let middle = self.middle.zip(other.middle).map(|(one, other)| one.max(other));
-        Self { short_side: self.short_side.max(other.short_side), middle }
-    }
-
-    /// Returns which rows of a picture of this height are needed, or which columns of one of this width; `other` is its
-    /// other side. The square is in the middle however the picture is turned.
-    fn within(&self, side: u32, other: u32) -> Range<u32> {
-        let Some(thousandths) = self.middle else { return 0..side };
-        let half = u64::from(side.min(other)) * u64::from(thousandths);
-        let half = u32::try_from(half.div_ceil(2000) + 1).unwrap_or(u32::MAX);
-        (side / 2).saturating_sub(half)..side.min((side / 2).saturating_add(half))
+        Self { short_side: self.short_side.max(other.short_side) }
     }
 }
 
 /// Raised with each format, or variant of one, that can be decoded since: files that gave no photo before are
 /// then read again, see [`Limits::decoder_id`].
 const GENERATION: u64 = 3;
+
+/// Short side at which a picture is looked at that no network wants.
+const LOOKED_AT: u32 = 256;
 
 /// What one photo may cost. Every limit is checked before the cost arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +177,19 @@ pub struct Squares {
     pub images: Vec<Rgb>,
     /// What the photo tells about itself.
     pub info: PhotoInfo,
+    /// What all of it looks like.
+    pub appearance: Appearance,
+}
+
+/// What the decoder of a format gives.
+#[derive(Debug)]
+struct Opened {
+    image: Rgb,
+    info: PhotoInfo,
+    /// Some of it is transparent, and lies on a ground that shows it.
+    is_transparent: bool,
+    /// Its pixels, where that can be said of all of them.
+    pixels: Option<PixelHash>,
 }
 
 /// Decodes the bytes of one file.
@@ -200,6 +197,11 @@ pub struct Squares {
 /// # Errors
 /// Each [`DecodeError`] condemns this photo only, and will be the same for the same bytes.
 pub fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+    let Opened { image, info, .. } = open(bytes, need, limits)?;
+    Ok(Decoded { image, info })
+}
+
+fn open(bytes: &[u8], need: Need, limits: &Limits) -> Result<Opened, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
@@ -213,10 +215,14 @@ pub fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, Deco
 /// # Errors
 /// As those of [`decode`].
 pub fn decode_squares(bytes: &[u8], squares: &[Square], limits: &Limits) -> Result<Squares, DecodeError> {
-    let need = squares.iter().map(Square::need).reduce(Need::and).unwrap_or(Need::short_side(1));
-    let Decoded { image, info } = decode(bytes, need, limits)?;
-    let images = caught(|| squares.iter().map(|square| square.cut_from(&image)).collect())?;
-    Ok(Squares { images, info })
+    let need = squares.iter().map(Square::need).reduce(Need::and).unwrap_or(Need::short_side(LOOKED_AT));
+    let Opened { image, info, is_transparent, pixels } = open(bytes, need, limits)?;
+    caught(|| {
+        let images = squares.iter().map(|square| square.cut_from(&image)).collect::<Result<_, _>>()?;
+        let appearance = Appearance::of(&image, (info.width, info.height), is_transparent, pixels)
+            .map_err(|error| DecodeError::Crashed { reason: error.to_string() })?;
+        Ok(Squares { images, info, appearance })
+    })
 }
 
 /// Decodes the bytes of one file for people: the whole picture, its longer side at most `longest_side` pixels.
@@ -235,7 +241,7 @@ fn caught<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, Decod
         .unwrap_or_else(|panic| Err(DecodeError::Crashed { reason: panic_message(&*panic) }))
 }
 
-fn decode_as(format: Format, bytes: &[u8], need: Need, limits: &Limits) -> Result<Decoded, DecodeError> {
+fn decode_as(format: Format, bytes: &[u8], need: Need, limits: &Limits) -> Result<Opened, DecodeError> {
     match format {
         Format::Jpeg => jpeg::decode(bytes, need, limits),
         Format::Heif | Format::Avif => heif::decode(bytes, need, limits),

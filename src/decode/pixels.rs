@@ -1,4 +1,4 @@
-//! Any kind of pixel -> 8-bit RGB, no larger than needed.
+//! Any kind of pixel -> 8-bit RGB, no larger than needed, on a ground that shows what is not transparent.
 
 use image::DynamicImage;
 
@@ -15,17 +15,59 @@ pub(super) enum Pixels {
 }
 
 impl Pixels {
-    /// Drops what the eye does not need: 16 bits and floats become 8, and what is transparent lies on white,
-    /// as on paper.
-    pub(super) fn of(image: DynamicImage) -> Self {
+    /// Drops what the eye does not need: 16 bits and floats become 8, and what is transparent lies on a [`Ground`]. Says
+    /// whether anything is.
+    pub(super) fn of(image: DynamicImage) -> (Self, bool) {
+        let opaque = |pixels| (pixels, false);
         match image {
-            DynamicImage::ImageRgb8(image) => Self::Rgb(image.into_raw()),
-            DynamicImage::ImageLuma8(image) => Self::Grey(image.into_raw()),
-            DynamicImage::ImageLuma16(_) => Self::Grey(image.into_luma8().into_raw()),
-            DynamicImage::ImageRgba8(image) => Self::Rgb(over_white(&image)),
-            image if image.color().has_alpha() => Self::Rgb(over_white(&image.into_rgba8())),
-            image => Self::Rgb(image.into_rgb8().into_raw()),
+            DynamicImage::ImageRgb8(image) => opaque(Self::Rgb(image.into_raw())),
+            DynamicImage::ImageLuma8(image) => opaque(Self::Grey(image.into_raw())),
+            DynamicImage::ImageLuma16(_) => opaque(Self::Grey(image.into_luma8().into_raw())),
+            image if image.color().has_alpha() => {
+                let (rgb, is_transparent) = over_ground(&image.into_rgba8());
+                (Self::Rgb(rgb), is_transparent)
+            }
+            image => opaque(Self::Rgb(image.into_rgb8().into_raw())),
         }
+    }
+}
+
+/// What lies behind what is transparent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// White, as paper is.
+    #[default]
+    White,
+    /// Black, for what would hardly be seen on white: white signatures, logos and stickers.
+    Black,
+}
+
+/// How much darker than white, in levels, what is seen must be on the mean to lie on white.
+const LEAST_DARKNESS: u64 = 64;
+
+impl Ground {
+    /// Chooses the ground for pixels with their alpha. `None` where none is transparent.
+    pub(super) fn under(pixels: impl Iterator<Item = ([u8; 3], u8)>) -> Option<Self> {
+        let (mut is_transparent, mut seen, mut darkness) = (false, 0u64, 0u64);
+        for (pixel, alpha) in pixels {
+            let [red, green, blue] = pixel.map(u64::from);
+            is_transparent |= alpha != u8::MAX;
+            seen += u64::from(alpha);
+            darkness += u64::from(alpha) * (255 - (299 * red + 587 * green + 114 * blue) / 1000);
+        }
+        let shows_on_white = darkness >= seen * LEAST_DARKNESS;
+        is_transparent.then_some(if shows_on_white { Self::White } else { Self::Black })
+    }
+
+    /// Lays one pixel on it.
+    #[inline(always)]
+    pub(super) fn blended(self, pixel: [u8; 3], alpha: u8) -> [u8; 3] {
+        let behind = match self {
+            Self::White => 255,
+            Self::Black => 0,
+        };
+        let alpha = u32::from(alpha);
+        pixel.map(|value| ((u32::from(value) * alpha + behind * (255 - alpha) + 127) / 255) as u8)
     }
 }
 
@@ -56,17 +98,12 @@ impl Pixels {
     }
 }
 
-/// Lays RGBA pixels on white.
-pub(super) fn over_white(rgba: &[u8]) -> Vec<u8> {
+/// Lays RGBA pixels on a ground, and says whether any of them needed one.
+pub(super) fn over_ground(rgba: &[u8]) -> (Vec<u8>, bool) {
     let (pixels, _) = rgba.as_chunks::<4>();
-    pixels.iter().flat_map(|&[red, green, blue, alpha]| blended([red, green, blue], alpha)).collect()
-}
-
-/// Lays one pixel on white.
-#[inline(always)]
-pub(super) fn blended(pixel: [u8; 3], alpha: u8) -> [u8; 3] {
-    let alpha = u32::from(alpha);
-    pixel.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+    let split = |&[red, green, blue, alpha]: &[u8; 4]| ([red, green, blue], alpha);
+    let Some(ground) = Ground::under(pixels.iter().map(split)) else { return (without_alpha(rgba), false) };
+    (pixels.iter().map(split).flat_map(|(pixel, alpha)| ground.blended(pixel, alpha)).collect(), true)
 }
 
 /// Takes the alpha channel off RGBA pixels that are all opaque.
@@ -159,8 +196,18 @@ mod tests {
 
     #[test]
     fn what_is_transparent_lies_on_white() {
-        let laid = over_white(&[10, 20, 30, 0, 10, 20, 30, 255, 0, 0, 0, 128]);
-        assert_eq!(laid, [255, 255, 255, 10, 20, 30, 127, 127, 127]);
+        let laid = over_ground(&[10, 20, 30, 0, 10, 20, 30, 255, 0, 0, 0, 128]);
+        assert_eq!(laid, (vec![255, 255, 255, 10, 20, 30, 127, 127, 127], true));
+        assert_eq!(over_ground(&[10, 20, 30, 255]), (vec![10, 20, 30], false));
+    }
+
+    /// White stars, rings and letters were one white picture.
+    #[test]
+    fn what_would_not_be_seen_on_white_lies_on_black() {
+        let (laid, _) = over_ground(&[255, 255, 255, 0, 255, 255, 255, 255, 250, 240, 255, 128]);
+        assert_eq!(laid, [0, 0, 0, 255, 255, 255, 125, 120, 128]);
+        let (nothing, _) = over_ground(&[0, 0, 0, 0]);
+        assert_eq!(nothing, [255; 3], "nothing is seen on either");
     }
 
     #[test]

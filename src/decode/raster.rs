@@ -12,7 +12,8 @@ use super::pixels::Pixels;
 use super::planes::Planes;
 use super::tags::{Tiff, tag};
 use super::tiff::{self, Readable, Samples};
-use super::{DecodeError, Decoded, Format, Limits, Need, bytes_of_pixels, pixels, png};
+use super::{DecodeError, Format, Limits, Need, Opened, bytes_of_pixels, pixels, png};
+use crate::appearance::PixelHash;
 
 /// Memory for the chunks of a PNG besides the picture. Profiles of presses have a few MB.
 const PNG_EXTRA_BYTES: u64 = 16 << 20;
@@ -22,7 +23,7 @@ pub(super) fn decode(
     bytes: &[u8],
     need: Need,
     limits: &Limits,
-) -> Result<Decoded, DecodeError> {
+) -> Result<Opened, DecodeError> {
     let name = match format {
         Format::Png => ImageFormat::Png,
         Format::WebP => ImageFormat::WebP,
@@ -75,14 +76,24 @@ pub(super) fn decode(
     let colour = code_points.or(profile.map(Colour::Icc)).unwrap_or_else(|| exif.colour());
     let image = DynamicImage::from_decoder(decoder)
         .map_err(|error| translate(format, error, (width, height), limits))?;
-    let pixels = match readable.samples {
+    let hash = hash_of(&image, &colour, &exif);
+    let (pixels, is_transparent) = match readable.samples {
         Samples::AsRead => Pixels::of(image),
-        Samples::AndOneMore => Pixels::Rgb(image.into_rgb8().into_raw()),
-        Samples::Ink => Pixels::Cmyk(image.into_rgba8().into_raw()),
+        Samples::AndOneMore => (Pixels::Rgb(image.into_rgb8().into_raw()), false),
+        Samples::Ink => (Pixels::Cmyk(image.into_rgba8().into_raw()), false),
     };
     let image = exif.orientation.apply(pixels.into_picture(width, height, &colour, need));
     let (width, height) = exif.orientation.upright_size(width, height);
-    Ok(Decoded { image, info: exif.with_size(format, width, height) })
+    Ok(Opened { image, info: exif.with_size(format, width, height), is_transparent, pixels: Some(hash) })
+}
+
+/// Hashes all pixels at their full depth, and what is made of them: whoever keeps one of two files with this hash loses no pixel.
+fn hash_of(image: &DynamicImage, colour: &Colour, exif: &Exif) -> PixelHash {
+    let mut hasher = blake3::Hasher::new();
+    let kind = format!("{:?} {}x{}", image.color(), image.width(), image.height());
+    hasher.update(format!("{kind} {:?} {colour:?}\n", exif.orientation).as_bytes());
+    hasher.update(image.as_bytes());
+    PixelHash::of(&hasher.finalize())
 }
 
 /// Reads the EXIF of the photo's directory; where it has none, as that of the first, which is a smaller picture of it.
@@ -111,7 +122,7 @@ fn decode_planes(
     bytes: &[u8],
     need: Need,
     limits: &Limits,
-) -> Result<Decoded, DecodeError> {
+) -> Result<Opened, DecodeError> {
     let format = Format::Tiff;
     let exif =
         Tiff::parse(bytes).and_then(Tiff::first).map(|main| Exif::of_directory(&main)).unwrap_or_default();
@@ -136,10 +147,12 @@ fn decode_planes(
             pixel[plane] = value;
         }
     }
-    let pixels = Pixels::Rgb(if planes.shown == 4 { pixels::over_white(&pixels) } else { pixels });
+    let (pixels, is_transparent) =
+        if planes.shown == 4 { pixels::over_ground(&pixels) } else { (pixels, false) };
+    let pixels = Pixels::Rgb(pixels);
     let image = exif.orientation.apply(pixels.into_picture(size.0, size.1, &colour, need));
     let (width, height) = exif.orientation.upright_size(size.0, size.1);
-    Ok(Decoded { image, info: exif.with_size(format, width, height) })
+    Ok(Opened { image, info: exif.with_size(format, width, height), is_transparent, pixels: None })
 }
 
 fn translate(format: Format, error: ImageError, (width, height): (u32, u32), limits: &Limits) -> DecodeError {

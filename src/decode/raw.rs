@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::info::Exif;
 use super::jpeg;
 use super::tags::{Directory, Tiff, tag};
-use super::{DecodeError, Decoded, Format, Limits, Need, raster};
+use super::{DecodeError, Format, Limits, Need, Opened, raster};
 
 /// Directories looked at, whatever the file links together.
 const MAX_DIRECTORIES: usize = 40;
@@ -78,7 +78,7 @@ pub(super) fn decode(
     bytes: &[u8],
     need: Need,
     limits: &Limits,
-) -> Result<Decoded, DecodeError> {
+) -> Result<Opened, DecodeError> {
     let tiff = Tiff::parse(bytes);
     let all = tiff.map(directories).unwrap_or_default();
     let mut previews: Vec<Preview<'_>> = all.iter().flat_map(|it| named_previews(bytes, it)).collect();
@@ -111,7 +111,9 @@ pub(super) fn decode(
                     (width, height) = sensor;
                 }
                 let (width, height) = exif.orientation.upright_size(width, height);
-                return Ok(Decoded { image, info: exif.with_size(format, width, height) });
+                let info = exif.with_size(format, width, height);
+                // A preview does not speak for the sensor's pixels.
+                return Ok(Opened { image, info, is_transparent: false, pixels: None });
             }
             Err(error) => failure = error,
         }
@@ -120,9 +122,10 @@ pub(super) fn decode(
     let is_picture =
         |main: &Directory<'_>| !matches!(main.unsigned(tag::PHOTOMETRIC), Some(CFA | LINEAR_RAW));
     if previews.is_empty() && all.first().is_some_and(is_picture) {
-        let mut decoded = raster::decode(Format::Tiff, bytes, need, limits).map_err(|_| failure)?;
-        decoded.info.format = format;
-        return Ok(decoded);
+        let mut opened = raster::decode(Format::Tiff, bytes, need, limits).map_err(|_| failure)?;
+        opened.info.format = format;
+        opened.pixels = None;
+        return Ok(opened);
     }
     Err(failure)
 }

@@ -24,14 +24,10 @@ pub struct Square {
 }
 
 impl Square {
-    /// Returns how large the photo must be decoded, and which part of it: twice the short side, so that the resize still
-    /// averages over four pixels and more and a scaled decode does not show. What is read is the square, what
-    /// the resize reads around it, and one pixel for the rounding of its place.
+    /// Returns how large the photo must be decoded: twice the short side, so that the resize still averages over four pixels
+    /// and more and a scaled decode does not show.
     pub fn need(&self) -> Need {
-        let side = u64::from(self.side) + 2 * u64::from(MARGIN) + 2;
-        let thousandths = (side * 1000).div_ceil(u64::from(self.resize_short_side.max(1)));
         Need::short_side(self.resize_short_side.saturating_mul(2))
-            .middle(u32::try_from(thousandths).unwrap_or(u32::MAX))
     }
 
     /// Resizes a picture and cuts the square out. Memory and time depend on the picture and the square, not on how long

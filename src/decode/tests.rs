@@ -444,14 +444,3 @@ fn limits_hold() {
         assert_eq!(error.to_string(), "too large: 97x61 pixels, the limit is 5916 pixels", "{name}");
     }
 }
-
-#[test]
-fn what_two_networks_need_is_what_either_needs() {
-    let (small, large) = (Need::short_side(100).middle(900), Need::short_side(200).middle(700));
-    assert_eq!(small.and(large), Need::short_side(200).middle(900));
-    assert_eq!(
-        small.and(Need::short_side(50)),
-        Need::short_side(100),
-        "one of them needs all of the picture"
-    );
-}

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confine::{Protection, confine, limit_time, tie_to_parent};
 use super::{DecodeError, Decoded, Limits, Need, PhotoInfo, Square, Squares};
+use crate::appearance::Appearance;
 use crate::photo::Rgb;
 
 /// Messages are small; pixels follow them without a frame.
@@ -71,25 +72,42 @@ impl Wanted {
         }
     }
 
-    fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<Squares, DecodeError> {
+    /// Returns whether an answer tells what all of the picture looks like.
+    pub(super) fn is_looked_at(&self) -> bool {
+        matches!(self, Self::Squares(_))
+    }
+
+    fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<Answer, DecodeError> {
         match self {
-            Self::Picture(need) => {
-                let Decoded { image, info } = super::decode(bytes, *need, limits)?;
-                Ok(Squares { images: vec![image], info })
+            Self::Picture(need) => super::decode(bytes, *need, limits).map(Answer::of),
+            Self::Squares(squares) => {
+                let Squares { images, info, appearance } = super::decode_squares(bytes, squares, limits)?;
+                Ok(Answer { images, info, appearance: Some(Box::new(appearance)) })
             }
-            Self::Squares(squares) => super::decode_squares(bytes, squares, limits),
-            Self::Fitted(longest_side) => {
-                let Decoded { image, info } = super::decode_fitted(bytes, *longest_side, limits)?;
-                Ok(Squares { images: vec![image], info })
-            }
+            Self::Fitted(longest_side) => super::decode_fitted(bytes, *longest_side, limits).map(Answer::of),
         }
+    }
+}
+
+/// What was made of a photo.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub images: Vec<Rgb>,
+    pub info: PhotoInfo,
+    /// Of [`Wanted::Squares`].
+    pub appearance: Option<Box<Appearance>>,
+}
+
+impl Answer {
+    fn of(Decoded { image, info }: Decoded) -> Self {
+        Self { images: vec![image], info, appearance: None }
     }
 }
 
 /// What became of it; on success `width * height * 3` bytes of pixels follow for each picture.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Response {
-    Decoded { sizes: Vec<(u32, u32)>, info: PhotoInfo },
+    Decoded { sizes: Vec<(u32, u32)>, info: PhotoInfo, appearance: Option<Box<Appearance>> },
     Failed(DecodeError),
 }
 
@@ -117,9 +135,9 @@ pub fn serve_worker() -> io::Result<()> {
         // SAFETY: the daemon has written that much, and changes nothing before it has the answer.
         let bytes = unsafe { MmapOptions::new().len(len).map(&photo)? };
         match wanted.decode(&bytes, &limits) {
-            Ok(Squares { images, info }) => {
+            Ok(Answer { images, info, appearance }) => {
                 let sizes = images.iter().map(|image| (image.width, image.height)).collect();
-                send(&mut socket, &Response::Decoded { sizes, info })?;
+                send(&mut socket, &Response::Decoded { sizes, info, appearance })?;
                 images.iter().try_for_each(|Rgb { pixels, .. }| socket.write_all(pixels))?;
             }
             Err(error) => send(&mut socket, &Response::Failed(error))?,

@@ -162,8 +162,11 @@ pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress, again: &A
                 queue.release(photo.content);
                 settled(file);
             }
-            Write::Known { file, .. } => {
+            Write::Known { file, content, appearance, .. } => {
                 progress.add_files(1);
+                if appearance.is_some() {
+                    queue.release(*content);
+                }
                 settled(file);
             }
             Write::Moved { from, to, .. } => {

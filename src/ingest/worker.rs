@@ -139,19 +139,21 @@ impl Worker {
         };
         let content = ContentHash::of(&bytes);
         self.progress.spent(Step::Read, begun.elapsed());
-        if self.is_encoded(content)? {
-            return Ok(Outcome::write(Write::Known { file: file.clone(), fingerprint, content }));
+        let known = || Write::Known { file: file.clone(), fingerprint, content, appearance: None };
+        if self.is_known(content)? {
+            return Ok(Outcome::write(known()));
         }
         if self.queue.claim(content, change) == Claim::Parked {
             return Ok(Outcome::Parked);
         }
         // Between the look above and the claim, the worker that had it may have committed it.
-        if self.is_encoded(content)? {
+        if self.is_known(content)? {
             self.queue.release(content);
-            return Ok(Outcome::write(Write::Known { file: file.clone(), fingerprint, content }));
+            return Ok(Outcome::write(known()));
         }
         let outcome = self.encode(file, fingerprint, content, &bytes);
-        if !matches!(&outcome, Ok(Outcome::Write(write)) if matches!(**write, Write::Encoded { .. })) {
+        // The commit releases what it makes known.
+        if !matches!(&outcome, Ok(Outcome::Write(write)) if makes_known(write)) {
             self.queue.release(content);
         }
         outcome
@@ -167,12 +169,18 @@ impl Worker {
         })
     }
 
+    /// Says whether the network has encoded the content, and what it looks like is known too.
+    fn is_known(&self, content: ContentHash) -> Result<bool, IngestError> {
+        let reader = self.store.read()?;
+        let Some(photo) = reader.photo_with(content)? else { return Ok(false) };
+        Ok(reader.has_embedding(&self.model, photo)? && reader.appearances()?.has(photo)?)
+    }
+
+    /// Says whether the network has encoded the content.
     fn is_encoded(&self, content: ContentHash) -> Result<bool, IngestError> {
         let reader = self.store.read()?;
-        match reader.photo_with(content)? {
-            Some(photo) => Ok(reader.has_embedding(&self.model, photo)?),
-            None => Ok(false),
-        }
+        let Some(photo) = reader.photo_with(content)? else { return Ok(false) };
+        Ok(reader.has_embedding(&self.model, photo)?)
     }
 
     /// Returns the network that answers meanwhile, if it does not know the content.
@@ -201,7 +209,7 @@ impl Worker {
         let former = self.former_without(content)?;
         let networks = [&self.encoding].into_iter().chain(former.as_ref().map(|(_, encoding)| encoding));
         let squares: Vec<_> = networks.map(|encoding| encoding.preprocessing.square()).collect();
-        let Squares { images, info } = match self.decode(bytes, &squares) {
+        let Squares { images, info, appearance } = match self.decode(bytes, &squares) {
             Ok(squares) => squares,
             Err(IsolatedError::Photo(error)) => return Ok(refused(file, fingerprint, &error)),
             // The daemon stops, and the next start finds the photo again.
@@ -210,6 +218,11 @@ impl Worker {
             Err(error) => return Ok(Outcome::failed(file, fingerprint, FailureKind::Passing, chain(&error))),
         };
         self.progress.spent(Step::Decode, begun.elapsed());
+        // It was only to be looked at. What is transparent lay on white, whatever it was, when it was encoded.
+        if !appearance.is_transparent && self.is_encoded(content)? {
+            let (file, appearance) = (file.clone(), Some(Box::new(appearance)));
+            return Ok(Outcome::write(Write::Known { file, fingerprint, content, appearance }));
+        }
 
         let begun = Instant::now();
         let embedding =
@@ -234,8 +247,14 @@ impl Worker {
         self.progress.spent(Step::Encode, begun.elapsed());
         self.progress.add_encoded();
         let photo = PhotoRecord { content, size_bytes: bytes.len() as u64, info };
-        Ok(Outcome::write(Write::Encoded { file: file.clone(), fingerprint, photo, embedding, former }))
+        let (file, appearance) = (file.clone(), Some(Box::new(appearance)));
+        Ok(Outcome::write(Write::Encoded { file, fingerprint, photo, appearance, embedding, former }))
     }
+}
+
+/// Whether a write tells something of a content that nobody knew.
+fn makes_known(write: &Write) -> bool {
+    matches!(write, Write::Encoded { .. } | Write::Known { appearance: Some(_), .. })
 }
 
 /// What reading a file leads to.

@@ -182,3 +182,35 @@ fn a_new_photo_is_encoded_for_the_network_that_answers_meanwhile_too() {
     world.read("b.bmp", world.seen("b.bmp"));
     assert!(!knows(&world, &former, "b.bmp") && knows(&world, &world.worker.model, "b.bmp"));
 }
+
+/// Photos that were indexed before anybody looked at the whole of them could not be the same as any.
+#[test]
+fn a_photo_that_nobody_looked_at_is_looked_at_and_not_encoded_again() {
+    let world = World::new();
+    world.put("a.bmp", 1);
+    let store = &world.worker.store;
+    let content = ContentHash::of(&fs::read(world.path("a.bmp")).unwrap());
+    let info = decode::decode(
+        &fs::read(world.path("a.bmp")).unwrap(),
+        decode::Need::full(),
+        world.worker.encoding.decoders.limits(),
+    );
+    let before = Write::Encoded {
+        file: world.file("a.bmp"),
+        fingerprint: world.seen("a.bmp"),
+        photo: PhotoRecord { content, size_bytes: 1, info: info.unwrap().info },
+        appearance: None,
+        embedding: crate::photo::Embedding(vec![1.0, 2.0, 3.0]),
+        former: None,
+    };
+    let photo = store.commit(&world.worker.model, &[before], 0).unwrap().added[0].0;
+    let is_looked_at = || store.read().unwrap().appearances().unwrap().has(photo).unwrap();
+    assert!(!is_looked_at());
+    world.read("a.bmp", world.seen("a.bmp"));
+    assert!(is_looked_at());
+    assert_eq!(world.worker.progress.photos_encoded(), 0);
+    // What holds the same content is known from then on without being decoded.
+    fs::copy(world.path("a.bmp"), world.path("b.bmp")).unwrap();
+    world.read("b.bmp", world.seen("b.bmp"));
+    assert_eq!(world.content("b.bmp"), Some(content));
+}

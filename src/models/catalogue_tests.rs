@@ -251,7 +251,7 @@ fn a_digest_changes_with_whatever_changes_the_embeddings() {
 fn the_default_is_the_best_of_those_installed() {
     let folders = Folders::new();
     let named = |name: &str, file: &str, p_at_5: &str| {
-        let bands = "[bands.l2]\nsame = 0.1\nnear = 0.2\nsimilar = 0.3\nrelated = 0.4\n";
+        let bands = "[bands.l2]\nnear = 0.2\nsimilar = 0.3\nrelated = 0.4\n";
         let quality = format!("{bands}[quality]\np_at_5 = {p_at_5}\nnear_shots = 0.5\nrelative_time = 2.0\n");
         net_with(&(quality + &source(file))).replace("\"net\"", &format!("\"{name}\""))
     };

@@ -178,10 +178,11 @@ impl BandsByMetric {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bands {
-    /// The same shot.
-    pub same: f32,
-    /// An edit, or the next shot of a burst.
+    /// An edit, or another shot of the scene.
     pub near: f32,
+    /// What share of the distance to their tenth nearest of two thousand photos, on the mean, two photos may be apart to be
+    /// near. Where it was not measured, the distance alone decides.
+    pub near_share: Option<f32>,
     /// The same thing or place.
     pub similar: f32,
     /// The same kind of thing.
@@ -217,9 +218,12 @@ impl Manifest {
         }
         self.preprocessing.validate().map_err(|error| error.to_string())?;
         for bands in [self.bands.l2, self.bands.cosine].into_iter().flatten() {
-            let limits = [0.0, bands.same, bands.near, bands.similar, bands.related];
+            let limits = [0.0, bands.near, bands.similar, bands.related];
             if !limits.is_sorted() || !limits.iter().all(|limit| limit.is_finite()) {
-                return Err("bands: same, near, similar, related must ascend from 0".to_owned());
+                return Err("bands: near, similar, related must ascend from 0".to_owned());
+            }
+            if !bands.near_share.is_none_or(|share| share > 0.0 && share <= 1.0) {
+                return Err("bands: near_share is a share above 0".to_owned());
             }
         }
         if let Some(Quality { p_at_5, near_shots, relative_time }) = self.quality
@@ -302,8 +306,8 @@ mod tests {
         mean = [0.485, 0.456, 0.406]
         std = [0.229, 0.224, 0.225]
         [bands.cosine]
-        same = 0.01
         near = 0.1
+        near_share = 0.25
         similar = 0.3
         related = 0.5
         [quality]
@@ -347,6 +351,7 @@ mod tests {
             ("crop = 224", "crop = 300", "crop"),
             ("0.229,", "0.0,", "std"),
             ("near = 0.1", "near = 0.9", "bands"),
+            ("near_share = 0.25", "near_share = 25.0", "near_share"),
             ("file = \"net.onnx\"", "file = \"../net.onnx\"", "without a folder"),
             ("weights/other.bin", "../other.bin", "leaves the folder"),
             ("weights/other.bin", "/etc/passwd", "leaves the folder"),

@@ -107,18 +107,20 @@ pub(super) fn recall(recall: Recall) -> proto::Recall {
     }
 }
 
-/// Names the band of a distance.
-pub(super) fn band(bands: Option<Bands>, distance: f32) -> proto::Band {
+/// Names the band of a distance. `same` is said of pictures that look the same all over, never of a distance: two pages of text
+/// are as near each other as a photo and its copy. The network has only to agree that both show a similar thing.
+pub(super) fn band(bands: Option<Bands>, distance: f32, looks_same: bool, is_near: bool) -> proto::Band {
     let Some(bands) = bands else { return proto::Band::Unspecified };
-    [
-        (bands.same, proto::Band::Same),
-        (bands.near, proto::Band::Near),
-        (bands.similar, proto::Band::Similar),
-        (bands.related, proto::Band::Related),
-    ]
-    .into_iter()
-    .find(|&(limit, _)| distance <= limit)
-    .map_or(proto::Band::Unspecified, |(_, band)| band)
+    if looks_same && distance <= bands.similar {
+        return proto::Band::Same;
+    }
+    if is_near && distance <= bands.near {
+        return proto::Band::Near;
+    }
+    [(bands.similar, proto::Band::Similar), (bands.related, proto::Band::Related)]
+        .into_iter()
+        .find(|&(limit, _)| distance <= limit)
+        .map_or(proto::Band::Unspecified, |(_, band)| band)
 }
 
 /// The watched folders at one moment, for many files of one answer.

@@ -1,6 +1,7 @@
-//! `DuplicateService`: photos that are there more than once.
+//! `DuplicateService`: photos that are there more than once. `find` finds them; here they become answers.
 
-use std::cmp::Reverse;
+mod find;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,16 +9,18 @@ use prost::Message;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use self::find::Found;
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
-use super::{Api, Served, calls, files, filter, refuse};
-use crate::photo::PhotoId;
+use super::{Api, calls, files, filter, refuse};
+use crate::appearance::{Appearance, Turn};
+use crate::models::Bands;
 use crate::proto;
 use crate::proto::DuplicateKind;
 use crate::proto::duplicate_service_server::DuplicateService;
-use crate::search::{self, Pair, PhotoSet, SearchError};
-use crate::store::StoreError;
+use crate::search::SearchError;
+use crate::store::{Appearances, Reader, StoreError};
 
 /// Seconds between two shots of a burst where the request does not say.
 const BURST_SECONDS: u32 = 10;
@@ -31,51 +34,48 @@ pub(super) struct Duplicates {
     pages: Pages<Found>,
 }
 
-/// The answer to a request.
-struct Found {
-    groups: Vec<Vec<PhotoId>>,
-    pending: u64,
-}
-
 /// What is asked for.
 #[derive(Clone, Copy)]
 enum Ask {
     Exact,
-    Near { limit: f32 },
+    Alike(Alike),
+}
+
+/// What different contents may have in common.
+#[derive(Clone, Copy)]
+enum Alike {
+    Pixels,
+    Near { limit: Option<f32> },
     Burst { limit: f32, seconds: u32 },
 }
 
 impl Ask {
-    /// Returns within which distance and how many seconds photos are near; `None` where copies are meant.
-    fn near(self) -> Option<(f32, Option<u32>)> {
-        match self {
-            Self::Exact => None,
-            Self::Near { limit } => Some((limit, None)),
-            Self::Burst { limit, seconds } => Some((limit, Some(seconds))),
-        }
-    }
-
-    fn of(request: &proto::ListDuplicateGroupsRequest, near: Option<f32>) -> Result<Self, Status> {
+    fn of(request: &proto::ListDuplicateGroupsRequest, bands: Option<Bands>) -> Result<Self, Status> {
         if request.max_distance.is_some_and(|distance| distance.is_nan() || distance < 0.0) {
             return Err(refuse::field("max_distance", "must be a number from 0"));
         }
-        let kind = DuplicateKind::try_from(request.kind).unwrap_or(DuplicateKind::Unspecified);
-        let limit = || match (near, request.max_distance) {
-            (None, _) => Err(unknown_bands()),
-            (Some(near), Some(distance)) if distance > near => {
-                Err(refuse::field("max_distance", format_args!("near photos are known up to {near} only")))
-            }
-            (Some(near), distance) => Ok(distance.unwrap_or(near)),
+        let within = |band: &str, most: f32| match request.max_distance {
+            Some(distance) if distance > most => Err(refuse::field(
+                "max_distance",
+                format_args!("photos of this kind are known up to {most} only, the band {band}"),
+            )),
+            distance => Ok(distance),
         };
-        match kind {
+        match DuplicateKind::try_from(request.kind).unwrap_or(DuplicateKind::Unspecified) {
             DuplicateKind::Unspecified => {
                 Err(refuse::field("kind", format_args!("{} is not a kind of this version", request.kind)))
             }
             DuplicateKind::Exact => Ok(Self::Exact),
-            DuplicateKind::Near => Ok(Self::Near { limit: limit()? }),
+            DuplicateKind::Pixels => Ok(Self::Alike(Alike::Pixels)),
+            DuplicateKind::Near => {
+                let bands = bands.ok_or_else(unknown_bands)?;
+                Ok(Self::Alike(Alike::Near { limit: within("NEAR", bands.near)? }))
+            }
             DuplicateKind::Burst => {
+                let bands = bands.ok_or_else(unknown_bands)?;
+                let limit = within("SIMILAR", bands.similar)?.unwrap_or(bands.similar);
                 let seconds = if request.max_seconds == 0 { BURST_SECONDS } else { request.max_seconds };
-                Ok(Self::Burst { limit: limit()?, seconds })
+                Ok(Self::Alike(Alike::Burst { limit, seconds }))
             }
         }
     }
@@ -91,65 +91,6 @@ impl Duplicates {
     pub(super) fn new(api: Arc<Api>) -> Self {
         Self { api, pages: Pages::new() }
     }
-}
-
-/// Finds the photos of which there are several files.
-async fn find_exact(api: &Arc<Api>, served: &Served, passing: Option<PhotoSet>) -> Result<Found, Status> {
-    let roots = Arc::new(Roots::of(api));
-    let (store, reading, index) = (Arc::clone(&api.store), Arc::clone(&roots), served.index.snapshot());
-    let copied = blocking(move |_| {
-        let reader = store.read()?;
-        let (photos, roots) = (reader.photos()?, reading);
-        let is_meant = |photo: PhotoId| {
-            index.contains(photo) && passing.as_ref().is_none_or(|passing| passing.contains(photo))
-        };
-        let copied = reader.copied_photos()?.into_iter().filter(|(photo, _)| is_meant(*photo));
-        let with_files = copied.map(|(photo, _)| Ok((photo, files::known(&reader, &photos, &roots, photo)?)));
-        with_files.collect::<Result<files::OfPhotos, StoreError>>()
-    });
-    let mut counted = files::count(&roots, copied.await?).await;
-    counted.retain(|&(_, files)| files > 1);
-    counted.sort_by_key(|&(photo, files)| (Reverse(files), photo));
-    Ok(Found { groups: counted.into_iter().map(|(photo, _)| vec![photo]).collect(), pending: 0 })
-}
-
-/// Finds all groups of photos that are near, and with a number of seconds taken within those.
-fn find_near(
-    api: &Api,
-    served: &Served,
-    limit: f32,
-    seconds: Option<u32>,
-    passing: Option<&PhotoSet>,
-) -> Result<Found, StoreError> {
-    let reader = api.store.read()?;
-    let index = served.index.snapshot();
-    let facts = api.facts.snapshot();
-    let apart = reader.told_apart()?;
-    let within_seconds = |first, second| {
-        seconds.is_none_or(|seconds| {
-            let apart =
-                facts.taken(first).zip(facts.taken(second)).map(|(one, other)| one.seconds_apart(other));
-            apart.is_some_and(|apart| apart <= u64::from(seconds))
-        })
-    };
-    let mut pairs = Vec::new();
-    reader.each_pair(&served.model, |first, second, distance| {
-        let is_one = |photo| index.contains(photo) && passing.is_none_or(|passing| passing.contains(photo));
-        let is_meant = distance <= limit && is_one(first) && is_one(second);
-        if is_meant && within_seconds(first, second) && !apart.contains(&(first, second)) {
-            pairs.push(Pair { first, second, distance });
-        }
-    })?;
-    let mut groups = search::groups(pairs);
-    // Stable: of equals, the one with the oldest photo first.
-    groups.sort_by_key(|group| Reverse(group.len()));
-    let runs = reader.compared(&served.model)?.unwrap_or_default().runs;
-    let is_compared = |photo: &PhotoId| {
-        let after = runs.partition_point(|(first, _)| first <= photo);
-        after.checked_sub(1).is_some_and(|run| *photo <= runs[run].1)
-    };
-    let pending = index.ids_after(None).iter().filter(|photo| !is_compared(photo)).count() as u64;
-    Ok(Found { groups, pending })
 }
 
 /// Looks the photos of some groups up, and their files on the disk. What has gone meanwhile is left out, and so is a group
@@ -170,7 +111,7 @@ async fn groups(
             for &photo in group {
                 photos.extend(convert::photo(&known, &roots, photo)?);
             }
-            groups.push(proto::DuplicateGroup { photos });
+            groups.push(proto::DuplicateGroup { photos, relations: Vec::new() });
         }
         Ok(groups)
     })
@@ -181,7 +122,54 @@ async fn groups(
         [photo] => are_copies && photo.files.len() > 1,
         photos => photos.len() > 1,
     });
-    Ok(groups)
+    let reading = Arc::clone(api);
+    blocking(move |_| -> Result<_, StoreError> {
+        let reader = reading.store.read()?;
+        let seen = reader.appearances()?;
+        for group in &mut groups {
+            group.relations = relations(&reader, &seen, &group.photos)?;
+        }
+        Ok(groups)
+    })
+    .await
+}
+
+/// Says what each photo but the first is to the first.
+fn relations(
+    reader: &Reader,
+    seen: &Appearances,
+    photos: &[proto::Photo],
+) -> Result<Vec<proto::Relation>, StoreError> {
+    let looks = |photo: &proto::Photo| -> Result<Option<Appearance>, StoreError> {
+        let Ok(content) = convert::parse_photo_name("photos", &photo.name) else { return Ok(None) };
+        reader.photo_with(content)?.map_or(Ok(None), |photo| seen.get(photo))
+    };
+    let Some((first, others)) = photos.split_first() else { return Ok(Vec::new()) };
+    let first = looks(first)?;
+    others.iter().map(|other| Ok(relation(first.as_ref(), looks(other)?.as_ref()))).collect()
+}
+
+fn relation(first: Option<&Appearance>, other: Option<&Appearance>) -> proto::Relation {
+    use proto::RelationKind as Kind;
+
+    let (Some(first), Some(other)) = (first, other) else { return proto::Relation::default() };
+    let (kind, turn) = match first.turn_to(other) {
+        _ if first.pixels.is_some() && first.pixels == other.pixels => (Kind::Pixels, Turn::Upright),
+        None => return proto::Relation { kind: Kind::Near.into(), turn: proto::Turn::Unspecified.into() },
+        Some(turn) if first.has_other_colours_than(other) => (Kind::Colours, turn),
+        Some(turn) => (Kind::Copy, turn),
+    };
+    let turn = match turn {
+        Turn::Upright => proto::Turn::Upright,
+        Turn::Mirrored => proto::Turn::Mirrored,
+        Turn::UpsideDown => proto::Turn::UpsideDown,
+        Turn::Flipped => proto::Turn::Flipped,
+        Turn::Right => proto::Turn::Right,
+        Turn::Left => proto::Turn::Left,
+        Turn::Transposed => proto::Turn::Transposed,
+        Turn::Transversed => proto::Turn::Transversed,
+    };
+    proto::Relation { kind: kind.into(), turn: turn.into() }
 }
 
 #[tonic::async_trait]
@@ -193,8 +181,7 @@ impl DuplicateService for Duplicates {
         let connection = calls::connection(&request);
         let mut request = request.into_inner();
         let served = self.api.networks.answering();
-        let near = served.manifest.bands.of(served.model.metric).map(|bands| bands.near);
-        let ask = Ask::of(&request, near)?;
+        let ask = Ask::of(&request, served.manifest.bands.of(served.model.metric))?;
         let size = pages::size(request.page_size, pages::GROUPS)?;
         let filter = request.filter.as_ref().map(filter::parse).transpose()?.unwrap_or_default();
         let token = std::mem::take(&mut request.page_token);
@@ -208,14 +195,22 @@ impl DuplicateService for Duplicates {
                 filter::passing(&api, &filter).map_err(failed)
             });
             let passing = passing.await?;
-            let found = match ask.near() {
-                None => find_exact(&self.api, &served, passing).await?,
-                Some((limit, seconds)) => {
+            let found = match ask {
+                Ask::Exact => find::exact(&self.api, &served, passing).await?,
+                Ask::Alike(alike) => {
                     let (api, permit) = (Arc::clone(&self.api), self.api.limiter.enter(connection).await?);
-                    let found = blocking(move |_| {
+                    let found = blocking(move |cancel| -> Result<Found, Status> {
                         // The next call may run when this has really ended.
                         let _permit = permit;
-                        find_near(&api, &served, limit, seconds, passing.as_ref())
+                        let passing = passing.as_ref();
+                        match alike {
+                            Alike::Pixels => Ok(find::pixels(&api, &served, passing)?),
+                            Alike::Near { limit } => Ok(find::near(&api, &served, limit, passing)?),
+                            Alike::Burst { limit, seconds } => {
+                                let cancelled = || cancel.is_cancelled();
+                                find::bursts(&api, &served, (limit, seconds), passing, &cancelled)
+                            }
+                        }
                     });
                     found.await?
                 }
@@ -225,11 +220,13 @@ impl DuplicateService for Duplicates {
         } else {
             self.pages.next(fingerprint, &token, size)?
         };
+        let are_copies = matches!(ask, Ask::Exact);
         Ok(Response::new(proto::ListDuplicateGroupsResponse {
-            groups: groups(&self.api, Arc::clone(&page.answer), page.rows, ask.near().is_none()).await?,
+            groups: groups(&self.api, Arc::clone(&page.answer), page.rows, are_copies).await?,
             next_page_token: page.next_token,
             total_size: page.answer.groups.len() as u64,
             photos_pending: page.answer.pending,
+            raw_pairs: page.answer.raw_pairs,
         }))
     }
 

@@ -11,6 +11,7 @@
 //! | disks that a client names, and that may never answer | `disk` |
 //! | the files of an answer, as they stand on the disk | `files`, `copies` |
 //! | the library without a query: lists and counts | `listing` |
+//! | which matches are near | `near` |
 //! | answers of more than one page | `pages` |
 //! | small pictures of photos | `thumbnails` |
 //! | what is said to whom is refused | `refuse` |
@@ -33,6 +34,7 @@ mod incoming;
 mod library;
 mod limiter;
 mod listing;
+mod near;
 mod networks;
 mod pages;
 mod query;

@@ -8,6 +8,7 @@ use tonic::Status;
 use super::blocking::blocking;
 use super::limiter::Permit;
 use super::{Api, Served, convert, disk, files, refuse};
+use crate::appearance::Appearance;
 use crate::decode::{FailureKind, IsolatedError};
 use crate::encode::EncodeError;
 use crate::encode::preprocess::Input;
@@ -15,7 +16,7 @@ use crate::photo::{ContentHash, Embedding, Metric, PhotoId};
 use crate::proto;
 use crate::proto::{example, search_photos_request};
 use crate::search;
-use crate::store::{FileState, StoreError};
+use crate::store::{FileState, Reader, StoreError};
 
 /// Examples in a query at the most.
 const MAX_EXAMPLES: usize = 100;
@@ -61,6 +62,8 @@ pub(super) struct Query {
     pub(super) is_one: bool,
     /// The picture as the network read it, where it is one that was encoded for this query.
     pub(super) input: Option<Input>,
+    /// What the one picture looks like, where it was seen.
+    pub(super) appearance: Option<Appearance>,
 }
 
 impl Asked {
@@ -175,12 +178,13 @@ pub(super) async fn embed(
     metric: Metric,
 ) -> Result<Query, Status> {
     let (mut vectors, mut photos) = (Vec::with_capacity(pictures.len()), Vec::new());
-    let mut input = None;
+    let (mut input, mut appearance) = (None, None);
     for (picture, weight) in pictures {
         let one = embed_one(api, served, permit, picture).await?;
         vectors.push((one.embedding.0, weight));
         photos.extend(one.photo);
         input = one.input.filter(|_| is_one);
+        appearance = one.appearance.filter(|_| is_one);
     }
     // A photo may be named twice.
     photos.sort_unstable();
@@ -194,7 +198,7 @@ pub(super) async fn embed(
             search::combine(&weighted, metric).map_err(|error| refuse::field("examples", error))?
         }
     };
-    Ok(Query { embedding: Embedding(embedding), photos, is_one, input })
+    Ok(Query { embedding: Embedding(embedding), photos, is_one, input, appearance })
 }
 
 /// What became of one picture.
@@ -204,15 +208,11 @@ struct Embedded {
     photo: Option<PhotoId>,
     /// As [`Query::input`].
     input: Option<Input>,
+    /// What it looks like; `None` where that is not known.
+    appearance: Option<Appearance>,
 }
 
-impl Embedded {
-    fn stored((embedding, photo): (Embedding, PhotoId)) -> Self {
-        Self { embedding, photo: Some(photo), input: None }
-    }
-}
-
-/// Turns a picture into an embedding.
+/// Turns a picture into an embedding, and looks at it.
 async fn embed_one(
     api: &Arc<Api>,
     served: &Arc<Served>,
@@ -220,17 +220,19 @@ async fn embed_one(
     picture: Picture,
 ) -> Result<Embedded, Status> {
     match picture {
-        Picture::Embedding(values) => Ok(Embedded { embedding: Embedding(values), photo: None, input: None }),
+        Picture::Embedding(values) => {
+            Ok(Embedded { embedding: Embedding(values), photo: None, input: None, appearance: None })
+        }
         Picture::Photo { name, content } => {
             let (api, served) = (Arc::clone(api), Arc::clone(served));
             let found = blocking(move |_| stored(&api, &served, content)).await?;
-            found.map(Embedded::stored).ok_or_else(|| refuse::not_found("photo", &name))
+            found.ok_or_else(|| refuse::not_found("photo", &name))
         }
         Picture::Indexed { names } => {
             let asked = names[0].display().to_string();
             let (api, served) = (Arc::clone(api), Arc::clone(served));
             let found = blocking(move |_| stored_at(&api, &served, &names)).await?;
-            found.map(Embedded::stored).ok_or_else(|| refuse::not_found("indexed photo", &asked))
+            found.ok_or_else(|| refuse::not_found("indexed photo", &asked))
         }
         Picture::Image(bytes) => encode(served, permit, "image", bytes).await,
         Picture::File(path) => {
@@ -240,30 +242,28 @@ async fn embed_one(
     }
 }
 
-fn stored(
-    api: &Api,
-    served: &Served,
-    content: ContentHash,
-) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
+fn stored(api: &Api, served: &Served, content: ContentHash) -> Result<Option<Embedded>, StoreError> {
     let reader = api.store.read()?;
-    let Some(photo) = reader.photo_with(content)? else { return Ok(None) };
+    let photo = reader.photo_with(content)?;
+    photo.map_or(Ok(None), |photo| seen(&reader, served, photo))
+}
+
+/// Reads what is known of a photo; `None` where the network has not encoded it.
+fn seen(reader: &Reader, served: &Served, photo: PhotoId) -> Result<Option<Embedded>, StoreError> {
     let mut values = Vec::new();
-    let known = reader.embedding(&served.model, photo, &mut values)?;
-    Ok(known.then_some((Embedding(values), photo)))
+    if !reader.embedding(&served.model, photo, &mut values)? {
+        return Ok(None);
+    }
+    let appearance = reader.appearances()?.get(photo)?;
+    Ok(Some(Embedded { embedding: Embedding(values), photo: Some(photo), input: None, appearance }))
 }
 
 /// Looks a file of the index up by any of its names.
-fn stored_at(
-    api: &Api,
-    served: &Served,
-    names: &[PathBuf],
-) -> Result<Option<(Embedding, PhotoId)>, StoreError> {
+fn stored_at(api: &Api, served: &Served, names: &[PathBuf]) -> Result<Option<Embedded>, StoreError> {
     let reader = api.store.read()?;
     let found = files::find(api, &reader, names)?;
     let Some((_, FileState::Photo(photo))) = found else { return Ok(None) };
-    let mut values = Vec::new();
-    let known = reader.embedding(&served.model, photo, &mut values)?;
-    Ok(known.then_some((Embedding(values), photo)))
+    seen(&reader, served, photo)
 }
 
 /// Decodes and preprocesses on a blocking thread, then has the network encode. Where the call is given up, the
@@ -275,7 +275,7 @@ async fn encode(
     bytes: prost::bytes::Bytes,
 ) -> Result<Embedded, Status> {
     let (encoding, permit) = (served.encoding.clone(), Arc::clone(permit));
-    let input = blocking(move |cancel| -> Result<Input, Status> {
+    let (input, appearance) = blocking(move |cancel| -> Result<(Input, Appearance), Status> {
         // The next call may run when this has really ended.
         let _permit = permit;
         let squares = [encoding.preprocessing.square()];
@@ -290,11 +290,11 @@ async fn encode(
             IsolatedError::Cancelled => refuse::given_up(),
             error => refuse::unavailable("the picture could not be decoded now", &error),
         })?;
-        Ok(encoding.preprocessing.input(&squares.images[0]))
+        Ok((encoding.preprocessing.input(&squares.images[0]), squares.appearance))
     })
     .await?;
     let embedding = embed_input(served, input.clone()).await?;
-    Ok(Embedded { embedding, photo: None, input: Some(input) })
+    Ok(Embedded { embedding, photo: None, input: Some(input), appearance: Some(appearance) })
 }
 
 /// Has the network encode what is ready for it.

@@ -1,6 +1,6 @@
 //! `SearchService`: a query becomes an embedding, and its neighbors become photos.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,10 +10,12 @@ use tonic::{Request, Response, Status};
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::limiter::Permit;
+use super::near::{Around, Neighborhoods};
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
 use super::words::{self, Spoken};
 use super::{Api, Served, calls, files, filter, refuse};
+use crate::appearance::Appearance;
 use crate::encode::preprocess::Input;
 use crate::models::Bands;
 use crate::photo::{Embedding, Metric, PhotoId};
@@ -32,6 +34,7 @@ const MAX_K: usize = pages::MATCHES.most;
 pub(super) struct Search {
     api: Arc<Api>,
     pages: Pages<Found>,
+    neighborhoods: Arc<Neighborhoods>,
 }
 
 /// The answer to a request.
@@ -40,6 +43,10 @@ struct Found {
     metric: Metric,
     /// What distances mean, where that is known.
     bands: Option<Bands>,
+    /// What the query looks like.
+    appearance: Option<Appearance>,
+    /// Which of them are near for their neighborhood, where that was looked at.
+    near: Option<HashSet<PhotoId>>,
     searched: usize,
     /// Photos of the index.
     photos: usize,
@@ -114,7 +121,7 @@ impl Ask {
 
 impl Search {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api, pages: Pages::new() }
+        Self { api, pages: Pages::new(), neighborhoods: Arc::default() }
     }
 
     /// Searches on a blocking thread, and looks the first `size` matches up there; stops when the call is given up. Without a
@@ -128,15 +135,16 @@ impl Search {
         ask: Arc<Ask>,
         size: usize,
     ) -> Result<(Found, Vec<proto::Match>), Status> {
-        let api = Arc::clone(&self.api);
-        let snapshot = served.index.snapshot();
+        let (api, neighborhoods) = (Arc::clone(&self.api), Arc::clone(&self.neighborhoods));
+        let (snapshot, model) = (served.index.snapshot(), served.model.id);
         let is_one = query.as_ref().is_some_and(|query| query.is_one);
         let bands = if is_one { served.manifest.bands.of(ask.metric) } else { None };
         // One thread for both: handing a call from thread to thread takes about as long as searching ten thousand photos.
         blocking(move |cancel| -> Result<_, Status> {
             // The next call may run when this has really ended.
             let _permit = permit;
-            let found = find(&api, &snapshot, query, spoken, &ask, bands, &|| cancel.is_cancelled());
+            let around = Around { neighborhoods: &neighborhoods, model, bands };
+            let found = find(&api, &snapshot, query, spoken, &ask, around, &|| cancel.is_cancelled());
             let found = found.map_err(refused)?;
             let first = 0..found.neighbors.len().min(size);
             let matches = matches(&api, &found, first)?;
@@ -155,23 +163,31 @@ impl Search {
         ask: Arc<Ask>,
         size: usize,
     ) -> Result<(Found, Vec<proto::Match>), Status> {
-        let api = Arc::clone(&self.api);
-        let snapshot = served.index.snapshot();
+        let (api, neighborhoods) = (Arc::clone(&self.api), Arc::clone(&self.neighborhoods));
+        let (snapshot, model) = (served.index.snapshot(), served.model.id);
         blocking(move |cancel| -> Result<_, Status> {
             let _permit = permit;
+            let around = Around { neighborhoods: &neighborhoods, model, bands: found.bands };
             let facts = api.facts.snapshot();
             let passing = passing(&api, &facts, &ask).map_err(refused)?;
             let mut nearest_of: HashMap<PhotoId, (f32, u32)> =
                 found.neighbors.iter().map(|neighbor| (neighbor.id, (neighbor.distance, 0))).collect();
             for (turns, embedding) in (1..).zip(turned) {
-                let query = Query { embedding, photos: Vec::new(), is_one: true, input: None };
+                let query =
+                    Query { embedding, photos: Vec::new(), is_one: true, input: None, appearance: None };
                 let cancelled = || cancel.is_cancelled();
-                let near = nearest(&snapshot, &query, &ask, passing.as_ref(), &cancelled).map_err(refused)?;
-                for Neighbor { id, distance } in near {
+                let neighbors =
+                    nearest(&snapshot, &query, &ask, passing.as_ref(), &cancelled).map_err(refused)?;
+                let near = around.near(&snapshot, &query, &neighbors, ask.metric).map_err(refused)?;
+                let is_near = |id: PhotoId| near.as_ref().is_none_or(|near| near.contains(&id));
+                for Neighbor { id, distance } in neighbors {
                     let is_nearer = nearest_of.get(&id).is_none_or(|(known, _)| distance < *known);
-                    if is_nearer && limit.is_none_or(|limit| distance <= limit) {
+                    if is_nearer && limit.is_none_or(|limit| distance <= limit && is_near(id)) {
                         nearest_of.insert(id, (distance, turns));
                     }
+                }
+                if let (Some(all), Some(more)) = (&mut found.near, near) {
+                    all.extend(more);
                 }
             }
             let neighbor = |(&id, &(distance, _)): (&PhotoId, &(f32, u32))| Neighbor { id, distance };
@@ -215,27 +231,32 @@ fn find(
     query: Option<Query>,
     mut spoken: Option<Spoken>,
     ask: &Ask,
-    bands: Option<Bands>,
+    around: Around<'_>,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Found, SearchError> {
     let facts = api.facts.snapshot();
+    let appearance = query.as_ref().and_then(|query| query.appearance.clone());
     let mut passing =
         if ask.filter.is_empty() { None } else { Some(ask.filter.photos(&facts, &filter::roots(api))?) };
     let known = spoken.as_ref().map_or(snapshot.len(), Spoken::photos_known);
     let searched = passing.as_ref().map_or(known, |passing| passing.len().min(known));
+    let mut near = None;
     let (mut neighbors, metric) = match (query, &mut spoken) {
         (Some(query), spoken) => {
             if let Some(spoken) = spoken {
                 passing = Some(spoken.photos(passing.as_ref()));
             }
-            (nearest(snapshot, &query, ask, passing.as_ref(), cancelled)?, ask.metric)
+            let found = nearest(snapshot, &query, ask, passing.as_ref(), cancelled)?;
+            near = around.near(snapshot, &query, &found, ask.metric)?;
+            (found, ask.metric)
         }
         (None, Some(spoken)) => (spoken.search(ask.max_distance, passing.as_ref()), words::METRIC),
         (None, None) => (Vec::new(), ask.metric),
     };
     ask.arrange(&facts, &mut neighbors);
     let (photos, turns) = (snapshot.len(), HashMap::new());
-    Ok(Found { neighbors, metric, bands, searched, photos, spoken, turns })
+    let bands = around.bands;
+    Ok(Found { neighbors, metric, bands, appearance, near, searched, photos, spoken, turns })
 }
 
 /// Returns the neighbors of a query: all within a distance that is given, else the k nearest.
@@ -362,7 +383,9 @@ fn turning(asked: Option<bool>, found: &Found) -> Option<Option<f32>> {
         Some(false) => None,
         None => {
             let near = found.bands?.near;
-            let is_found = found.neighbors.iter().any(|neighbor| neighbor.distance <= near);
+            let is_near = |id| found.near.as_ref().is_none_or(|all| all.contains(id));
+            let is_found =
+                found.neighbors.iter().any(|neighbor| neighbor.distance <= near && is_near(&neighbor.id));
             (!is_found).then_some(Some(near))
         }
     }
@@ -381,17 +404,23 @@ async fn turned(served: &Served, input: Input) -> Result<Vec<Embedding>, Status>
 
 /// Looks the neighbors up in the store. One that has gone since the search is left out.
 fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Match>, StoreError> {
-    let photos = api.store.read()?.photos()?;
+    let reader = api.store.read()?;
+    let (photos, appearances) = (reader.photos()?, reader.appearances()?);
     let roots = Roots::of(api);
     let mut matches = Vec::with_capacity(rows.len());
     for &Neighbor { id, distance } in &found.neighbors[rows] {
         let labels = found.spoken.as_ref().map_or_else(Vec::new, |spoken| spoken.labels(id));
         if let Some(photo) = convert::photo(&photos, &roots, id)? {
+            let looks_same = match &found.appearance {
+                Some(query) => appearances.get(id)?.is_some_and(|photo| query.is_same_as(&photo)),
+                None => false,
+            };
+            let is_near = found.near.as_ref().is_none_or(|near| near.contains(&id));
             matches.push(proto::Match {
                 photo: Some(photo),
                 distance,
                 similarity: found.metric.similarity(distance),
-                band: convert::band(found.bands, distance).into(),
+                band: convert::band(found.bands, distance, looks_same, is_near).into(),
                 labels,
                 quarter_turns: found.turns.get(&id).copied().unwrap_or(0),
             });

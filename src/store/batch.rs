@@ -11,11 +11,12 @@ use super::decisions::Decision;
 use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
 use super::rows::{from_bytes, to_bytes};
 use super::schema::{
-    CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, LABELS, META, META_DECODER, META_NEXT_PHOTO,
-    META_PURGED, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
+    APPEARANCES, CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, LABELS, META, META_DECODER,
+    META_NEXT_PHOTO, META_PURGED, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
 };
 use super::vectors::{self, Row};
 use super::{ModelRecord, ProblemKind, Store, StoreError, next_number};
+use crate::appearance::Appearance;
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
 
 /// Photos that one [`Write::PurgeOrphans`] drops at the most, so that its transaction stays small.
@@ -32,6 +33,8 @@ pub enum Write {
         fingerprint: Fingerprint,
         /// The content. Known ones keep their number.
         photo: PhotoRecord,
+        /// What it looks like; `None` where nobody has looked.
+        appearance: Option<Box<Appearance>>,
         /// What the network gave for it.
         embedding: Embedding,
         /// What a former network gave for it, which still answers.
@@ -45,6 +48,8 @@ pub enum Write {
         fingerprint: Fingerprint,
         /// The content.
         content: ContentHash,
+        /// What it looks like, where that was not known.
+        appearance: Option<Box<Appearance>>,
     },
     /// A known file under another name. Ignored where it is unknown.
     Moved {
@@ -188,17 +193,20 @@ impl<'txn> Batch<'txn> {
 
     fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         match write {
-            Write::Encoded { file, fingerprint, photo, embedding, former } => {
+            Write::Encoded { file, fingerprint, photo, appearance, embedding, former } => {
                 let id = self.put_photo(photo)?;
+                self.put_appearance(id, appearance.as_deref())?;
                 self.put_embedding(self.model, id, embedding)?;
                 if let Some((model, embedding)) = former {
                     self.put_embedding(model, id, embedding)?;
                 }
                 self.put_file(file, *fingerprint, FileState::Photo(id))
             }
-            Write::Known { file, fingerprint, content } => {
+            Write::Known { file, fingerprint, content, appearance } => {
                 let known = self.contents.get(content.0)?.map(|row| PhotoId(row.value()));
-                known.map_or(Ok(()), |id| self.put_file(file, *fingerprint, FileState::Photo(id)))
+                let Some(id) = known else { return Ok(()) };
+                self.put_appearance(id, appearance.as_deref())?;
+                self.put_file(file, *fingerprint, FileState::Photo(id))
             }
             Write::Moved { from, to, fingerprint } => match self.file(from)? {
                 Some(record) => {
@@ -251,6 +259,14 @@ impl<'txn> Batch<'txn> {
         };
         self.photos.insert(id, to_bytes(photo)?.as_slice())?;
         Ok(PhotoId(id))
+    }
+
+    fn put_appearance(&self, photo: PhotoId, seen: Option<&Appearance>) -> Result<(), StoreError> {
+        if let Some(seen) = seen {
+            let mut appearances = self.transaction.open_table(APPEARANCES)?;
+            appearances.insert(photo.0, to_bytes(seen)?.as_slice())?;
+        }
+        Ok(())
     }
 
     fn put_embedding(
@@ -412,6 +428,7 @@ impl<'txn> Batch<'txn> {
                 self.contents.remove(record?.content.0)?;
             }
             self.orphans.remove(photo)?;
+            self.transaction.open_table(APPEARANCES)?.remove(photo)?;
         }
         for model in &models {
             for &photo in &purged {

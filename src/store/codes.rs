@@ -128,6 +128,7 @@ mod tests {
                 fingerprint,
                 photo,
                 embedding: Embedding(vec![1.0, 2.0]),
+                appearance: None,
                 former: None,
             };
             ids.extend(store.commit(&model, &[write], 0).unwrap().added.into_iter().map(|(photo, _)| photo));

@@ -75,7 +75,14 @@ fn write(roots: &[RootId], number: u32) -> Write {
                 position: None,
             };
             let photo = PhotoRecord { content: content(number), size_bytes: number.into(), info };
-            Write::Encoded { file, fingerprint, photo, embedding: embedding(number), former: None }
+            Write::Encoded {
+                file,
+                fingerprint,
+                photo,
+                embedding: embedding(number),
+                appearance: None,
+                former: None,
+            }
         }
     }
 }
@@ -95,7 +102,11 @@ fn fill(path: &Path) {
     store.keep_codes(&model, 3, (1..200).map(|photo| (PhotoId(photo), [7u8; 160]))).unwrap();
     store.keep_quantizer(&model, 3, &[9; 30_000]).unwrap();
     store.keep_labels(&model, (1..200).map(|photo| (PhotoId(photo), [5u8; 40]))).unwrap();
-    let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(200))] };
+    let compared = Compared {
+        rule: NearRule { distance: 0.5, share: 1.0 },
+        photos: 3,
+        runs: vec![(PhotoId(1), PhotoId(200))],
+    };
     store.keep_pairs(&model, (2..90).map(|n| (PhotoId(1), PhotoId(n), 0.25)), &compared).unwrap();
 }
 

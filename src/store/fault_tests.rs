@@ -35,7 +35,11 @@ const HISTORY: [Act; 14] = [
     |world| world.store.keep_labels(&world.model, (1..15).map(|id| (PhotoId(id), vec![id as u8; 40]))),
     |world| world.store.keep_quantizer(&world.model, 3, &[3; 3000]),
     |world| {
-        let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(15))] };
+        let compared = Compared {
+            rule: NearRule { distance: 0.5, share: 1.0 },
+            photos: 3,
+            runs: vec![(PhotoId(1), PhotoId(15))],
+        };
         world.store.keep_pairs(&world.model, [(PhotoId(1), PhotoId(9), 0.25)], &compared)
     },
     |world| world.store.tell_apart(&[content(1), content(8)], true),
@@ -72,6 +76,7 @@ impl World {
             fingerprint: fingerprint(number),
             photo: PhotoRecord { content: content(number), size_bytes: 1, info },
             embedding: Embedding(vec![f32::from(number); 300]),
+            appearance: None,
             former: None,
         }
     }

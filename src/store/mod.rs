@@ -15,6 +15,7 @@
 //!
 //! A disk that takes no writes, being full or read-only or failing, takes nothing else away: see [`Store::problem`].
 
+mod appearances;
 mod backend;
 mod batch;
 mod checked;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use tokio::sync::watch;
 
+pub use self::appearances::Appearances;
 use self::backend::Backend;
 pub use self::backend::{Problem, ProblemKind};
 pub use self::batch::{Committed, Write};
@@ -56,8 +58,8 @@ pub use self::photos::Photos;
 pub use self::reader::{Counts, KnownDirectory, Mended, Reader};
 pub use self::rebuild::Rebuilt;
 pub use self::record::{
-    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, PhotoRecord,
-    RootRecord,
+    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, NearRule,
+    PhotoRecord, RootRecord,
 };
 use self::rows::{from_bytes, to_bytes};
 use self::schema::{META, META_NEXT_MODEL, META_NEXT_ROOT, MODELS, ROOTS};

@@ -34,7 +34,7 @@ impl Store {
         self.finish(transaction)
     }
 
-    /// Forgets the pairs of a model: their limit is another now.
+    /// Forgets the pairs of a model: what is near is another thing now.
     pub fn drop_pairs(&self, model: &ModelRecord) -> Result<(), StoreError> {
         let transaction = self.begin()?;
         {
@@ -109,6 +109,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::photo::{Metric, ModelDigest};
+    use crate::store::NearRule;
 
     #[test]
     fn pairs_belong_to_a_model_and_go_with_its_limit() {
@@ -126,10 +127,18 @@ mod tests {
             pairs
         };
         assert_eq!(store.read().unwrap().compared(&one).unwrap(), None);
-        let compared = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(3))] };
+        let compared = Compared {
+            rule: NearRule { distance: 0.5, share: 1.0 },
+            photos: 3,
+            runs: vec![(PhotoId(1), PhotoId(3))],
+        };
         store.keep_pairs(&one, [(PhotoId(1), PhotoId(3), 0.25)], &compared).unwrap();
         store.keep_pairs(&other, [(PhotoId(1), PhotoId(2), 0.5)], &compared).unwrap();
-        let more = Compared { limit: 0.5, runs: vec![(PhotoId(1), PhotoId(4))] };
+        let more = Compared {
+            rule: NearRule { distance: 0.5, share: 1.0 },
+            photos: 3,
+            runs: vec![(PhotoId(1), PhotoId(4))],
+        };
         store.keep_pairs(&one, [(PhotoId(1), PhotoId(4), 0.125)], &more).unwrap();
         assert_eq!(pairs(&one), [(1, 3, 0.25), (1, 4, 0.125)]);
         assert_eq!(store.read().unwrap().compared(&one).unwrap(), Some(more));

@@ -16,13 +16,14 @@ use super::decisions::Decided;
 use super::record::{FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord};
 use super::rows::{Record, from_bytes, to_bytes};
 use super::schema::{
-    CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, FAILURES, FILES, INODES, LABELS, META, META_DECODER,
-    META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, META_NEXT_MODEL, META_NEXT_PHOTO, META_NEXT_ROOT, MODELS,
-    ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS, ROOTS, VECTORS,
+    APPEARANCES, CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, FAILURES, FILES, INODES, LABELS, META,
+    META_DECODER, META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, META_NEXT_MODEL, META_NEXT_PHOTO,
+    META_NEXT_ROOT, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS, ROOTS, VECTORS,
 };
 use super::source::Source;
 use super::vectors::{self, Row};
 use super::{StoreError, version1};
+use crate::appearance::Appearance;
 use crate::photo::{ContentHash, PhotoId};
 
 /// Bytes in a transaction, about.
@@ -81,6 +82,7 @@ pub(super) fn fill(
         numbers(from, &mut to)?;
         let dims = models(from, &mut to)?;
         (rebuilt.photos, rebuilt.lost_photos) = photos(from, &mut to)?;
+        appearances(from, &mut to)?;
         match kind {
             Kind::Version1 => embeddings_of_version1(from, &mut to, &dims)?,
             _ => embeddings(from, &mut to, &dims)?,
@@ -258,6 +260,17 @@ fn photos(from: &mut Source, to: &mut Target<'_>) -> Result<(u64, u64), StoreErr
     })?;
     to.raise(META_NEXT_PHOTO, newest + 1)?;
     Ok((copied, all.saturating_sub(copied)))
+}
+
+/// Those that are lost are looked at again.
+fn appearances(from: &mut Source, to: &mut Target<'_>) -> Result<(), StoreError> {
+    from.each(APPEARANCES, Some(after_photo), &mut |photo, bytes| {
+        let Some(seen) = record::<Appearance>(bytes) else { return Ok(()) };
+        match has_photo(to, photo)? {
+            true => to.insert_record(APPEARANCES, photo, &seen),
+            false => Ok(()),
+        }
+    })
 }
 
 /// One embedding each becomes a row of several. They come in the order of their photos.

@@ -113,11 +113,23 @@ pub struct ModelRecord {
     pub metric: Metric,
 }
 
+/// Which pairs are near by their distance. Those that look the same are near at any.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NearRule {
+    /// Greatest distance.
+    pub distance: f32,
+    /// Greatest share that the distance may be of the mean radius of both photos' neighborhoods; infinite where it does not
+    /// matter.
+    pub share: f32,
+}
+
 /// Which photos a network's near pairs are known of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compared {
-    /// Pairs farther apart were not kept.
-    pub limit: f32,
+    /// What was kept.
+    pub rule: NearRule,
+    /// How many photos there were when the first of them were compared.
+    pub photos: u64,
     /// First and last photo of each run of compared ones.
     pub runs: Vec<(PhotoId, PhotoId)>,
 }

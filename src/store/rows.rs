@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::record::{
-    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, PhotoRecord,
-    RootRecord,
+    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, NearRule,
+    PhotoRecord, RootRecord,
 };
+use crate::appearance::{Appearance, PerceptualHash, PixelHash};
 use crate::decode::{Format, PhotoInfo, Position, Taken};
 use crate::photo::{ContentHash, Fingerprint, Metric, PhotoId};
 use crate::watch::Volume;
@@ -315,8 +316,54 @@ impl Record for ModelRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+pub(super) struct AppearanceRow {
+    /// 32 rows of 32 bits, little endian.
+    hash: [[u8; 32]; 4],
+    contrast: u16,
+    detail: u16,
+    aspect: u32,
+    mean: [u8; 3],
+    is_transparent: bool,
+    pixels: Option<[u8; 16]>,
+}
+
+impl Record for Appearance {
+    type Row = AppearanceRow;
+    const NAME: &'static str = "what a photo looks like";
+
+    fn row(&self) -> AppearanceRow {
+        let Self { hash, contrast, detail, aspect, mean, is_transparent, pixels } = self;
+        let mut bytes = [[0; 32]; 4];
+        for (four, row) in bytes.as_flattened_mut().as_chunks_mut::<4>().0.iter_mut().zip(hash.0) {
+            *four = row.to_le_bytes();
+        }
+        AppearanceRow {
+            hash: bytes,
+            contrast: *contrast,
+            detail: *detail,
+            aspect: *aspect,
+            mean: *mean,
+            is_transparent: *is_transparent,
+            pixels: pixels.map(|hash| hash.0),
+        }
+    }
+
+    fn from_row(row: AppearanceRow) -> Option<Self> {
+        let AppearanceRow { hash: bytes, contrast, detail, aspect, mean, is_transparent, pixels } = row;
+        let mut hash = [0; 32];
+        for (row, four) in hash.iter_mut().zip(bytes.as_flattened().as_chunks::<4>().0) {
+            *row = u32::from_le_bytes(*four);
+        }
+        let hash = PerceptualHash(hash);
+        Some(Self { hash, contrast, detail, aspect, mean, is_transparent, pixels: pixels.map(PixelHash) })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 pub(super) struct ComparedRow {
-    limit: f32,
+    distance: f32,
+    share: f32,
+    photos: u64,
     runs: Vec<(u64, u64)>,
 }
 
@@ -326,12 +373,14 @@ impl Record for Compared {
 
     fn row(&self) -> ComparedRow {
         let runs = self.runs.iter().map(|&(first, last)| (first.0, last.0)).collect();
-        ComparedRow { limit: self.limit, runs }
+        let NearRule { distance, share } = self.rule;
+        ComparedRow { distance, share, photos: self.photos, runs }
     }
 
     fn from_row(row: ComparedRow) -> Option<Self> {
         let runs = row.runs.into_iter().map(|(first, last)| (PhotoId(first), PhotoId(last))).collect();
-        Some(Self { limit: row.limit, runs })
+        let rule = NearRule { distance: row.distance, share: row.share };
+        Some(Self { rule, photos: row.photos, runs })
     }
 }
 

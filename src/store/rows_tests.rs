@@ -105,7 +105,19 @@ impl Golden {
         let seen_at = Some(b"/run/media/x".to_vec());
         self.check("root.seen", &RootRecord { volume: Some(volume), seen_at, mounts, ..root });
         let runs = vec![(PhotoId(1), PhotoId(300)), (PhotoId(302), PhotoId(302))];
-        self.check("compared", &Compared { limit: 0.125, runs });
+        let hash = PerceptualHash(std::array::from_fn(|row| 0x0123_4567 << (row % 8)));
+        let looked_at = Appearance {
+            hash,
+            contrast: 3000,
+            detail: 200,
+            aspect: 5461,
+            mean: [1, 2, 255],
+            is_transparent: true,
+            pixels: Some(PixelHash([0xcd; 16])),
+        };
+        self.check("appearance.with_pixels", &looked_at);
+        self.check("appearance.without", &Appearance { pixels: None, is_transparent: false, ..looked_at });
+        self.check("compared", &Compared { rule: NearRule { distance: 0.125, share: 0.5 }, photos: 3, runs });
 
         let row = vectors::put(None, 2, &[0.5, -2.0, 1024.0]);
         let row = vectors::put(Some(vectors::Row::parse(&row, 3).unwrap()), 0, &[0.1, 1e9, 0.0]);
@@ -150,5 +162,6 @@ proptest! {
         let _ = from_bytes::<RootRecord>(&bytes);
         let _ = from_bytes::<ModelRecord>(&bytes);
         let _ = from_bytes::<Compared>(&bytes);
+        let _ = from_bytes::<Appearance>(&bytes);
     }
 }

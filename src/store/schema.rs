@@ -12,6 +12,7 @@
 //! VECTORS     (model, row) -> embeddings        of some photos each, see [`vectors`](super::vectors)
 //! QUANTIZERS  model -> (version, quantizer of its codes, as the search writes it)
 //! CODES       (model, version of the quantizer, photo) -> code; made again from the embeddings where missing
+//! APPEARANCES photo -> AppearanceRow            what the whole picture looks like; missing until it was decoded for it
 //! LABELS      (model, photo) -> its likeliest labels, as the words room writes them; made again from the embeddings
 //! PAIRS       (model, photo, photo with a lower number) -> distance, of those that are near
 //! COMPARED    model -> which photos have been compared with which limit
@@ -54,11 +55,12 @@ pub(super) const COUNTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition:
 pub(super) const QUANTIZERS: TableDefinition<'_, u32, (u64, &[u8])> = TableDefinition::new("quantizers");
 pub(super) const CODES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("codes");
 
+pub(super) const APPEARANCES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("appearances");
 pub(super) const LABELS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("labels");
 
 /// By the higher number, which is that of the newer photo: what is new comes at the end.
 pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("near_pairs");
-pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared");
+pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared_pairs");
 pub(super) const DISTINCT: TableDefinition<'_, ([u8; 32], [u8; 32]), ()> = TableDefinition::new("distinct");
 
 /// Keys of [`META`].
@@ -91,6 +93,7 @@ pub(super) fn make_tables(db: &Database) -> Result<(), StoreError> {
     transaction.open_table(COUNTS)?;
     transaction.open_table(QUANTIZERS)?;
     transaction.open_table(CODES)?;
+    transaction.open_table(APPEARANCES)?;
     transaction.open_table(LABELS)?;
     transaction.open_table(PAIRS)?;
     transaction.open_table(COMPARED)?;

@@ -37,6 +37,7 @@ impl World {
             fingerprint: fingerprint(content),
             photo: photo(content),
             embedding: embedding(content),
+            appearance: None,
             former: None,
         }
     }
@@ -102,8 +103,12 @@ fn a_moved_photo_keeps_its_number_and_embedding() {
 #[test]
 fn two_copies_share_one_photo_until_the_last_is_gone() {
     let world = World::new();
-    let known =
-        Write::Known { file: world.file("b"), fingerprint: fingerprint(1), content: ContentHash::of(&[1]) };
+    let known = Write::Known {
+        file: world.file("b"),
+        fingerprint: fingerprint(1),
+        content: ContentHash::of(&[1]),
+        appearance: None,
+    };
     let added = world.commit(&[world.encoded("a", 1), known]).added;
     assert_eq!(added.len(), 1);
     let gone = world.commit(&[world.gone("a")]);
@@ -111,8 +116,12 @@ fn two_copies_share_one_photo_until_the_last_is_gone() {
     assert_eq!(world.commit(&[world.gone("b")]).removed, [added[0].0]);
     let orphans = world.store.read().unwrap().orphan_count().unwrap();
     assert_eq!(orphans, 1, "the embedding waits for its return");
-    let back =
-        Write::Known { file: world.file("c"), fingerprint: fingerprint(1), content: ContentHash::of(&[1]) };
+    let back = Write::Known {
+        file: world.file("c"),
+        fingerprint: fingerprint(1),
+        content: ContentHash::of(&[1]),
+        appearance: None,
+    };
     assert_eq!(world.commit(&[back]).added, added);
 }
 

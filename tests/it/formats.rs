@@ -27,7 +27,7 @@ fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn jpeg(image: &RgbImage) -> Vec<u8> {
+pub fn jpeg(image: &RgbImage) -> Vec<u8> {
     let mut compress = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
     compress.set_size(image.width() as usize, image.height() as usize);
     compress.set_quality(97.0);
@@ -50,13 +50,13 @@ fn tiff(entries: &[(u16, u16, u32)], rest: &[u8]) -> Vec<u8> {
 }
 
 /// A camera RAW as far as it is read: a note that sensor data follows, and where the JPEG is.
-fn raw(jpeg: &[u8]) -> Vec<u8> {
+pub fn raw(jpeg: &[u8]) -> Vec<u8> {
     let start = 8 + 2 + 3 * 12 + 4;
     tiff(&[(0x0106, 3, 32803), (0x0201, 4, start), (0x0202, 4, jpeg.len() as u32)], jpeg)
 }
 
 /// Puts EXIF with an orientation behind the first marker of a JPEG.
-fn turned_by_exif(jpeg: &[u8], orientation: u32) -> Vec<u8> {
+pub fn turned_by_exif(jpeg: &[u8], orientation: u32) -> Vec<u8> {
     let block = tiff(&[(0x0112, 3, orientation)], &[]);
     let len = (block.len() as u16 + 8).to_be_bytes();
     [&jpeg[..2], b"\xff\xe1", &len, b"Exif\0\0", &block, &jpeg[2..]].concat()

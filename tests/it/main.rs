@@ -28,6 +28,7 @@ mod passing;
 mod pictures;
 mod private_disk;
 mod random;
+mod sameness;
 mod searching;
 mod service;
 mod stores;

@@ -273,7 +273,7 @@ async fn start_with_bands(world: &World) -> Daemon {
                 if line.starts_with("name") { "name = \"banded\"\n".to_owned() } else { format!("{line}\n") }
             })
             .collect();
-    let bands = "[bands.cosine]\nsame = 0.0001\nnear = 0.001\nsimilar = 0.1\nrelated = 0.2\n";
+    let bands = "[bands.cosine]\nnear = 0.001\nsimilar = 0.1\nrelated = 0.2\n";
     fs::write(world.path("banded.toml"), manifest + bands).unwrap();
     let model = world.path("banded.onnx");
     world.start_with(&["--model".as_ref(), model.as_os_str(), world.photos().as_os_str()]).await

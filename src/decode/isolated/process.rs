@@ -19,8 +19,8 @@ use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::super::confine::Protection;
-use super::super::worker::{Hello, Request, Response, Start, Wanted, receive, send};
-use super::super::{DecodeError, Limits, Squares};
+use super::super::worker::{Answer, Hello, Request, Response, Start, Wanted, receive, send};
+use super::super::{DecodeError, Limits};
 use super::cancel::Cancel;
 use super::spawner::Spawner;
 use super::{IsolatedError, Program};
@@ -143,19 +143,19 @@ impl Process {
         limits: &Limits,
         patience: Duration,
         cancel: &Cancel,
-    ) -> io::Result<Result<Squares, DecodeError>> {
+    ) -> io::Result<Result<Answer, DecodeError>> {
         self.photo.write_all_at(bytes, 0)?;
         // Whoever was given up in the last moment, and was done in time, may have left it readable.
         let _ = rustix::io::read(&self.hurry, &mut [0; 8]);
         let answer = cancel.during(self.interrupt(), || -> io::Result<_> {
             let mut socket = Timed::new(self, patience);
             send(&mut socket, &Request { wanted: wanted.clone(), len_bytes: bytes.len() as u64 })?;
-            let (sizes, info) = match receive(&mut socket)? {
+            let (sizes, info, appearance) = match receive(&mut socket)? {
                 Response::Failed(error) => return Ok(Err(error)),
-                Response::Decoded { sizes, info } => (sizes, info),
+                Response::Decoded { sizes, info, appearance } => (sizes, info, appearance),
             };
             // The process is not believed more than the photo that it reads.
-            if !wanted.allows(&sizes, limits) {
+            if !wanted.allows(&sizes, limits) || appearance.is_some() != wanted.is_looked_at() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let mut images = Vec::with_capacity(sizes.len());
@@ -166,7 +166,7 @@ impl Process {
                 socket.read_exact(&mut pixels)?;
                 images.push(Rgb { width, height, pixels });
             }
-            Ok(Ok(Squares { images, info }))
+            Ok(Ok(Answer { images, info, appearance }))
         })?;
         self.last_words.set_len(0)?;
         if bytes.len() as u64 > MANY_BYTES {

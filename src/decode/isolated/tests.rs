@@ -62,7 +62,7 @@ fn being_the_worker() {
         "run out of memory" => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; 1000]>()),
         "lie" => {
             let info = super::super::decode(&png(1), Need::full(), &limits).unwrap().info;
-            let lie = Response::Decoded { sizes: vec![(u32::MAX, u32::MAX)], info };
+            let lie = Response::Decoded { sizes: vec![(u32::MAX, u32::MAX)], info, appearance: None };
             send(&mut socket, &lie).unwrap();
         }
         "babble" => socket.write_all(&[0xff; 100]).unwrap(),
@@ -155,12 +155,10 @@ fn squares_cut_by_the_worker_are_those_cut_here() {
     let decoders = decoders("decode", Limits::default());
     let squares =
         [(64, 56), (40, 40), (64, 56)].map(|(resize_short_side, side)| Square { resize_short_side, side });
-    let need = squares[0].need().and(squares[1].need());
     for photo in [png(40), png(300)] {
         let answer = decoders.decode_squares(&photo, &squares, &Cancel::default()).unwrap();
-        let here = super::super::decode(&photo, need, &Limits::default()).unwrap();
-        let cut = squares.map(|square| square.cut_from(&here.image).unwrap());
-        assert_eq!(answer, Squares { images: cut.to_vec(), info: here.info });
+        let here = super::super::decode_squares(&photo, &squares, &Limits::default()).unwrap();
+        assert_eq!(answer, here);
     }
     let error = decoders.decode_squares(b"no photo", &squares, &Cancel::default()).unwrap_err();
     assert!(matches!(error, IsolatedError::Photo(DecodeError::NotAPhoto)), "{error}");

@@ -1,7 +1,7 @@
-//! libjpeg behind a safe interface: a file's header, then rows of a part of the picture, scaled.
+//! libjpeg behind a safe interface: a file's header, then the rows of the picture, scaled.
 //!
-//! The `mozjpeg` crate has a safe interface too, but none that leaves out what lies above and beside the part that is
-//! looked at. This one knows nothing else than that.
+//! The `mozjpeg` crate has a safe interface too, but none that tells where the file ends before the picture does. This one
+//! knows nothing else than that.
 //!
 //! Errors of libjpeg are unwound through it, which its build allows, and caught at each call. After one, it is only ever
 //! closed.
@@ -16,9 +16,9 @@ use std::slice;
 
 pub(super) use mozjpeg_sys::J_COLOR_SPACE as ColorSpace;
 use mozjpeg_sys::{
-    JPEG_LIB_VERSION, jpeg_CreateDecompress, jpeg_common_struct, jpeg_component_info, jpeg_crop_scanline,
-    jpeg_decompress_struct, jpeg_destroy_decompress, jpeg_error_mgr, jpeg_mem_src, jpeg_read_header,
-    jpeg_read_scanlines, jpeg_skip_scanlines, jpeg_start_decompress, jpeg_std_error,
+    JPEG_LIB_VERSION, jpeg_CreateDecompress, jpeg_common_struct, jpeg_component_info, jpeg_decompress_struct,
+    jpeg_destroy_decompress, jpeg_error_mgr, jpeg_mem_src, jpeg_read_header, jpeg_read_scanlines,
+    jpeg_start_decompress, jpeg_std_error,
 };
 
 /// What libjpeg says is wrong with a file.
@@ -94,7 +94,7 @@ impl<'a> Header<'a> {
 }
 
 impl Picture<'_> {
-    /// Returns the width and height at which it is decoded; after [`Self::crop`], the width of what is left.
+    /// Returns the width and height at which it is decoded.
     pub fn size(&self) -> (u32, u32) {
         let info = self.0.info();
         (info.output_width, info.output_height)
@@ -103,22 +103,6 @@ impl Picture<'_> {
     /// Returns the bytes of a pixel.
     pub fn pixel_bytes(&self) -> usize {
         self.0.info().output_components as usize
-    }
-
-    /// Leaves out columns: all before `start`, rounded down to where a block begins, and those after `width` from there.
-    /// Returns the start. To be called before the first row is read; the columns must lie within the picture.
-    pub fn crop(&mut self, start: u32, width: u32) -> Result<u32, Fault> {
-        let (mut start, mut width) = (start, width);
-        // SAFETY: decoding has been started, and what does not fit is an error.
-        self.0.call(|info| unsafe { jpeg_crop_scanline(info, &mut start, &mut width) })?;
-        Ok(start)
-    }
-
-    /// Passes over so many rows.
-    pub fn skip(&mut self, rows: u32) -> Result<(), Fault> {
-        // SAFETY: decoding has been started, and more rows than there are do no harm.
-        self.0.call(|info| unsafe { jpeg_skip_scanlines(info, rows) })?;
-        Ok(())
     }
 
     /// Reads the next row.

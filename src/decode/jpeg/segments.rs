@@ -160,6 +160,38 @@ impl<'a> Segments<'a> {
     }
 }
 
+/// Hashes all that makes the pixels: the coded picture, its tables, its profile and Adobe's mark. What programs write about a
+/// picture, and what stands behind its end, is left out.
+pub(super) fn hash_picture(bytes: &[u8], hasher: &mut blake3::Hasher) {
+    let (mut at, mut hashed, mut end_of_picture) = (2, 2, bytes.len());
+    while let Some((marker, start)) = next_marker(bytes, at) {
+        at = start;
+        if matches!(marker, 0x01 | 0xd0..=0xd8) {
+            continue;
+        }
+        if marker == END_OF_IMAGE {
+            end_of_picture = start;
+            break;
+        }
+        let Some((body, end)) = body(bytes, start) else { break };
+        at = end;
+        let is_told = match marker {
+            0xe2 => !body.starts_with(b"ICC_PROFILE\0"),
+            0xee => !body.starts_with(b"Adobe"),
+            0xe0..=0xef | 0xfe => true,
+            _ => false,
+        };
+        if is_told {
+            // Bytes 0xff may fill the way to a marker, and nothing that is coded ends in one.
+            let coded = &bytes[hashed..start - 1];
+            let fill = coded.iter().rev().take_while(|&&byte| byte == 0xff).count();
+            hasher.update(&coded[..coded.len() - fill]);
+            hashed = end;
+        }
+    }
+    hasher.update(&bytes[hashed..end_of_picture]);
+}
+
 /// Finds the next marker and where its segment begins. On the way lie fill bytes, the coded bytes of a scan, and in
 /// files of careless writers anything.
 fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
@@ -216,6 +248,26 @@ mod tests {
         let file = [b"\xff\xd8".as_slice(), &part(2, b"file"), &part(1, b"pro"), SCAN].concat();
         assert_eq!(Segments::read(&file, 9).icc_profile().as_deref(), Some(b"profile".as_slice()));
         assert_eq!(Segments::read(b"\xff\xd8", 9).icc_profile(), None);
+    }
+
+    #[test]
+    fn what_is_told_of_a_picture_is_no_part_of_it() {
+        let hash = |parts: &[&[u8]]| {
+            let mut hasher = blake3::Hasher::new();
+            hash_picture(&parts.concat(), &mut hasher);
+            hasher.finalize()
+        };
+        let (start, end, frame) = (b"\xff\xd8".as_slice(), b"\xff\xd9".as_slice(), frame(0xc0, 8));
+        let (exif, comment) = (b"\xff\xe1\0\x0aExif\0\0II".as_slice(), b"\xff\xfe\0\x04hi".as_slice());
+        let adobe = b"\xff\xee\0\x09Adobe\0\x01".as_slice();
+        let bare = hash(&[start, &frame, SCAN, end]);
+        assert_eq!(hash(&[start, exif, &frame, comment, SCAN, end, b"a film"]), bare);
+        assert_eq!(hash(&[start, exif, b"\xff\xff", comment, &frame, SCAN, end]), bare);
+        assert_ne!(hash(&[start, adobe, &frame, SCAN, end]), bare);
+        assert_ne!(hash(&[start, &frame, SCAN, SCAN, end]), bare);
+        assert_ne!(hash(&[start, &frame, b"\xff\xda\0\x08\x01\x01\0\0\x3f\0other", end]), bare);
+        let cut = |rest: &[u8]| hash(&[start, &frame, &SCAN[..12], rest]);
+        assert_ne!(cut(b"one"), cut(b"other"), "without an end, all that follows is the picture");
     }
 
     #[test]

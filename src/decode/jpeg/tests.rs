@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::super::tags::tag;
 use super::super::tags::tests::little_endian;
 use super::*;
-use crate::decode::{FailureKind, Square, decode};
+use crate::decode::{Decoded, FailureKind, decode};
 
 /// Draws slow waves of colour, which survive compression.
 fn waves(width: usize, height: usize) -> Vec<u8> {
@@ -39,39 +39,6 @@ fn decode_full(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 fn difference(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.len() as f64
-}
-
-/// What is not looked at is not decoded; the network must not see that.
-#[test]
-fn without_what_lies_around_the_middle_the_network_sees_the_same() {
-    let kinds: [fn(&mut Compress); 5] = [
-        |_| (),
-        |compress| compress.set_chroma_sampling_pixel_sizes((1, 1), (1, 1)),
-        |compress| compress.set_chroma_sampling_pixel_sizes((2, 1), (2, 1)),
-        |compress| compress.set_progressive_mode(),
-        |compress| compress.set_color_space(ColorSpace::JCS_GRAYSCALE),
-    ];
-    for (resize_short_side, side) in [(64, 56), (60, 60), (64, 9)] {
-        let square = Square { resize_short_side, side };
-        let need = square.need();
-        let sizes = [(150, 901), (301, 400), (400, 301), (700, 131), (40, 200)];
-        for ((width, height), kind) in sizes.into_iter().flat_map(|size| kinds.map(|kind| (size, kind))) {
-            // Noise, so that a wrong row shows.
-            let mut seed = 1u32;
-            let noise = std::iter::repeat_with(|| {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (seed >> 24) as u8
-            });
-            let pixels: Vec<u8> = noise.take(width * height * 3).collect();
-            let file = compressed(width, height, &pixels, kind);
-            let whole = decode(&file, Need::short_side(need.short_side), &Limits::default()).unwrap();
-            let middle = decode(&file, need, &Limits::default()).unwrap();
-            let cut = |decoded: &Decoded| square.cut_from(&decoded.image).unwrap();
-            assert_eq!(middle.info, whole.info);
-            assert!(cut(&middle) == cut(&whole), "{width}x{height}, {side} of {resize_short_side}");
-            assert!(middle.image.pixels != whole.image.pixels, "something is left out");
-        }
-    }
 }
 
 #[derive(Deserialize)]

@@ -94,6 +94,37 @@ impl Snapshot {
         Ok(pairs)
     }
 
+    /// Returns the distances of some pairs, which ascend, lower number first. Those of which a photo has gone are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Vectors`] and [`SearchError::Cancelled`].
+    pub fn distances(
+        &self,
+        pairs: &[(PhotoId, PhotoId)],
+        metric: Metric,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<Pair>, SearchError> {
+        let mut measured = Vec::with_capacity(pairs.len());
+        for of_first in pairs.chunk_by(|one, other| one.0 == other.0) {
+            if cancelled() {
+                return Err(SearchError::Cancelled);
+            }
+            let first = of_first[0].0;
+            let mut scorer = None;
+            self.fetch(&[first], &mut |_, vector| scorer = Some(Scorer::new(vector, self.dim, metric)))?;
+            let Some(scorer) = scorer.transpose()? else { continue };
+            let others: Vec<PhotoId> = of_first.iter().map(|(_, second)| *second).collect();
+            self.fetch(&others, &mut |second, vector| {
+                let inverse_norm = kernels::inverse_norm(kernels::norm(vector).unwrap_or(0.0));
+                let mut distance = [0.0];
+                scorer.distances(vector, &[inverse_norm], &mut distance);
+                measured.push(Pair { first, second, distance: distance[0] });
+            })?;
+        }
+        Ok(measured)
+    }
+
     fn queries(&self, new: &PhotoSet, metric: Metric) -> Result<Vec<Query>, SearchError> {
         let ids: Vec<PhotoId> = new.iter().filter(|&id| self.contains(id)).collect();
         let mut queries = Vec::with_capacity(ids.len());

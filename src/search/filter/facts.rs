@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use super::photo_set::PAGE;
 use crate::decode::{PhotoInfo, Taken};
 use crate::photo::{FileId, PhotoId, RelativePath, RootId};
+use crate::search::duplicates::Shot;
 
 /// A photo without a time of its own.
 pub(super) const NO_TIME: i64 = i64::MIN;
@@ -66,6 +67,11 @@ pub struct TakenAt {
 }
 
 impl TakenAt {
+    /// A time on a camera's clock, in seconds since 1970 as if it had shown UTC, and how many minutes it was ahead of that.
+    pub fn new(by_clock: i64, offset_minutes: Option<i16>) -> Self {
+        Self { seconds: by_clock - i64::from(offset_minutes.unwrap_or(0)) * 60, offset_minutes }
+    }
+
     /// Returns the seconds since 1970: UTC where the offset is known, else by the camera's clock.
     pub fn seconds(self) -> i64 {
         self.seconds
@@ -74,11 +80,15 @@ impl TakenAt {
     /// Returns the seconds between two shots. Where one of them has lost its offset, as many programs that edit photos make
     /// them, the cameras' clocks are compared.
     pub fn seconds_apart(self, other: Self) -> u64 {
-        let by_clock = |taken: Self| taken.seconds + i64::from(taken.offset_minutes.unwrap_or(0)) * 60;
         match (self.offset_minutes, other.offset_minutes) {
             (Some(_), Some(_)) => self.seconds.abs_diff(other.seconds),
-            _ => by_clock(self).abs_diff(by_clock(other)),
+            _ => self.by_clock().abs_diff(other.by_clock()),
         }
+    }
+
+    /// Returns the time on the camera's clock, as if it had shown UTC: seconds since 1970.
+    pub fn by_clock(self) -> i64 {
+        self.seconds + i64::from(self.offset_minutes.unwrap_or(0)) * 60
     }
 }
 
@@ -224,6 +234,27 @@ impl Facts {
         by_number
     }
 
+    /// Returns all photos that say when they were taken.
+    pub fn shots(&self) -> Vec<Shot> {
+        let of_page = |(number, page): (u64, &Page)| {
+            let places = (0..PAGE).zip(page.taken.iter().zip(&page.offset).zip(&page.camera));
+            let taken = places.filter(|(_, ((taken, _), _))| **taken != NO_TIME);
+            let shots = taken.map(|(place, ((&seconds, &offset), &camera))| Shot {
+                photo: PhotoId(number * PAGE + place),
+                taken: TakenAt { seconds, offset_minutes: (offset != NO_OFFSET).then_some(offset) },
+                camera,
+            });
+            shots.collect::<Vec<_>>()
+        };
+        self.pages().flat_map(of_page).collect()
+    }
+
+    /// Says whether a photo is of one of the types that are marked.
+    pub fn is_of_type(&self, photo: PhotoId, marked: &[bool]) -> bool {
+        let media_type = self.page(photo).map_or(0, |page| page.media_type[(photo.0 % PAGE) as usize]);
+        marked.get(usize::from(media_type)).copied().unwrap_or(false)
+    }
+
     /// Returns the pages that hold a photo, with their numbers.
     pub(super) fn pages(&self) -> impl Iterator<Item = (u64, &Page)> {
         (0..).zip(&self.pages).filter_map(|(number, page)| Some((number, page.as_deref()?)))
@@ -235,7 +266,7 @@ impl Facts {
     }
 
     /// Marks the numbers of the types that are meant.
-    pub(super) fn mark_types(&self, is_meant: impl Fn(&str) -> bool) -> Vec<bool> {
+    pub fn mark_types(&self, is_meant: impl Fn(&str) -> bool) -> Vec<bool> {
         self.types.mark(is_meant)
     }
 

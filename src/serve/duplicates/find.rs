@@ -1,0 +1,167 @@
+//! Finds the groups of each kind. All of it may take seconds, and runs on blocking threads.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use tonic::Status;
+
+use super::super::blocking::blocking;
+use super::super::convert::Roots;
+use super::super::{Api, Served, files, refuse};
+use crate::decode::Format;
+use crate::photo::{PhotoId, RelativePath, RootId};
+use crate::search::{self, Facts, Pair, PhotoSet, SearchError};
+use crate::store::{Photos, StoreError};
+
+/// The answer to a request.
+pub(super) struct Found {
+    pub(super) groups: Vec<Vec<PhotoId>>,
+    /// Photos of which it is not known yet.
+    pub(super) pending: u64,
+    /// Shots that are there as RAW and as another picture.
+    pub(super) raw_pairs: u64,
+}
+
+impl Found {
+    fn of(mut groups: Vec<Vec<PhotoId>>) -> Self {
+        // Stable: of equals, the one with the oldest photo first.
+        groups.sort_by_key(|group| Reverse(group.len()));
+        Self { groups, pending: 0, raw_pairs: 0 }
+    }
+}
+
+/// Says whether a photo meets the filter.
+fn passes(passing: Option<&PhotoSet>, photo: PhotoId) -> bool {
+    passing.is_none_or(|passing| passing.contains(photo))
+}
+
+/// Finds the photos of which there are several files.
+pub(super) async fn exact(
+    api: &Arc<Api>,
+    served: &Served,
+    passing: Option<PhotoSet>,
+) -> Result<Found, Status> {
+    let roots = Arc::new(Roots::of(api));
+    let (store, reading, index) = (Arc::clone(&api.store), Arc::clone(&roots), served.index.snapshot());
+    let copied = blocking(move |_| {
+        let reader = store.read()?;
+        let (photos, roots) = (reader.photos()?, reading);
+        let is_meant = |photo| index.contains(photo) && passes(passing.as_ref(), photo);
+        let copied = reader.copied_photos()?.into_iter().filter(|(photo, _)| is_meant(*photo));
+        let with_files = copied.map(|(photo, _)| Ok((photo, files::known(&reader, &photos, &roots, photo)?)));
+        with_files.collect::<Result<files::OfPhotos, StoreError>>()
+    });
+    let mut counted = files::count(&roots, copied.await?).await;
+    counted.retain(|&(_, files)| files > 1);
+    counted.sort_by_key(|&(photo, files)| (Reverse(files), photo));
+    let groups = counted.into_iter().map(|(photo, _)| vec![photo]).collect();
+    Ok(Found { groups, pending: 0, raw_pairs: 0 })
+}
+
+/// Finds the photos that have all pixels in common.
+pub(super) fn pixels(api: &Api, served: &Served, passing: Option<&PhotoSet>) -> Result<Found, StoreError> {
+    let reader = api.store.read()?;
+    let (index, seen) = (served.index.snapshot(), reader.appearances()?);
+    let mut known = PhotoSet::default();
+    let mut by_pixels: BTreeMap<_, Vec<PhotoId>> = BTreeMap::new();
+    seen.each(|photo, looks| {
+        if index.contains(photo) {
+            known.insert(photo);
+            if let Some(pixels) = looks.pixels.filter(|_| passes(passing, photo)) {
+                by_pixels.entry(pixels).or_default().push(photo);
+            }
+        }
+    })?;
+    let mut groups: Vec<_> = by_pixels.into_values().filter(|photos| photos.len() > 1).collect();
+    groups.sort_unstable();
+    let pending = index.ids_after(None).iter().filter(|&&photo| !known.contains(photo)).count() as u64;
+    Ok(Found { pending, ..Found::of(groups) })
+}
+
+/// Finds the groups of photos that are near, each pair at most `limit` apart where there is one.
+pub(super) fn near(
+    api: &Api,
+    served: &Served,
+    limit: Option<f32>,
+    passing: Option<&PhotoSet>,
+) -> Result<Found, StoreError> {
+    let reader = api.store.read()?;
+    let index = served.index.snapshot();
+    let apart = reader.told_apart()?;
+    let mut pairs = Vec::new();
+    reader.each_pair(&served.model, |first, second, distance| {
+        let is_meant = limit.is_none_or(|limit| distance <= limit);
+        let is_one = |photo| index.contains(photo) && passes(passing, photo);
+        if is_meant && is_one(first) && is_one(second) && !apart.contains(&(first, second)) {
+            pairs.push(Pair { first, second, distance });
+        }
+    })?;
+    let raw = raw_pairs(&pairs, &api.facts.snapshot(), &reader.photos()?)?;
+    pairs.retain(|pair| !raw.contains(&(pair.first, pair.second)));
+    let runs = reader.compared(&served.model)?.unwrap_or_default().runs;
+    let is_compared = |photo: &PhotoId| {
+        let after = runs.partition_point(|(first, _)| first <= photo);
+        after.checked_sub(1).is_some_and(|run| *photo <= runs[run].1)
+    };
+    let pending = index.ids_after(None).iter().filter(|photo| !is_compared(photo)).count() as u64;
+    Ok(Found { pending, raw_pairs: raw.len() as u64, ..Found::of(search::groups(pairs)) })
+}
+
+/// Returns the pairs that are one shot: a RAW and another picture with its name, in one folder, taken at one time.
+fn raw_pairs(
+    pairs: &[Pair],
+    facts: &Facts,
+    photos: &Photos,
+) -> Result<HashSet<(PhotoId, PhotoId)>, StoreError> {
+    let raw_types = facts.mark_types(|name| Format::RAW.iter().any(|format| format.media_type() == name));
+    let mut raw = HashSet::new();
+    for pair in pairs {
+        let is_raw = [pair.first, pair.second].map(|photo| facts.is_of_type(photo, &raw_types));
+        if is_raw[0] == is_raw[1] || facts.taken(pair.first) != facts.taken(pair.second) {
+            continue;
+        }
+        let names = names(photos, pair.first)?;
+        if names_of(photos, pair.second)?.any(|name| names.contains(&name)) {
+            raw.insert((pair.first, pair.second));
+        }
+    }
+    Ok(raw)
+}
+
+/// A folder and a name in it without its ending, in small letters.
+type Name = (RootId, Option<RelativePath>, OsString);
+
+fn names(photos: &Photos, photo: PhotoId) -> Result<HashSet<Name>, StoreError> {
+    Ok(names_of(photos, photo)?.collect())
+}
+
+fn names_of(photos: &Photos, photo: PhotoId) -> Result<impl Iterator<Item = Name>, StoreError> {
+    Ok(photos.files_of(photo)?.into_iter().filter_map(|file| {
+        let name = file.path.as_path().file_stem()?.to_ascii_lowercase();
+        Some((file.root, file.path.parent(), name))
+    }))
+}
+
+/// Finds the groups of photos taken within seconds by one camera, each two at most `limit` apart.
+pub(super) fn bursts(
+    api: &Api,
+    served: &Served,
+    (limit, seconds): (f32, u32),
+    passing: Option<&PhotoSet>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Found, Status> {
+    let index = served.index.snapshot();
+    let apart = api.store.read()?.told_apart()?;
+    let mut shots = api.facts.snapshot().shots();
+    shots.retain(|shot| index.contains(shot.photo) && passes(passing, shot.photo));
+    let mut pairs = search::shots_within(seconds, shots);
+    pairs.retain(|pair| !apart.contains(pair));
+    let pairs = index.distances(&pairs, served.model.metric, cancelled).map_err(|error| match error {
+        SearchError::Cancelled => refuse::given_up(),
+        error => refuse::internal("the shots could not be compared", &error),
+    })?;
+    let near = pairs.into_iter().filter(|pair| pair.distance <= limit).collect();
+    Ok(Found::of(search::groups(near)))
+}
