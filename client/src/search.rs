@@ -121,7 +121,7 @@ async fn ask(
         match (&mut sheet, answer) {
             _ if wanted.listing.json => print_json(&page.matches)?,
             _ if wanted.listing.is_for_programs() => print_paths(&page.matches, wanted.listing)?,
-            (Some(sheet), Answer::Found) => sheet.add(&library, &figures(&page.matches)).await,
+            (Some(sheet), Answer::Found) => sheet.add(&library, &figures(&page.matches, is_worded)).await,
             (None, Answer::Found) => print_table(&page.matches, is_worded, wanted.by_date)?,
             (_, Answer::Nothing) if is_last && page.meanings.is_empty() => {
                 eprintln!("nothing found among {} photos", page.photos_searched);
@@ -185,12 +185,16 @@ fn picture(file: &Path) -> anyhow::Result<Picture> {
 }
 
 /// Returns what a contact sheet shows of matches.
-fn figures(matches: &[proto::Match]) -> Vec<Figure<'_>> {
+fn figures(matches: &[proto::Match], is_worded: bool) -> Vec<Figure<'_>> {
     let mut figures = Vec::with_capacity(matches.len());
     for found in matches {
         if let Some(photo) = &found.photo {
             let band = band_and_turn(found).unwrap_or_default();
-            figures.push(Figure::new(photo, format!("{:.4} {band}", found.distance)));
+            let about = match is_worded {
+                true => format!("{:.2} {}", found.similarity, found.labels.join(", ")),
+                false => format!("{:.4} {band}", found.distance),
+            };
+            figures.push(Figure::new(photo, about));
         }
     }
     figures

@@ -144,6 +144,11 @@ async fn a_word_finds_the_photos_that_show_it() {
     let (_, told) = text(&world.resemble(["search", "strawberry, please"]));
     assert!(told.contains("\"please\" is not among"), "only what is not known is said: {told}");
 
+    let sheet = world.resemble(["search", "strawberry", "--html", "sheet.html"]);
+    assert_eq!(sheet.status.code(), Some(0), "{sheet:?}");
+    let sheet = fs::read_to_string(world.path("sheet.html")).unwrap();
+    assert!(sheet.contains("1.00 strawberry"), "the label stands below the photo");
+
     // A file is the file, unless it is said that it is a word.
     fs::copy(world.photo("green.png"), world.path("jay")).unwrap();
     let (out, _) = text(&world.resemble(["search", "jay", "-k", "1"]));
