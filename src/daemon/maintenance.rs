@@ -16,7 +16,7 @@ use super::memory;
 use super::priority;
 use crate::appearance::Library;
 use crate::photo::PhotoId;
-use crate::search::{Index, PhotoSet, Quantizer, SAMPLE, SUFFICIENT_RECALL, SearchError, Snapshot};
+use crate::search::{Index, Pair, PhotoSet, Quantizer, SAMPLE, SUFFICIENT_RECALL, SearchError, Snapshot};
 use crate::store::{Appearances, Compared, ModelRecord, NearRule, Store, StoreError};
 use crate::threads::{self, Ends};
 use crate::words::Words;
@@ -262,13 +262,13 @@ impl Maintenance {
             let near_by = snapshot.pairs_of(&new, &self.compared, near.distance, model.metric, &cancelled)?;
             let mut pairs = snapshot.shares(&near_by, model.metric, &cancelled)?;
             pairs.retain(|(_, share)| *share <= near.share);
+            let pairs = with_contrast(pairs.into_iter().map(|(pair, _)| pair).collect(), &seen)?;
             new.iter().for_each(|id| _ = self.compared.insert(id));
             let same = that_look_same(&seen, &new, &self.compared)?;
             let same = snapshot.distances(&same, model.metric, &cancelled)?;
             let photos = known.map_or(photos, |known| known.photos);
             let compared = Compared { rule: near, photos, runs: self.compared.runs() };
-            let pairs = pairs.iter().map(|(pair, _)| pair).chain(&same);
-            let rows = pairs.map(|pair| (pair.first, pair.second, pair.distance));
+            let rows = pairs.iter().chain(&same).map(|pair| (pair.first, pair.second, pair.distance));
             store.keep_pairs(model, rows, &compared)?;
         }
     }
@@ -334,6 +334,19 @@ fn keep_quantizer(store: &Store, model: &ModelRecord, quantizer: &Quantizer) -> 
 fn is_in_force(known: &Compared, near: NearRule, photos: u64) -> bool {
     let is_outgrown = known.photos < SAMPLE as u64 && photos >= 2 * known.photos.max(1);
     known.rule == near && (near.share.is_infinite() || !is_outgrown)
+}
+
+/// Leaves out pairs with a photo in which there is nothing to be seen: all empty frames are near one another.
+fn with_contrast(pairs: Vec<Pair>, seen: &Appearances) -> Result<Vec<Pair>, StoreError> {
+    let mut kept = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let is_flat =
+            |photo| Ok::<_, StoreError>(seen.get(photo)?.is_some_and(|looks| !looks.has_contrast()));
+        if !is_flat(pair.first)? && !is_flat(pair.second)? {
+            kept.push(pair);
+        }
+    }
+    Ok(kept)
 }
 
 /// Returns the pairs of a new photo and one that was compared, or of two new ones, that look the same, turned or mirrored too.

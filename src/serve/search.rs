@@ -411,11 +411,13 @@ fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Ma
     for &Neighbor { id, distance } in &found.neighbors[rows] {
         let labels = found.spoken.as_ref().map_or_else(Vec::new, |spoken| spoken.labels(id));
         if let Some(photo) = convert::photo(&photos, &roots, id)? {
-            let looks_same = match &found.appearance {
-                Some(query) => appearances.get(id)?.is_some_and(|photo| query.is_same_as(&photo)),
-                None => false,
-            };
-            let is_near = found.near.as_ref().is_none_or(|near| near.contains(&id));
+            let seen = appearances.get(id)?;
+            let looks_same = found.appearance.as_ref().zip(seen.as_ref());
+            let looks_same = looks_same.is_some_and(|(query, photo)| query.is_same_as(photo));
+            // Two empty frames are alike, and no more than that.
+            let is_flat = |looks: Option<&Appearance>| looks.is_some_and(|looks| !looks.has_contrast());
+            let is_empty = is_flat(found.appearance.as_ref()) || is_flat(seen.as_ref());
+            let is_near = !is_empty && found.near.as_ref().is_none_or(|near| near.contains(&id));
             matches.push(proto::Match {
                 photo: Some(photo),
                 distance,
