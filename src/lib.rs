@@ -19,6 +19,7 @@
 //! | [`words`] | a word | the photos that show it, by the classifier that was cut off the network |
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
 //! | [`thumbnails`] | a photo's bytes | a small picture for people, kept on the disk |
+//! | [`verify`] | two pictures | whether one shows what the other shows, and how: by local features and geometry |
 //!
 //! Around them: [`appearance`] is what a whole picture looks like, [`cli`] what the user typed, [`config`] what it means,
 //! [`photo`] the words all rooms share,
@@ -55,6 +56,7 @@ pub mod serve;
 pub mod store;
 pub mod threads;
 pub mod thumbnails;
+pub mod verify;
 pub mod watch;
 pub mod words;
 

@@ -29,6 +29,9 @@ A copy is another file on the disk: no link to the file, and nothing below the p
 
 Exit codes: 0 there is a copy of every photo, 1 there is not, 2 a file could not be read, or another error";
 
+const EXIT_CODES_OF_COMPARE: &str =
+    "Exit codes: 0 they have something in common, 1 they are different, 2 an error";
+
 const EXIT_CODES_OF_DOCTOR: &str = "Exit codes: 0 all is well, 1 there is something to look at, 2 an error";
 
 /// Asks resembled: which photos resemble this one?
@@ -181,6 +184,18 @@ pub(crate) enum Command {
         /// A picture, indexed or not; - reads it from the standard input
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Says what two pictures are to each other: a copy, an edit, turned, mirrored, another shot, or different
+    #[command(after_help = EXIT_CODES_OF_COMPARE)]
+    Compare {
+        /// A picture, indexed or not
+        #[arg(value_name = "FILE")]
+        first: PathBuf,
+        /// Another one
+        #[arg(value_name = "FILE")]
+        second: PathBuf,
         #[command(flatten)]
         output: Output,
     },

@@ -5,6 +5,7 @@
 mod asked;
 mod check;
 mod cli;
+mod compare;
 mod connect;
 mod doctor;
 mod duplicates;
@@ -78,6 +79,9 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Similar(args) => search::similar(channel, &args).await,
         Command::Words { prefix, output } => words::words(channel, prefix, output.json).await,
         Command::Describe { file, output } => words::describe(channel, &file, output.json).await,
+        Command::Compare { first, second, output } => {
+            compare::compare(channel, &first, &second, output.json).await
+        }
         Command::Check(args) => check::check(channel, &args).await,
         Command::Duplicates(args) => duplicates::duplicates(channel, &args).await,
         Command::List(args) => list::list(channel, &args).await,

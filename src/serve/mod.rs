@@ -14,6 +14,7 @@
 //! | which matches are near | `near` |
 //! | answers of more than one page | `pages` |
 //! | small pictures of photos | `thumbnails` |
+//! | what two pictures are to each other | `compare` |
 //! | what is said to whom is refused | `refuse` |
 //!
 //! Invariant: whatever a client sends is refused or answered; it never ends the daemon. Invariant: a call that was given up
@@ -22,6 +23,7 @@
 
 mod blocking;
 mod calls;
+mod compare;
 mod connections;
 mod convert;
 mod copies;

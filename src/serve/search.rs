@@ -14,7 +14,7 @@ use super::near::{Around, Neighborhoods};
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
 use super::words::{self, Spoken};
-use super::{Api, Served, calls, files, filter, refuse};
+use super::{Api, Served, calls, compare, files, filter, refuse};
 use crate::appearance::Appearance;
 use crate::encode::preprocess::Input;
 use crate::models::Bands;
@@ -373,6 +373,14 @@ impl SearchService for Search {
         let permit = Arc::new(self.api.limiter.enter(connection).await?);
         let query = query::embed(&self.api, &served, &permit, asked, served.manifest.metric).await?;
         Ok(Response::new(words::describe(words, &query.embedding.0)?))
+    }
+
+    async fn compare_pictures(
+        &self,
+        request: Request<proto::ComparePicturesRequest>,
+    ) -> Result<Response<proto::ComparePicturesResponse>, Status> {
+        let connection = calls::connection(&request);
+        Ok(Response::new(compare::compare(&self.api, connection, request.into_inner()).await?))
     }
 }
 

@@ -10,6 +10,7 @@
 mod api;
 mod checking;
 mod client;
+mod comparing;
 mod crash;
 mod failing_disk;
 mod faults;
