@@ -6,7 +6,7 @@ run +folders:
 
 # Runs the tests.
 test:
-    cargo test
+    cargo test --release
 
 # All that has to pass before a change lands.
 check:

@@ -1,6 +1,6 @@
 //! Rows against the golden bytes of this version, and against bytes that are none.
 //!
-//! `golden/rows_N.txt` is written once for each version, by `cargo test --lib -- --ignored golden_rows_are_written`. While
+//! `golden/rows_N.txt` is written once for each version, by `cargo test --release --lib -- --ignored golden_rows_are_written`. While
 //! version N has not been released it may be made anew; after that, a row that changes needs version N + 1, a
 //! migration, and golden rows of its own.
 

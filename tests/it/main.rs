@@ -1,7 +1,7 @@
 //! Integration tests: a real daemon in its own process, its real API and client, a temporary world.
 //!
 //! Small libraries are searched by full vectors in memory, large ones by codes. What depends on it is tested in both ways;
-//! `RESEMBLED_MAX_FULL_VECTORS=50 cargo test --test it` runs everything as if libraries were large beyond 50 photos.
+//! `RESEMBLED_MAX_FULL_VECTORS=50 cargo test --release --test it` runs everything as if libraries were large beyond 50 photos.
 //!
 //! One binary. No sleeps: a test waits for `READY=1`, for a status, or for a process to end, each with a deadline.
 

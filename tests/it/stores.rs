@@ -1,7 +1,7 @@
 //! Stores of former versions, and damaged ones: opened, migrated, mended, and answering.
 //!
 //! `tests/data/stores/version_N.redb.gz` was made by the last commit of version N, with
-//! `cargo test --test it -- --ignored a_golden_store_is_made`, which writes the store of the present version to
+//! `cargo test --release --test it -- --ignored a_golden_store_is_made`, which writes the store of the present version to
 //! `tests/data/stores/version_N.redb`; then `gzip -9n`. While version N has not been released it may be made anew.
 
 use std::ffi::OsStr;

@@ -2,7 +2,7 @@
 //! a small version of each runs with the other tests. All of them:
 //!
 //! ```sh
-//! cargo test --test it -- --ignored --nocapture faults::
+//! cargo test --release --test it -- --ignored --nocapture faults::
 //! ```
 
 mod clients;
