@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use resembled::deadline::{self, PATIENCE};
 
 /// Commands of `resemble`; a test compares them with its help.
-const ASKING: [&str; 16] = [
+const ASKING: [&str; 17] = [
     "search",
     "similar",
     "words",
     "describe",
     "check",
+    "compare",
     "duplicates",
     "list",
     "status",

@@ -90,7 +90,7 @@ fn write(roots: &[RootId], number: u32) -> Write {
 /// The store that is damaged: with everything in it that can be.
 fn fill(path: &Path) {
     let store = Store::open(path).unwrap();
-    let model = model(&store);
+    let model = model(&store).unwrap();
     let roots = ROOTS.map(|(path, kept)| store.add_root(Path::new(path), kept).unwrap());
     for batch in (0..PHOTOS).collect::<Vec<_>>().chunks(64) {
         let writes: Vec<_> = batch.iter().map(|&number| write(&roots, number)).collect();
@@ -110,8 +110,8 @@ fn fill(path: &Path) {
     store.keep_pairs(&model, (2..90).map(|n| (PhotoId(1), PhotoId(n), 0.25)), &compared).unwrap();
 }
 
-fn model(store: &Store) -> ModelRecord {
-    store.ensure_model(ModelDigest([1; 32]), "network", DIM, Metric::L2).unwrap()
+fn model(store: &Store) -> Result<ModelRecord, StoreError> {
+    store.ensure_model(ModelDigest([1; 32]), "network", DIM, Metric::L2)
 }
 
 /// Path of a root, and a path below it.
@@ -137,7 +137,7 @@ struct View {
 
 fn view(store: &Store) -> Result<View, StoreError> {
     let reader = store.read()?;
-    let model = model(store);
+    let model = model(store)?;
     let mut view = View::default();
     let roots: BTreeMap<RootId, Vec<u8>> = reader
         .roots()?
@@ -278,7 +278,7 @@ fn check_part(part: &View, whole: &View, case: &str) {
 
 /// Does what the daemon does after a start: compares with the disk and reads what is not known.
 fn read_again(store: &Store, gone: &[u32]) {
-    let model = model(store);
+    let model = model(store).unwrap();
     let roots = ROOTS.map(|(path, kept)| store.add_root(Path::new(path), kept).unwrap());
     let reader = store.read().unwrap();
     let missing: Vec<_> = (0..PHOTOS)
@@ -459,7 +459,7 @@ fn a_store_that_is_gone_or_new_has_what_the_user_decided() {
     assert_eq!(roots[0].1.path, Path::new(ROOTS[1].0).as_os_str().as_bytes());
     read_again(&store, &[]);
     assert_eq!(view(&store).unwrap().marks, whole.marks);
-    store.commit(&model(&store), &[Write::RemoveRoot { root: roots[0].0 }], 0).unwrap();
+    store.commit(&model(&store).unwrap(), &[Write::RemoveRoot { root: roots[0].0 }], 0).unwrap();
     store.tell_apart(&[content(20), content(22)], false).unwrap();
     drop(store);
     fs::remove_file(&path).unwrap();
@@ -516,7 +516,7 @@ fn a_store_that_has_shrunk_gives_its_room_back_at_the_next_opening() {
     let whole = view(&Store::open(&path).unwrap()).unwrap();
     let store = Store::open(&path).unwrap();
     let (model, roots) =
-        (model(&store), ROOTS.map(|(path, kept)| store.add_root(Path::new(path), kept).unwrap()));
+        (model(&store).unwrap(), ROOTS.map(|(path, kept)| store.add_root(Path::new(path), kept).unwrap()));
     let more = 1000..4000;
     store
         .commit(&model, &more.clone().map(|number| write(&roots, number)).collect::<Vec<_>>(), 2_500)
