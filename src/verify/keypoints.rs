@@ -70,7 +70,7 @@ pub struct LocalFeatures {
     pub keypoints: Vec<Keypoint>,
     /// One for each keypoint.
     pub descriptors: Vec<Descriptor>,
-    /// The picture itself at [`THUMBNAIL_SIDE`] pixels each way, its sides stretched to them: brightness.
+    /// The picture itself stretched to a square of a few pixels a side: brightness.
     pub thumbnail: Vec<u8>,
 }
 
