@@ -71,7 +71,7 @@ pub(super) fn has_extra_without_meaning(main: &Directory<'_>) -> bool {
 /// Makes a file one that the decoder reads rightly.
 ///
 /// # Errors
-/// Kinds of samples that it does not: more extra ones, and integers of 32 bits.
+/// Kinds of samples that it does not: more extra ones in tiles or as differences, and integers of 32 bits.
 pub(super) fn readable(bytes: &[u8]) -> Result<Readable<'_>, DecodeError> {
     let as_it_is = Readable { bytes: Cow::Borrowed(bytes), samples: Samples::AsRead };
     let Some(tiff) = Tiff::parse(bytes) else { return Ok(as_it_is) };
@@ -86,6 +86,8 @@ pub(super) fn readable(bytes: &[u8]) -> Result<Readable<'_>, DecodeError> {
         return refused("TIFF with integers of 32 bits".to_owned());
     }
     let extra = main.find(tag::EXTRA_SAMPLES).map_or(0, |value| value.len());
+    let is_predicted = number(tag::PREDICTOR).unwrap_or(1) != 1;
+    let is_tiled = main.find(tag::TILE_OFFSETS).is_some();
     let is_transparency = matches!(number(tag::EXTRA_SAMPLES), Some(1 | 2));
     let mut changes = Vec::new();
     let mut samples = Samples::AsRead;
@@ -97,7 +99,8 @@ pub(super) fn readable(bytes: &[u8]) -> Result<Readable<'_>, DecodeError> {
             samples = Samples::AndOneMore;
         }
         (Some(RGB), 4, 1) => {}
-        (Some(RGB | CMYK), _, 1..) => {
+        // Of strips without differences it takes the right ones.
+        (Some(RGB | CMYK), _, 1..) if is_predicted || is_tiled => {
             return refused(format!("TIFF with {count} samples a pixel, {extra} of them extra ones"));
         }
         (Some(CMYK), 4, 0)

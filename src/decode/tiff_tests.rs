@@ -257,6 +257,9 @@ fn every_kind_of_tiff_is_read_rightly_or_refused() {
 
 #[test]
 fn what_programs_write_is_read() {
+    let inks = Kind { photometric: 5, colours: 4, extra: Some(0), is_deflated: true, ..PLAIN };
+    let decoded = decode(&inks.file(), Need::full(), &Limits::default()).unwrap();
+    assert!(inks.is_shown_by(&decoded.image.pixels), "strips of inks with one more sample");
     for (extra, photometric, colours) in
         [(None, 2, 3), (Some(0), 2, 3), (Some(2), 2, 3), (None, 5, 4), (None, 1, 1)]
     {
@@ -305,7 +308,7 @@ fn what_is_refused_says_what_it_is() {
     let integers = Kind { bits: 32, ..PLAIN };
     let error = decode(&integers.file(), Need::full(), &Limits::default()).unwrap_err();
     assert!(matches!(&error, DecodeError::Unsupported { what } if what.contains("32 bits")), "{error}");
-    let inks = Kind { photometric: 5, colours: 4, extra: Some(0), ..PLAIN };
+    let inks = Kind { photometric: 5, colours: 4, extra: Some(0), is_tiled: true, ..PLAIN };
     let error = decode(&inks.file(), Need::full(), &Limits::default()).unwrap_err();
     assert!(matches!(&error, DecodeError::Unsupported { what } if what.contains("5 samples")), "{error}");
 }
