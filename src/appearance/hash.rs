@@ -8,8 +8,9 @@
 
 use std::sync::LazyLock;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use super::Turn;
@@ -92,11 +93,12 @@ pub(super) struct Spectrum {
 
 impl Spectrum {
     pub(super) fn of(image: &Rgb) -> Result<Self, Box<dyn std::error::Error>> {
-        let source = ImageRef::new(image.width, image.height, &image.pixels, PixelType::U8x3)?;
-        let mut squeezed = Image::new(SIDE as u32, SIDE as u32, PixelType::U8x3);
+        let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.pixels)?;
+        let mut pixels = [0; SIDE * SIDE * 3];
+        let mut squeezed = TypedImage::<U8x3>::from_buffer(SIDE as u32, SIDE as u32, &mut pixels)?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Box));
-        Resizer::new().resize(&source, &mut squeezed, &options)?;
-        let pixels = squeezed.buffer().as_chunks::<3>().0;
+        Resizer::new().resize_typed(&source, &mut squeezed, &options)?;
+        let pixels = pixels.as_chunks::<3>().0;
         let mut sums = [0u32; 3];
         let mut grey = Vec::with_capacity(SIDE * SIDE);
         for &[red, green, blue] in pixels {

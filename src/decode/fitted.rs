@@ -1,7 +1,8 @@
 //! The whole picture, scaled down until it fits: what people look at.
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{PixelType, Resizer};
+use fast_image_resize::Resizer;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
 
 use super::DecodeError;
 use crate::photo::Rgb;
@@ -15,15 +16,16 @@ pub(super) fn fit(image: Rgb, longest_side: u32) -> Result<Rgb, DecodeError> {
     let scaled =
         |side: u32| (u64::from(side) * u64::from(longest_side)).div_ceil(u64::from(longest)).max(1) as u32;
     let (width, height) = (scaled(image.width), scaled(image.height));
-    resized(image, width, height)
+    resized(&image, width, height)
         .map_err(|error| DecodeError::Crashed { reason: format!("it cannot be resized: {error}") })
 }
 
-fn resized(image: Rgb, width: u32, height: u32) -> Result<Rgb, Box<dyn std::error::Error>> {
-    let source = Image::from_vec_u8(image.width, image.height, image.pixels, PixelType::U8x3)?;
-    let mut target = Image::new(width, height, PixelType::U8x3);
-    Resizer::new().resize(&source, &mut target, None)?;
-    Ok(Rgb { width, height, pixels: target.into_vec() })
+fn resized(image: &Rgb, width: u32, height: u32) -> Result<Rgb, Box<dyn std::error::Error>> {
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.pixels)?;
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels)?;
+    Resizer::new().resize_typed(&source, &mut target, None)?;
+    Ok(Rgb { width, height, pixels })
 }
 
 #[cfg(test)]

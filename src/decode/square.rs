@@ -3,8 +3,9 @@
 //! The steps and their rounding are those of Pillow and torchvision, with which the published networks were trained: short
 //! side to `resize_short_side` by antialiased bilinear interpolation, centre crop.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, Need};
@@ -60,20 +61,21 @@ impl Square {
         let short_side = image.width.min(image.height);
         let across = Span::new(image.width, short_side, *self);
         let down = Span::new(image.height, short_side, *self);
-        let source = ImageRef::new(image.width, image.height, &image.pixels, PixelType::U8x3)?;
-        let mut target = Image::new(across.len, down.len, PixelType::U8x3);
+        let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.pixels)?;
+        let mut pixels = vec![0; across.len as usize * down.len as usize * 3];
+        let mut target = TypedImage::<U8x3>::from_buffer(across.len, down.len, &mut pixels)?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
             across.source_start,
             down.source_start,
             across.source_len,
             down.source_len,
         );
-        Resizer::new().resize(&source, &mut target, &options)?;
+        Resizer::new().resize_typed(&source, &mut target, &options)?;
         Ok(Tile {
             width: across.len as usize,
             left: across.crop_start as usize,
             top: down.crop_start as usize,
-            pixels: target.into_vec(),
+            pixels,
         })
     }
 }

@@ -4,8 +4,9 @@
 //! 2011, section 3): eight levels, each 1.2 times smaller than the one before, so that a corner is found again in a copy of
 //! another size.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use multiversion::multiversion;
 
 /// Long side in pixels at which features are looked for. Smaller pictures are enlarged to it: else the patch around a corner
@@ -51,12 +52,16 @@ impl Plane {
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        let source = ImageRef::new(self.width, self.height, &self.pixels, PixelType::U8)
+        let source = TypedImageRef::<U8>::from_buffer(self.width, self.height, &self.pixels)
             .expect("a plane has as many pixels as its size says");
-        let mut target = Image::new(width, height, PixelType::U8);
+        let mut pixels = vec![0; width as usize * height as usize];
+        let mut target =
+            TypedImage::<U8>::from_buffer(width, height, &mut pixels).expect("it was just made in that size");
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new().resize(&source, &mut target, &options).expect("both are gray pictures of 8 bits");
-        Self { width, height, pixels: target.into_vec() }
+        Resizer::new()
+            .resize_typed(&source, &mut target, &options)
+            .expect("both are gray pictures of 8 bits");
+        Self { width, height, pixels }
     }
 
     /// Returns the picture with its long side at [`LONG_SIDE`].
