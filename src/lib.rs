@@ -18,8 +18,8 @@
 //! | [`search`] | a query | the k nearest neighbors, by codes in memory and embeddings in the store |
 //! | [`words`] | a word | the photos that show it, by the classifier that was cut off the network |
 //! | [`serve`] | gRPC calls | answers, as [`proto`] has them |
-//! | [`thumbnails`] | a photo's bytes | a small picture for people, kept on the disk |
-//! | [`verify`] | two pictures | whether one shows what the other shows, and how: by local features and geometry |
+//! | [`thumbnails`] | a photo's bytes | a small picture for people, and its local features, both kept on the disk |
+//! | [`verify`] | two pictures' features | whether one shows what the other shows, and how: by geometry |
 //!
 //! Around them: [`appearance`] is what a whole picture looks like, [`cli`] what the user typed, [`config`] what it means,
 //! [`photo`] the words all rooms share,

@@ -361,7 +361,7 @@ pub(crate) struct DuplicatesArgs {
     #[arg(value_enum, default_value = "near")]
     pub(crate) kind: DuplicateKind,
 
-    /// Only photos that are at most so far apart; at the most the network's band "near", for bursts "similar"
+    /// Only photos that are at most so far apart; at the most the network's band "similar"
     #[arg(long, value_name = "D")]
     pub(crate) max_distance: Option<f32>,
 

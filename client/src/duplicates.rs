@@ -106,6 +106,16 @@ async fn list(
             if page.photos_pending > 0 {
                 eprintln!("{} photos are not compared yet; ask again in a while", page.photos_pending);
             }
+            if page.pairs_pending > 0 {
+                let pairs = match page.pairs_pending {
+                    1 => "1 pair is".to_owned(),
+                    pairs => format!("{pairs} pairs are"),
+                };
+                eprintln!(
+                    "{pairs} not looked at side by side yet: in idle time, or once the drive is back; until then the distance \
+                     decides"
+                );
+            }
             break;
         }
         request.page_token = page.next_page_token;
@@ -255,6 +265,13 @@ fn print_json(
                 "relation": word(relation.kind()),
                 "turn": turn(relation.turn()),
             })));
+            if relation.probability > 0.0 {
+                object.extend(output::object(json!({
+                    "probability": relation.probability,
+                    "share_of_first": relation.share_of_other,
+                    "share_of_this": relation.share_of_this,
+                })));
+            }
         }
         object
     });
@@ -277,9 +294,18 @@ fn said(relation: &proto::Relation) -> Option<String> {
         proto::RelationKind::Pixels => "the same pixels",
         proto::RelationKind::Copy => "a copy",
         proto::RelationKind::Colours => "a copy in other colours",
+        proto::RelationKind::Edit | proto::RelationKind::Turned | proto::RelationKind::Mirrored => "an edit",
+        proto::RelationKind::AnotherShot => "another shot",
+    };
+    let percent = |share: f32| (share * 100.0).round();
+    let shared = match relation.kind() {
+        proto::RelationKind::Edit | proto::RelationKind::Turned | proto::RelationKind::Mirrored => {
+            part(percent(relation.share_of_other), percent(relation.share_of_this))
+        }
+        _ => String::new(),
     };
     let how = match relation.turn() {
-        proto::Turn::Unspecified | proto::Turn::Upright => return Some(what.to_owned()),
+        proto::Turn::Unspecified | proto::Turn::Upright => return Some(format!("{what}{shared}")),
         proto::Turn::Mirrored => "mirrored",
         proto::Turn::UpsideDown => "upside down",
         proto::Turn::Flipped => "mirrored upside down",
@@ -288,7 +314,17 @@ fn said(relation: &proto::Relation) -> Option<String> {
         proto::Turn::Transposed => "mirrored and turned left",
         proto::Turn::Transversed => "mirrored and turned right",
     };
-    Some(format!("{what}, {how}"))
+    Some(format!("{what}, {how}{shared}"))
+}
+
+/// Says which part of the first photo an edit shows, in percent, where it is not all of it and nothing else.
+fn part(of_first: f32, of_this: f32) -> String {
+    match (of_first < 97.0, of_this < 97.0) {
+        (false, false) => String::new(),
+        (true, false) => format!(", {of_first} % of it"),
+        (false, true) => format!(", with more around it ({of_this} % is of the first)"),
+        (true, true) => format!(", {of_first} % of it and more around it"),
+    }
 }
 
 fn word(kind: proto::RelationKind) -> Option<&'static str> {
@@ -298,6 +334,10 @@ fn word(kind: proto::RelationKind) -> Option<&'static str> {
         proto::RelationKind::Copy => Some("copy"),
         proto::RelationKind::Colours => Some("colours"),
         proto::RelationKind::Near => Some("near"),
+        proto::RelationKind::Edit => Some("edit"),
+        proto::RelationKind::Turned => Some("turned"),
+        proto::RelationKind::Mirrored => Some("mirrored"),
+        proto::RelationKind::AnotherShot => Some("another-shot"),
     }
 }
 

@@ -149,7 +149,7 @@ impl IngestSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ThumbnailSection {
-    /// What kept thumbnails may take on the disk, in MiB. 0: none are kept.
+    /// What kept thumbnails and features may take on the disk, in MiB. 0: none are kept.
     pub max_mib: u64,
 }
 

@@ -1,8 +1,8 @@
 //! Maintenance of the index: one thread of low priority that does for the search what nobody waits for.
 //!
 //! It trains a quantizer when the library has outgrown the one it has, writes new codes down, looks what new photos
-//! show, compares them with all others so that duplicates are known, and measures recall in idle time. A commit wakes
-//! it; at rest it sleeps.
+//! show, compares them with all others so that duplicates are known, has those that may be near looked at side by side
+//! ([`second_look`](super::second_look)), and measures recall in idle time. A commit wakes it; at rest it sleeps.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,13 @@ use super::error::DaemonError;
 use super::index::Written;
 use super::memory;
 use super::priority;
+use super::second_look::{self, Eyes, SecondLook};
 use crate::appearance::Library;
 use crate::photo::PhotoId;
 use crate::search::{Index, Pair, PhotoSet, Quantizer, SAMPLE, SUFFICIENT_RECALL, SearchError, Snapshot};
-use crate::store::{Appearances, Compared, ModelRecord, NearRule, Store, StoreError};
+use crate::store::{
+    Appearances, Compared, ModelRecord, NearPair, NearRule, PairRecord, Reach, Standing, Store, StoreError,
+};
 use crate::threads::{self, Ends};
 use crate::words::Words;
 
@@ -32,6 +35,14 @@ const UNWRITTEN: usize = 1000;
 
 /// Embeddings read at a time to look what photos show: some megabytes.
 const LABELLED_AT_ONCE: usize = 512;
+
+/// Candidates looked at before it is asked again whether there is other work.
+const LOOKED_AT_ONCE: usize = 64;
+
+/// Candidates of a photo among those before it: the nearest. Of those that count as near until they are looked at, more:
+/// a burst shall be one group.
+const CANDIDATES: usize = 10;
+const NEAR_CANDIDATES: usize = 32;
 
 /// Photos compared with the library at a time: a share of it, so that a large one is not read more often than about a
 /// hundred times, within bounds for memory. What was found is on the disk after each.
@@ -90,11 +101,16 @@ pub(super) fn waker() -> (Waker, WakeReceiver) {
 
 impl MaintenanceThread {
     /// Starts the thread.
-    pub(super) fn start(parts: Parts, waker: Waker, receiver: WakeReceiver) -> Result<Self, DaemonError> {
+    pub(super) fn start(
+        parts: Parts,
+        eyes: Eyes,
+        waker: Waker,
+        receiver: WakeReceiver,
+    ) -> Result<Self, DaemonError> {
         let (starter, ends) = threads::threads();
         let body = move || {
             priority::lower();
-            match Maintenance::new(parts)?.until_stopped(&receiver) {
+            match Maintenance::new(parts, eyes)?.until_stopped(&receiver) {
                 Err(DaemonError::Search(SearchError::Cancelled)) => Ok(()),
                 ended => ended,
             }
@@ -118,6 +134,7 @@ impl MaintenanceThread {
 
 struct Maintenance {
     parts: Parts,
+    second_look: SecondLook,
     compared: PhotoSet,
     /// Photos whose labels are not in the store.
     unwritten: Vec<PhotoId>,
@@ -126,30 +143,31 @@ struct Maintenance {
 }
 
 impl Maintenance {
-    fn new(parts: Parts) -> Result<Self, DaemonError> {
-        Ok(Self { compared: compared_so_far(&parts)?, parts, unwritten: Vec::new(), measured: None })
+    fn new(parts: Parts, eyes: Eyes) -> Result<Self, DaemonError> {
+        let compared = compared_so_far(&parts)?;
+        let second_look = SecondLook::new(eyes, Arc::clone(&parts.store));
+        Ok(Self { compared, parts, second_look, unwritten: Vec::new(), measured: None })
     }
 
     fn until_stopped(mut self, receiver: &WakeReceiver) -> Result<(), DaemonError> {
         while !self.parts.stop.is_cancelled() {
-            let waits = match self.turn() {
-                Ok(waits) => waits,
+            let rest = match self.turn() {
+                Ok(rest) => rest,
                 // It is done again when there is room: what the store has of it by then counts.
                 Err(DaemonError::Store(StoreError::CannotWrite { .. })) => {
                     self.compared = compared_so_far(&self.parts)?;
-                    true
+                    LOOK_EVERY
                 }
                 Err(error) => return Err(error),
             };
             // A timeout is a turn like any other; the writer may have ended before us.
-            let _ =
-                receiver.0.recv_timeout(if waits || self.measuring_is_due() { LOOK_EVERY } else { SLEEP });
+            let _ = receiver.0.recv_timeout(if self.measuring_is_due() { LOOK_EVERY } else { rest });
         }
         Ok(())
     }
 
-    /// Does what is due. Returns whether some of it waits.
-    fn turn(&mut self) -> Result<bool, DaemonError> {
+    /// Does what is due. Returns how long it may sleep.
+    fn turn(&mut self) -> Result<Duration, DaemonError> {
         if self.parts.index.training_is_due() {
             self.train()?;
         }
@@ -158,7 +176,10 @@ impl Maintenance {
         if self.measuring_is_due() && (self.parts.is_idle)() {
             self.measure()?;
         }
-        self.parts.near.map_or(Ok(false), |near| self.compare(near))
+        let Some(near) = self.parts.near else { return Ok(SLEEP) };
+        let some_wait = self.compare(near)?;
+        let rest = self.look()?;
+        Ok(if some_wait { LOOK_EVERY } else { rest })
     }
 
     fn train(&self) -> Result<(), DaemonError> {
@@ -259,18 +280,56 @@ impl Maintenance {
             }
             worked = true;
             let cancelled = || stop.is_cancelled();
-            let near_by = snapshot.pairs_of(&new, &self.compared, near.distance, model.metric, &cancelled)?;
-            let mut pairs = snapshot.shares(&near_by, model.metric, &cancelled)?;
-            pairs.retain(|(_, share)| *share <= near.share);
-            let pairs = with_contrast(pairs.into_iter().map(|(pair, _)| pair).collect(), &seen)?;
+            let reach = near.candidates.distance.max(near.near.distance);
+            let near_by = snapshot.pairs_of(&new, &self.compared, reach, model.metric, &cancelled)?;
+            let pairs = with_contrast(snapshot.shares(&near_by, model.metric, &cancelled)?, &seen)?;
             new.iter().for_each(|id| _ = self.compared.insert(id));
             let same = that_look_same(&seen, &new, &self.compared)?;
             let same = snapshot.distances(&same, model.metric, &cancelled)?;
             let photos = known.map_or(photos, |known| known.photos);
             let compared = Compared { rule: near, photos, runs: self.compared.runs() };
-            let rows = pairs.iter().chain(&same).map(|pair| (pair.first, pair.second, pair.distance));
-            store.keep_pairs(model, rows, &compared)?;
+            let candidates = candidates(pairs, near).into_iter();
+            let candidates = candidates.map(|(pair, share)| near_pair(pair, Standing::Candidate(share)));
+            // Last: what looks the same need not be looked at again.
+            let same = same.into_iter().map(|pair| near_pair(pair, Standing::LooksSame));
+            store.keep_pairs(model, candidates.chain(same), &compared)?;
         }
+    }
+
+    /// Has candidates looked at in idle time. Returns how long it may sleep.
+    fn look(&mut self) -> Result<Duration, DaemonError> {
+        let Self { parts, second_look, .. } = self;
+        let Parts { index, store, model, is_idle, is_held, stop, .. } = parts;
+        let is_stopped = || stop.is_cancelled();
+        let (mut after, mut looked, mut left) = (None, false, false);
+        while !is_stopped() {
+            let candidates = store.read()?.candidates(model, after.as_ref(), LOOKED_AT_ONCE)?;
+            let Some(last) = candidates.last() else {
+                second_look.rest();
+                if looked {
+                    memory::give_back_now();
+                }
+                return Ok(if left { second_look::AGAIN } else { SLEEP });
+            };
+            if is_held() || !is_idle() {
+                return Ok(LOOK_EVERY);
+            }
+            after = Some(*last);
+            let snapshot = index.snapshot();
+            // One that has gone is compared again when it returns.
+            let (there, gone): (Vec<NearPair>, Vec<NearPair>) = candidates
+                .iter()
+                .partition(|pair| snapshot.contains(pair.first) && snapshot.contains(pair.second));
+            let decided = second_look.decide(&there, &is_stopped)?;
+            left |= decided.len() < there.len();
+            looked |= !decided.is_empty();
+            let decided: Vec<_> =
+                decided.into_iter().chain(gone.into_iter().map(|pair| (pair, None))).collect();
+            if !decided.is_empty() {
+                store.decide_pairs(model, decided)?;
+            }
+        }
+        Ok(SLEEP)
     }
 
     fn measuring_is_due(&self) -> bool {
@@ -333,17 +392,36 @@ fn keep_quantizer(store: &Store, model: &ModelRecord, quantizer: &Quantizer) -> 
 /// Says whether pairs were found by this rule. A small library that has doubled since has other neighborhoods.
 fn is_in_force(known: &Compared, near: NearRule, photos: u64) -> bool {
     let is_outgrown = known.photos < SAMPLE as u64 && photos >= 2 * known.photos.max(1);
-    known.rule == near && (near.share.is_infinite() || !is_outgrown)
+    known.rule == near && !is_outgrown
+}
+
+fn near_pair(Pair { first, second, distance }: Pair, standing: Standing) -> NearPair {
+    NearPair { first, second, record: PairRecord { distance, standing } }
+}
+
+/// Chooses the pairs that are to be looked at, each with its share of the radius around.
+fn candidates(mut pairs: Vec<(Pair, f32)>, rule: NearRule) -> Vec<(Pair, f32)> {
+    pairs.sort_by(|(one, share), (other, other_share)| {
+        one.second.cmp(&other.second).then(share.total_cmp(other_share)).then(one.first.cmp(&other.first))
+    });
+    let of_one = pairs.chunk_by(|(one, _), (other, _)| one.second == other.second);
+    let chosen = of_one.flat_map(|pairs| {
+        pairs.iter().enumerate().filter(|(place, (pair, share))| {
+            let is_within = |reach: &Reach, most| *place < most && reach.holds(pair.distance, *share);
+            is_within(&rule.candidates, CANDIDATES) || is_within(&rule.near, NEAR_CANDIDATES)
+        })
+    });
+    chosen.map(|(_, pair)| *pair).collect()
 }
 
 /// Leaves out pairs with a photo in which there is nothing to be seen: all empty frames are near one another.
-fn with_contrast(pairs: Vec<Pair>, seen: &Appearances) -> Result<Vec<Pair>, StoreError> {
+fn with_contrast(pairs: Vec<(Pair, f32)>, seen: &Appearances) -> Result<Vec<(Pair, f32)>, StoreError> {
     let mut kept = Vec::with_capacity(pairs.len());
-    for pair in pairs {
+    for (pair, share) in pairs {
         let is_flat =
             |photo| Ok::<_, StoreError>(seen.get(photo)?.is_some_and(|looks| !looks.has_contrast()));
         if !is_flat(pair.first)? && !is_flat(pair.second)? {
-            kept.push(pair);
+            kept.push((pair, share));
         }
     }
     Ok(kept)
@@ -379,10 +457,50 @@ fn uncompared(snapshot: &Snapshot, compared: &PhotoSet) -> impl Iterator<Item = 
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::decode::{Decoders, Limits, Program};
     use crate::photo::{Metric, ModelDigest};
+    use crate::thumbnails::{Cache, Thumbnails};
+
+    /// Sees no photo.
+    fn blind(folder: &Path) -> Eyes {
+        Eyes {
+            thumbnails: Arc::new(Thumbnails::new(Cache::new(folder.join("kept"), 0))),
+            decoders: Decoders::new(Program::this(), Limits::default()),
+            place: Box::new(|_| None),
+        }
+    }
+
+    #[test]
+    fn the_nearest_few_are_candidates_and_of_a_burst_more() {
+        let rule = NearRule {
+            candidates: Reach { distance: 0.5, share: 0.8 },
+            near: Reach { distance: 0.2, share: 0.3 },
+            judge: 1,
+        };
+        let pairs = |distance: f32, share: f32| {
+            let pair = move |first| Pair { first: PhotoId(first), second: PhotoId(100), distance };
+            (1..=60).map(|first| (pair(first), share)).collect::<Vec<_>>()
+        };
+        let chosen = |pairs: Vec<(Pair, f32)>| candidates(pairs, rule).len();
+        assert_eq!(chosen(pairs(0.4, 0.7)), CANDIDATES);
+        assert_eq!(chosen(pairs(0.1, 0.2)), NEAR_CANDIDATES);
+        assert_eq!(chosen(pairs(0.4, 0.9)), 0);
+        assert_eq!(chosen(pairs(0.6, 0.2)), 0);
+        // Each photo has its own.
+        let mut both = pairs(0.4, 0.7);
+        both.extend(
+            pairs(0.4, 0.5).into_iter().map(|(pair, share)| (Pair { second: PhotoId(99), ..pair }, share)),
+        );
+        both.reverse();
+        assert_eq!(chosen(both), 2 * CANDIDATES);
+        let mut nearer = pairs(0.4, 0.7);
+        nearer[40].1 = 0.1;
+        assert_eq!(candidates(nearer, rule)[0].0.first, PhotoId(41), "by the share, not by the number");
+    }
 
     #[test]
     fn photos_are_compared_once_nothing_holds_the_work() {
@@ -391,7 +509,8 @@ mod tests {
         let model = store.ensure_model(ModelDigest([7; 32]), "of the test", 2, Metric::L2).unwrap();
         let index = Arc::new(Index::new(2));
         index.apply([(PhotoId(1), &[0.0, 1.0][..]), (PhotoId(2), &[0.0, 1.5])], &[]).unwrap();
-        let near = NearRule { distance: 1.0, share: f32::INFINITY };
+        let within = Reach { distance: 1.0, share: f32::INFINITY };
+        let near = NearRule { candidates: within, near: within, judge: 1 };
         let held = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&held);
         let parts = Parts {
@@ -405,7 +524,7 @@ mod tests {
             is_held: Box::new(move || asked.load(Ordering::Relaxed)),
             stop: CancellationToken::new(),
         };
-        let mut maintenance = Maintenance::new(parts).unwrap();
+        let mut maintenance = Maintenance::new(parts, blind(folder.path())).unwrap();
 
         assert!(maintenance.compare(near).unwrap(), "they wait");
         assert!(store.read().unwrap().compared(&model).unwrap().is_none());

@@ -24,6 +24,7 @@ mod restart;
 mod retries;
 mod roots;
 mod run;
+mod second_look;
 mod signals;
 mod supervisor;
 mod systemd;

@@ -19,17 +19,20 @@ use super::error::DaemonError;
 use super::follow::{Follow, start_writer};
 use super::handover::Handover;
 use super::lifetime::Ended;
-use super::maintenance::{self, MaintenanceThread};
+use super::maintenance::{self, MaintenanceThread, Waker};
 use super::retries::Retries;
+use super::second_look::Eyes;
 use super::supervisor::{Supervisor, SupervisorError};
 use super::{decoders, disk, networks, power, priority, reload, roots, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode;
 use crate::ingest::{Again, Parts, Progress, Queue, Workers};
+use crate::models::Bands;
 use crate::serve::{self, Api, Limiter, ServeError, Socket, Token};
-use crate::store::{NearRule, Store, StoreError, Write};
+use crate::store::{NearRule, Reach, Store, StoreError, Write};
 use crate::thumbnails::{Cache, Thumbnails};
-use crate::watch::{WatchConfig, Watcher};
+use crate::verify::JUDGE;
+use crate::watch::{Activity, WatchConfig, Watcher};
 
 /// How long the rooms have to stop. Who overruns it is left behind.
 pub(super) const GRACE: Duration = Duration::from_secs(6);
@@ -152,6 +155,7 @@ async fn run_rooms(
     let workers = Workers::start(parts, threads_or_cores(config.ingest.threads), priority::lower)?;
     supervisor.start("indexing", workers.ended());
 
+    let cache = Cache::new(config.thumbnail_dir.clone(), config.thumbnails.max_bytes());
     let api = Arc::new(Api {
         store,
         networks: Arc::clone(&networks),
@@ -160,7 +164,7 @@ async fn run_rooms(
         watch,
         queue: Arc::clone(&queue),
         again: Arc::clone(&again),
-        thumbnails: Thumbnails::new(Cache::new(config.thumbnail_dir.clone(), config.thumbnails.max_bytes())),
+        thumbnails: Arc::new(Thumbnails::new(cache)),
         progress,
         writer,
         configured: Mutex::new(settled.configured),
@@ -198,17 +202,24 @@ async fn run_rooms(
         store: Arc::clone(&api.store),
         model: configured.model.clone(),
         words: configured.words.clone(),
-        near: configured
-            .manifest
-            .bands
-            .of(configured.model.metric)
-            .map(|bands| NearRule { distance: bands.near, share: bands.near_share.unwrap_or(f32::INFINITY) }),
+        near: configured.manifest.bands.of(configured.model.metric).map(near_rule),
         written,
         is_idle: Box::new(move || watching.pending() == 0),
         is_held: Box::new(move || !held.holds().is_empty()),
         stop: stop.clone(),
     };
-    let maintenance = MaintenanceThread::start(maintained, waker, wake_receiver)?;
+    let watch = api.watch.clone();
+    let eyes = Eyes {
+        thumbnails: Arc::clone(&api.thumbnails),
+        decoders: configured.encoding.decoders.clone(),
+        place: Box::new(move |file| {
+            let root = watch.roots().into_iter().find(|root| root.id == file.root)?;
+            root.is_reachable(&file.path).then(|| file.path.under(&root.path))
+        }),
+    };
+    // A drive may be back.
+    supervisor.start("hearing of rest", wake_at_rest(api.watch.activity(), waker.clone(), stop.clone()));
+    let maintenance = MaintenanceThread::start(maintained, eyes, waker, wake_receiver)?;
     supervisor.start("maintaining the index", maintenance.ended(stop.clone()));
     if config.ingest.pause_on_battery {
         supervisor.start("watching the battery", power::pause_on_battery(Arc::clone(&queue), stop.clone()));
@@ -240,6 +251,38 @@ async fn run_rooms(
             Ok(Ended::LeftBehind)
         }
         (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// Wakes the maintenance each time when the watching has nothing left to do.
+async fn wake_at_rest(
+    mut activity: watch::Receiver<Activity>,
+    waker: Waker,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = activity.changed() => match changed {
+                Ok(()) if activity.borrow_and_update().is_idle() => waker.wake(),
+                Ok(()) => {}
+                // The watching has ended.
+                Err(_) => return Ok(()),
+            },
+        }
+    }
+}
+
+/// Share of the radius around two photos within which they are looked at side by side. Of the pairs of shots that looking finds
+/// (of those within the band `similar`) it loses none, and leaves out a third of all candidates.
+const CANDIDATE_SHARE: f32 = 0.85;
+
+/// Which photos are looked at side by side: the same thing or place, as far as the network tells.
+fn near_rule(bands: Bands) -> NearRule {
+    NearRule {
+        candidates: Reach { distance: bands.similar, share: CANDIDATE_SHARE },
+        near: Reach { distance: bands.near, share: bands.near_share.unwrap_or(f32::INFINITY) },
+        judge: JUDGE,
     }
 }
 

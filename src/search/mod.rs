@@ -49,6 +49,7 @@ pub use error::SearchError;
 pub use filter::{Area, Facet, FacetValue, FactTable, Facts, Filter, PhotoSet, RootLocation, TakenAt};
 pub use fitted::{MAX_FULL_VECTORS, SUFFICIENT_RECALL};
 pub use index::{Index, Snapshot};
+pub use pool::in_background;
 pub use query::{Example, Neighbor, Options, combine};
 pub use recall::Recall;
 pub use rows::{Vectors, VectorsError};

@@ -57,11 +57,15 @@ pub(super) fn in_parallel<R: Send>(
     parts.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
 }
 
-/// Runs `work` on a thread for each core, all of the caller's priority: for what may take minutes.
-pub(super) fn in_background<R: Send>(
+/// Runs `work` on a thread for each core, all of the caller's priority: for what may take minutes. Each gets a function that
+/// hands out the numbers below `pieces`, each to one of them.
+///
+/// # Errors
+/// The first of `work`.
+pub fn in_background<R: Send, E: Send>(
     pieces: usize,
-    work: impl Fn(&dyn Fn() -> Option<usize>) -> Result<R, SearchError> + Sync,
-) -> Result<Vec<R>, SearchError> {
+    work: impl Fn(&dyn Fn() -> Option<usize>) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let handed_out = AtomicUsize::new(0);
     let next = || Some(handed_out.fetch_add(1, Ordering::Relaxed)).filter(|&piece| piece < pieces);
     thread::scope(|scope| {

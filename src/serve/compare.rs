@@ -100,13 +100,12 @@ fn answer(comparison: &Comparison, judgement: Judgement) -> proto::ComparePictur
         Verdict::AnotherShot => proto::Verdict::AnotherShot,
         Verdict::Different => proto::Verdict::Different,
     };
-    let is_different = judgement.verdict == Verdict::Different;
     proto::ComparePicturesResponse {
         verdict: verdict.into(),
         probability: judgement.probability,
         share_of_first: judgement.shared[0],
         share_of_second: judgement.shared[1],
-        turned_degrees: if is_different { 0.0 } else { comparison.turn },
+        turned_degrees: judgement.turn,
         inliers: comparison.inliers,
     }
 }

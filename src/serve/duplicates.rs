@@ -1,6 +1,7 @@
 //! `DuplicateService`: photos that are there more than once. `find` finds them; here they become answers.
 
 mod find;
+mod relation;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,17 +11,17 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use self::find::Found;
+use self::relation::Relations;
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
 use super::{Api, calls, files, filter, refuse};
-use crate::appearance::{Appearance, Turn};
 use crate::models::Bands;
 use crate::proto;
 use crate::proto::DuplicateKind;
 use crate::proto::duplicate_service_server::DuplicateService;
 use crate::search::SearchError;
-use crate::store::{Appearances, Reader, StoreError};
+use crate::store::StoreError;
 
 /// Seconds between two shots of a burst where the request does not say.
 const BURST_SECONDS: u32 = 10;
@@ -69,7 +70,7 @@ impl Ask {
             DuplicateKind::Pixels => Ok(Self::Alike(Alike::Pixels)),
             DuplicateKind::Near => {
                 let bands = bands.ok_or_else(unknown_bands)?;
-                Ok(Self::Alike(Alike::Near { limit: within("NEAR", bands.near)? }))
+                Ok(Self::Alike(Alike::Near { limit: within("SIMILAR", bands.similar)? }))
             }
             DuplicateKind::Burst => {
                 let bands = bands.ok_or_else(unknown_bands)?;
@@ -101,12 +102,12 @@ async fn groups(
     rows: Range<usize>,
     are_copies: bool,
 ) -> Result<Vec<proto::DuplicateGroup>, Status> {
-    let reading = Arc::clone(api);
+    let (reading, asked) = (Arc::clone(api), Arc::clone(&found));
     let mut groups = blocking(move |_| -> Result<_, StoreError> {
         let known = reading.store.read()?.photos()?;
         let roots = Roots::of(&reading);
         let mut groups = Vec::with_capacity(rows.len());
-        for group in &found.groups[rows] {
+        for group in &asked.groups[rows] {
             let mut photos = Vec::with_capacity(group.len());
             for &photo in group {
                 photos.extend(convert::photo(&known, &roots, photo)?);
@@ -124,52 +125,13 @@ async fn groups(
     });
     let reading = Arc::clone(api);
     blocking(move |_| -> Result<_, StoreError> {
-        let reader = reading.store.read()?;
-        let seen = reader.appearances()?;
+        let relations = Relations::of(&reading.store, &found.model)?;
         for group in &mut groups {
-            group.relations = relations(&reader, &seen, &group.photos)?;
+            group.relations = relations.of_group(&group.photos)?;
         }
         Ok(groups)
     })
     .await
-}
-
-/// Says what each photo but the first is to the first.
-fn relations(
-    reader: &Reader,
-    seen: &Appearances,
-    photos: &[proto::Photo],
-) -> Result<Vec<proto::Relation>, StoreError> {
-    let looks = |photo: &proto::Photo| -> Result<Option<Appearance>, StoreError> {
-        let Ok(content) = convert::parse_photo_name("photos", &photo.name) else { return Ok(None) };
-        reader.photo_with(content)?.map_or(Ok(None), |photo| seen.get(photo))
-    };
-    let Some((first, others)) = photos.split_first() else { return Ok(Vec::new()) };
-    let first = looks(first)?;
-    others.iter().map(|other| Ok(relation(first.as_ref(), looks(other)?.as_ref()))).collect()
-}
-
-fn relation(first: Option<&Appearance>, other: Option<&Appearance>) -> proto::Relation {
-    use proto::RelationKind as Kind;
-
-    let (Some(first), Some(other)) = (first, other) else { return proto::Relation::default() };
-    let (kind, turn) = match first.turn_to(other) {
-        _ if first.pixels.is_some() && first.pixels == other.pixels => (Kind::Pixels, Turn::Upright),
-        None => return proto::Relation { kind: Kind::Near.into(), turn: proto::Turn::Unspecified.into() },
-        Some(turn) if first.has_other_colours_than(other) => (Kind::Colours, turn),
-        Some(turn) => (Kind::Copy, turn),
-    };
-    let turn = match turn {
-        Turn::Upright => proto::Turn::Upright,
-        Turn::Mirrored => proto::Turn::Mirrored,
-        Turn::UpsideDown => proto::Turn::UpsideDown,
-        Turn::Flipped => proto::Turn::Flipped,
-        Turn::Right => proto::Turn::Right,
-        Turn::Left => proto::Turn::Left,
-        Turn::Transposed => proto::Turn::Transposed,
-        Turn::Transversed => proto::Turn::Transversed,
-    };
-    proto::Relation { kind: kind.into(), turn: turn.into() }
 }
 
 #[tonic::async_trait]
@@ -227,6 +189,7 @@ impl DuplicateService for Duplicates {
             total_size: page.answer.groups.len() as u64,
             photos_pending: page.answer.pending,
             raw_pairs: page.answer.raw_pairs,
+            pairs_pending: page.answer.pairs_pending,
         }))
     }
 

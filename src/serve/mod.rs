@@ -114,7 +114,7 @@ pub struct Api {
     /// Files that are tried again.
     pub again: Arc<Again>,
     /// Makes small pictures of photos, and keeps them.
-    pub thumbnails: Thumbnails,
+    pub thumbnails: Arc<Thumbnails>,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Where roots are removed.

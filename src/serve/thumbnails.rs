@@ -199,6 +199,8 @@ fn refused(error: ThumbnailError) -> Status {
             Status::failed_precondition(format!("the photo cannot be decoded: {error}"))
         }
         ThumbnailError::Decode(error) => refuse::unavailable("the photo could not be decoded now", &error),
-        error @ ThumbnailError::Encode(_) => refuse::internal("the thumbnail could not be made", &error),
+        error @ (ThumbnailError::Encode(_) | ThumbnailError::NoPixels) => {
+            refuse::internal("the thumbnail could not be made", &error)
+        }
     }
 }

@@ -11,8 +11,8 @@ use super::decisions::Decision;
 use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
 use super::rows::{from_bytes, to_bytes};
 use super::schema::{
-    APPEARANCES, CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, LABELS, META, META_DECODER,
-    META_NEXT_PHOTO, META_PURGED, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
+    APPEARANCES, CANDIDATES, CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, LABELS, META,
+    META_DECODER, META_NEXT_PHOTO, META_PURGED, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
 };
 use super::vectors::{self, Row};
 use super::{ModelRecord, ProblemKind, Store, StoreError, next_number};
@@ -439,9 +439,11 @@ impl<'txn> Batch<'txn> {
             for &photo in &purged {
                 labels.remove((model.id, photo))?;
             }
-            let mut pairs = self.transaction.open_table(PAIRS)?;
-            for &photo in &purged {
-                pairs.retain_in((model.id, photo, 0)..=(model.id, photo, u64::MAX), |_, _| false)?;
+            for table in [PAIRS, CANDIDATES] {
+                let mut pairs = self.transaction.open_table(table)?;
+                for &photo in &purged {
+                    pairs.retain_in((model.id, photo, 0)..=(model.id, photo, u64::MAX), |_, _| false)?;
+                }
             }
         }
         let mut meta = self.transaction.open_table(META)?;

@@ -102,12 +102,13 @@ fn fill(path: &Path) {
     store.keep_codes(&model, 3, (1..200).map(|photo| (PhotoId(photo), [7u8; 160]))).unwrap();
     store.keep_quantizer(&model, 3, &[9; 30_000]).unwrap();
     store.keep_labels(&model, (1..200).map(|photo| (PhotoId(photo), [5u8; 40]))).unwrap();
-    let compared = Compared {
-        rule: NearRule { distance: 0.5, share: 1.0 },
-        photos: 3,
-        runs: vec![(PhotoId(1), PhotoId(200))],
+    let compared = Compared { rule: NearRule::default(), photos: 3, runs: vec![(PhotoId(1), PhotoId(200))] };
+    let pair = |number| {
+        let standing = if number % 2 == 0 { Standing::LooksSame } else { Standing::Candidate(0.5) };
+        let record = PairRecord { distance: 0.25, standing };
+        NearPair { first: PhotoId(1), second: PhotoId(number), record }
     };
-    store.keep_pairs(&model, (2..90).map(|n| (PhotoId(1), PhotoId(n), 0.25)), &compared).unwrap();
+    store.keep_pairs(&model, (2..90).map(pair), &compared).unwrap();
 }
 
 fn model(store: &Store) -> Result<ModelRecord, StoreError> {
@@ -207,7 +208,7 @@ fn view(store: &Store) -> Result<View, StoreError> {
         view.marks.insert((one.min(other), one.max(other)));
     }
     // What the search keeps must be readable or made again; what it is worth is its own matter.
-    reader.each_pair(&model, |_, _, _| ())?;
+    reader.each_pair(&model, |_| ())?;
     reader.each_code(&model, 3, |_, _| ())?;
     reader.each_label(&model, |photo, _| assert!(known.get(photo).is_ok_and(|photo| photo.is_some())))?;
     reader.quantizer(&model)?;

@@ -25,7 +25,7 @@ struct World {
 type Act = fn(&World) -> Result<(), StoreError>;
 
 /// Covers each kind of write, and pages that are freed and used again.
-const HISTORY: [Act; 14] = [
+const HISTORY: [Act; 15] = [
     |world| world.commit(&(0..20).map(|n| world.encoded(n, n)).collect::<Vec<_>>()),
     |world| world.commit(&[world.encoded(30, 1), world.gone(2), world.gone(3)]),
     |world| world.store.add_root(Path::new("/photos/more"), true).map(drop),
@@ -35,19 +35,22 @@ const HISTORY: [Act; 14] = [
     |world| world.store.keep_labels(&world.model, (1..15).map(|id| (PhotoId(id), vec![id as u8; 40]))),
     |world| world.store.keep_quantizer(&world.model, 3, &[3; 3000]),
     |world| {
-        let compared = Compared {
-            rule: NearRule { distance: 0.5, share: 1.0 },
-            photos: 3,
-            runs: vec![(PhotoId(1), PhotoId(15))],
-        };
-        world.store.keep_pairs(&world.model, [(PhotoId(1), PhotoId(9), 0.25)], &compared)
+        let compared =
+            Compared { rule: NearRule::default(), photos: 3, runs: vec![(PhotoId(1), PhotoId(15))] };
+        world.store.keep_pairs(&world.model, [9, 10].map(candidate), &compared)
     },
+    |world| world.store.decide_pairs(&world.model, [(candidate(9), Some(Standing::LooksSame))]),
     |world| world.store.tell_apart(&[content(1), content(8)], true),
     |world| world.commit(&[Write::PurgeOrphans { before: 5_000 }]),
     |world| world.store.drop_pairs(&world.model),
     |world| world.commit(&(60..90).map(|n| world.encoded(n, n)).collect::<Vec<_>>()),
     |world| world.commit(&[Write::TryFailuresAgain { decoder: 7 }, world.gone(60), world.encoded(0, 99)]),
 ];
+
+fn candidate(second: u64) -> NearPair {
+    let record = PairRecord { distance: 0.25, standing: Standing::Candidate(0.5) };
+    NearPair { first: PhotoId(1), second: PhotoId(second), record }
+}
 
 impl World {
     fn open(disk: FaultyDisk) -> Self {
@@ -131,9 +134,7 @@ impl World {
             reader.quantizer(&self.model).unwrap()
         )
         .unwrap();
-        reader
-            .each_pair(&self.model, |a, b, distance| writeln!(text, "{a:?} {b:?} {distance}").unwrap())
-            .unwrap();
+        reader.each_pair(&self.model, |pair| writeln!(text, "{pair:?}").unwrap()).unwrap();
         reader
             .each_code(&self.model, 3, |photo, code| writeln!(text, "{photo:?} {code:?}").unwrap())
             .unwrap();

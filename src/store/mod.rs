@@ -58,8 +58,8 @@ pub use self::photos::Photos;
 pub use self::reader::{Counts, KnownDirectory, Mended, Reader};
 pub use self::rebuild::Rebuilt;
 pub use self::record::{
-    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, NearRule,
-    PhotoRecord, RootRecord,
+    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, NearPair,
+    NearRule, PairRecord, PhotoRecord, Reach, RootRecord, Seen, Standing,
 };
 use self::rows::{from_bytes, to_bytes};
 use self::schema::{META, META_NEXT_MODEL, META_NEXT_ROOT, MODELS, ROOTS};

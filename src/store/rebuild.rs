@@ -16,8 +16,8 @@ use super::decisions::Decided;
 use super::record::{FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord};
 use super::rows::{Record, from_bytes, to_bytes};
 use super::schema::{
-    APPEARANCES, CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, FAILURES, FILES, INODES, LABELS, META,
-    META_DECODER, META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, META_NEXT_MODEL, META_NEXT_PHOTO,
+    APPEARANCES, CANDIDATES, CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, FAILURES, FILES, INODES, LABELS,
+    META, META_DECODER, META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, META_NEXT_MODEL, META_NEXT_PHOTO,
     META_NEXT_ROOT, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS, ROOTS, VECTORS,
 };
 use super::source::Source;
@@ -407,7 +407,13 @@ fn caches(from: &mut Source, to: &mut Target<'_>) -> Result<(), StoreError> {
         false => Ok(()),
     })?;
     from.each(COMPARED, None, &mut |model, compared| to.insert(COMPARED, model, compared))?;
-    from.each(PAIRS, None, &mut |key, distance| to.insert(PAIRS, key, distance))
+    for table in [PAIRS, CANDIDATES] {
+        from.each(table, None, &mut |key, pair| match has_photo(to, key.1)? && has_photo(to, key.2)? {
+            true => to.insert(table, key, pair),
+            false => Ok(()),
+        })?;
+    }
+    Ok(())
 }
 
 /// The key of a photo some way behind another one, as redb has integers: little endian.

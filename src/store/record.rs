@@ -2,6 +2,7 @@
 
 use crate::decode::PhotoInfo;
 use crate::photo::{ContentHash, Fingerprint, Metric, PhotoId};
+use crate::verify::Verdict;
 use crate::watch::Volume;
 
 /// What the store knows of a file.
@@ -113,14 +114,77 @@ pub struct ModelRecord {
     pub metric: Metric,
 }
 
-/// Which pairs are near by their distance. Those that look the same are near at any.
+/// How far two photos may be from each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct NearRule {
+pub struct Reach {
     /// Greatest distance.
     pub distance: f32,
     /// Greatest share that the distance may be of the mean radius of both photos' neighborhoods; infinite where it does not
     /// matter.
     pub share: f32,
+}
+
+impl Reach {
+    /// Says whether a pair is within it.
+    pub fn holds(&self, distance: f32, share: f32) -> bool {
+        distance <= self.distance && share <= self.share
+    }
+}
+
+/// Which pairs are near. Those that look the same are near at any distance.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NearRule {
+    /// Within this, two photos are looked at side by side, which decides.
+    pub candidates: Reach,
+    /// Within this they count as near until they are looked at.
+    pub near: Reach,
+    /// Who looks: another number, another judgement.
+    pub judge: u32,
+}
+
+/// What is said of two photos that were looked at side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// The word; never [`Verdict::Different`], of which nothing is kept.
+    pub verdict: Verdict,
+    /// How likely it is that both show the same scene or thing, from 0 to 1, in steps of 1/255.
+    pub probability: f32,
+    /// Shares of the lower and of the higher one that the other one shows, in the same steps.
+    pub shared: [f32; 2],
+    /// By how many quarters the higher one is turned clockwise against the lower one, 0 to 3; of mirrored ones, after mirroring
+    /// the lower one from left to right.
+    pub quarter_turns: u8,
+}
+
+/// Two photos that are near, or may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NearPair {
+    /// The one with the lower number.
+    pub first: PhotoId,
+    /// The other.
+    pub second: PhotoId,
+    /// What is known of both.
+    pub record: PairRecord,
+}
+
+/// What is known of two photos.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairRecord {
+    /// By the network.
+    pub distance: f32,
+    /// Why they are near.
+    pub standing: Standing,
+}
+
+/// Why two photos are near.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Standing {
+    /// The whole of both looks the same.
+    LooksSame,
+    /// They were looked at side by side.
+    Seen(Seen),
+    /// They will be; the share that their distance is of the mean radius of their neighborhoods.
+    Candidate(f32),
 }
 
 /// Which photos a network's near pairs are known of.

@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::record::{
     Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, NearRule,
-    PhotoRecord, RootRecord,
+    PairRecord, PhotoRecord, Reach, RootRecord, Seen, Standing,
 };
 use crate::appearance::{Appearance, PerceptualHash, PixelHash};
 use crate::decode::{Format, PhotoInfo, Position, Taken};
 use crate::photo::{ContentHash, Fingerprint, Metric, PhotoId};
+use crate::verify::Verdict;
 use crate::watch::Volume;
 
 /// A record, and how it stands in the file.
@@ -360,9 +361,85 @@ impl Record for Appearance {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct ComparedRow {
+pub(super) struct PairRow {
     distance: f32,
-    share: f32,
+    standing: StandingRow,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StandingRow {
+    LooksSame,
+    Seen { verdict: u8, probability: u8, shared: [u8; 2], quarter_turns: u8 },
+    Candidate { share: f32 },
+}
+
+/// Steps of a share or probability of 1.
+const STEPS: f32 = 255.0;
+
+impl Record for PairRecord {
+    type Row = PairRow;
+    const NAME: &'static str = "a pair of photos";
+
+    fn row(&self) -> PairRow {
+        let steps = |share: f32| (share * STEPS).round() as u8;
+        let standing = match self.standing {
+            Standing::LooksSame => StandingRow::LooksSame,
+            Standing::Candidate(share) => StandingRow::Candidate { share },
+            Standing::Seen(Seen { verdict, probability, shared, quarter_turns }) => StandingRow::Seen {
+                verdict: code_of_verdict(verdict),
+                probability: steps(probability),
+                shared: shared.map(steps),
+                quarter_turns,
+            },
+        };
+        PairRow { distance: self.distance, standing }
+    }
+
+    fn from_row(row: PairRow) -> Option<Self> {
+        let share = |steps: u8| f32::from(steps) / STEPS;
+        let standing = match row.standing {
+            StandingRow::LooksSame => Standing::LooksSame,
+            StandingRow::Candidate { share } => Standing::Candidate(share),
+            StandingRow::Seen { quarter_turns: 4.., .. } => return None,
+            StandingRow::Seen { verdict, probability, shared, quarter_turns } => Standing::Seen(Seen {
+                verdict: verdict_of_code(verdict)?,
+                probability: share(probability),
+                shared: shared.map(share),
+                quarter_turns,
+            }),
+        };
+        Some(Self { distance: row.distance, standing })
+    }
+}
+
+fn code_of_verdict(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Different => 0,
+        Verdict::Copy => 1,
+        Verdict::Edit => 2,
+        Verdict::Turned => 3,
+        Verdict::Mirrored => 4,
+        Verdict::AnotherShot => 5,
+    }
+}
+
+fn verdict_of_code(code: u8) -> Option<Verdict> {
+    Some(match code {
+        0 => Verdict::Different,
+        1 => Verdict::Copy,
+        2 => Verdict::Edit,
+        3 => Verdict::Turned,
+        4 => Verdict::Mirrored,
+        5 => Verdict::AnotherShot,
+        _ => return None,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ComparedRow {
+    candidates: (f32, f32),
+    near: (f32, f32),
+    judge: u32,
     photos: u64,
     runs: Vec<(u64, u64)>,
 }
@@ -373,13 +450,15 @@ impl Record for Compared {
 
     fn row(&self) -> ComparedRow {
         let runs = self.runs.iter().map(|&(first, last)| (first.0, last.0)).collect();
-        let NearRule { distance, share } = self.rule;
-        ComparedRow { distance, share, photos: self.photos, runs }
+        let pair = |reach: Reach| (reach.distance, reach.share);
+        let NearRule { candidates, near, judge } = self.rule;
+        ComparedRow { candidates: pair(candidates), near: pair(near), judge, photos: self.photos, runs }
     }
 
     fn from_row(row: ComparedRow) -> Option<Self> {
         let runs = row.runs.into_iter().map(|(first, last)| (PhotoId(first), PhotoId(last))).collect();
-        let rule = NearRule { distance: row.distance, share: row.share };
+        let reach = |(distance, share)| Reach { distance, share };
+        let rule = NearRule { candidates: reach(row.candidates), near: reach(row.near), judge: row.judge };
         Some(Self { rule, photos: row.photos, runs })
     }
 }

@@ -117,7 +117,20 @@ impl Golden {
         };
         self.check("appearance.with_pixels", &looked_at);
         self.check("appearance.without", &Appearance { pixels: None, is_transparent: false, ..looked_at });
-        self.check("compared", &Compared { rule: NearRule { distance: 0.125, share: 0.5 }, photos: 3, runs });
+        let rule = NearRule {
+            candidates: Reach { distance: 0.25, share: 0.75 },
+            near: Reach { distance: 0.125, share: 0.5 },
+            judge: 2,
+        };
+        self.check("compared", &Compared { rule, photos: 3, runs });
+        let pair = |standing| PairRecord { distance: 0.5, standing };
+        self.check("pair.looks_same", &pair(Standing::LooksSame));
+        self.check("pair.candidate", &pair(Standing::Candidate(0.25)));
+        for code in 0..=u8::MAX {
+            let Some(verdict) = verdict_of_code(code) else { continue };
+            let seen = Seen { verdict, probability: 0.8, shared: [1.0, 0.0], quarter_turns: 3 };
+            self.check(&format!("pair.{verdict:?}"), &pair(Standing::Seen(seen)));
+        }
 
         let row = vectors::put(None, 2, &[0.5, -2.0, 1024.0]);
         let row = vectors::put(Some(vectors::Row::parse(&row, 3).unwrap()), 0, &[0.1, 1e9, 0.0]);
@@ -162,6 +175,7 @@ proptest! {
         let _ = from_bytes::<RootRecord>(&bytes);
         let _ = from_bytes::<ModelRecord>(&bytes);
         let _ = from_bytes::<Compared>(&bytes);
+        let _ = from_bytes::<PairRecord>(&bytes);
         let _ = from_bytes::<Appearance>(&bytes);
     }
 }

@@ -14,8 +14,9 @@
 //! CODES       (model, version of the quantizer, photo) -> code; made again from the embeddings where missing
 //! APPEARANCES photo -> AppearanceRow            what the whole picture looks like; missing until it was decoded for it
 //! LABELS      (model, photo) -> its likeliest labels, as the words room writes them; made again from the embeddings
-//! PAIRS       (model, photo, photo with a lower number) -> distance, of those that are near
-//! COMPARED    model -> which photos have been compared with which limit
+//! PAIRS       (model, photo, photo with a lower number) -> PairRecord, of those that look the same or were seen to be near
+//! CANDIDATES  the same of those that are still to be looked at side by side
+//! COMPARED    model -> which photos have been compared by which rule
 //! DISTINCT    (content hash, greater content hash) told apart by the user, whatever the network says
 //! MODELS      model digest -> ModelRecord
 //! ROOTS       root -> RootRecord
@@ -59,8 +60,9 @@ pub(super) const APPEARANCES: TableDefinition<'_, u64, &[u8]> = TableDefinition:
 pub(super) const LABELS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("labels");
 
 /// By the higher number, which is that of the newer photo: what is new comes at the end.
-pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), f32> = TableDefinition::new("near_pairs");
-pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared_pairs");
+pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("pairs");
+pub(super) const CANDIDATES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("candidates");
+pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared");
 pub(super) const DISTINCT: TableDefinition<'_, ([u8; 32], [u8; 32]), ()> = TableDefinition::new("distinct");
 
 /// Keys of [`META`].
@@ -96,6 +98,7 @@ pub(super) fn make_tables(db: &Database) -> Result<(), StoreError> {
     transaction.open_table(APPEARANCES)?;
     transaction.open_table(LABELS)?;
     transaction.open_table(PAIRS)?;
+    transaction.open_table(CANDIDATES)?;
     transaction.open_table(COMPARED)?;
     transaction.open_table(DISTINCT)?;
     transaction.commit()?;

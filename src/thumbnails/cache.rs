@@ -1,4 +1,4 @@
-//! Where thumbnails are kept: a folder of JPEG files, each named by the photo's content and its own side, within a limit.
+//! Where thumbnails and features are kept: a folder of files, each named by the photo's content and by what it is, within a limit.
 //!
 //! Nobody but this room writes there, and all of it may be deleted at any time. Files appear whole, by renaming; one that a
 //! power cut has cut short is noticed and made again. When they take more than the limit, those that nobody has asked for
@@ -40,6 +40,26 @@ pub struct Cache {
     told: AtomicBool,
 }
 
+/// What is kept of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A JPEG file of this size.
+    Thumbnail(Side),
+    /// Local features, which have a checksum of their own.
+    Features,
+}
+
+impl Kind {
+    /// Returns whether a file is whole, as far as its ends tell.
+    fn is_whole(self, bytes: &[u8]) -> bool {
+        match self {
+            // As a JPEG file begins and ends.
+            Self::Thumbnail(_) => bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]),
+            Self::Features => true,
+        }
+    }
+}
+
 /// A file of the cache.
 struct Kept {
     path: PathBuf,
@@ -62,11 +82,11 @@ impl Cache {
     }
 
     /// Returns a file that is there and whole.
-    pub(super) fn get(&self, content: ContentHash, side: Side) -> Option<Vec<u8>> {
-        let mut file = File::open(self.path(content, side)).ok()?;
-        let mut jpeg = Vec::new();
-        file.read_to_end(&mut jpeg).ok()?;
-        if !is_whole(&jpeg) {
+    pub(super) fn get(&self, content: ContentHash, kind: Kind) -> Option<Vec<u8>> {
+        let mut file = File::open(self.path(content, kind)).ok()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
+        if !kind.is_whole(&bytes) {
             return None;
         }
         let now = SystemTime::now();
@@ -75,22 +95,22 @@ impl Cache {
             // If it cannot be written down, it goes earlier.
             let _ = file.set_modified(now);
         }
-        Some(jpeg)
+        Some(bytes)
     }
 
     /// Keeps a file, and makes room where there is too little.
     pub(super) fn put(
         &self,
         content: ContentHash,
-        side: Side,
-        jpeg: &[u8],
+        kind: Kind,
+        bytes: &[u8],
         is_away: &dyn Fn(ContentHash) -> bool,
     ) {
         if self.max_bytes == 0 {
             return;
         }
-        let kept = self.write(content, side, jpeg).and_then(|()| {
-            let bytes = jpeg.len() as u64;
+        let kept = self.write(content, kind, bytes).and_then(|()| {
+            let bytes = bytes.len() as u64;
             let is_full = self.used_bytes.load(Ordering::Relaxed) == NOT_MEASURED
                 || self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.max_bytes;
             if is_full { self.make_room(is_away) } else { Ok(()) }
@@ -133,19 +153,23 @@ impl Cache {
         }
     }
 
-    fn path(&self, content: ContentHash, side: Side) -> PathBuf {
+    fn path(&self, content: ContentHash, kind: Kind) -> PathBuf {
         let name = content.to_string();
-        self.folder.join(&name[..2]).join(format!("{name}-{}.jpg", side.pixels()))
+        let file = match kind {
+            Kind::Thumbnail(side) => format!("{name}-{}.jpg", side.pixels()),
+            Kind::Features => format!("{name}-features"),
+        };
+        self.folder.join(&name[..2]).join(file)
     }
 
-    fn write(&self, content: ContentHash, side: Side, jpeg: &[u8]) -> io::Result<()> {
-        let path = self.path(content, side);
+    fn write(&self, content: ContentHash, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(content, kind);
         let folder = path.parent().unwrap_or(&self.folder);
         private::create_directory(folder)?;
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         let begun = folder.join(format!("{}-{number}.part", std::process::id()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&begun)?;
-        let written = file.write_all(jpeg).and_then(|()| fs::rename(&begun, &path));
+        let written = file.write_all(bytes).and_then(|()| fs::rename(&begun, &path));
         if written.is_err() {
             let _ = fs::remove_file(&begun);
         }
@@ -215,18 +239,13 @@ fn content_of(path: &Path) -> Option<ContentHash> {
     path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()
 }
 
-/// Returns whether a JPEG file begins and ends as one does.
-fn is_whole(jpeg: &[u8]) -> bool {
-    jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9])
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
-    const SIDE: Side = Side(256);
+    const SIDE: Kind = Kind::Thumbnail(Side(256));
 
     fn jpeg(len: usize) -> Vec<u8> {
         let mut jpeg = vec![7; len];
@@ -252,7 +271,8 @@ mod tests {
         cache.put(content(1), SIDE, &jpeg(100), &nothing_is_away);
         let again = Cache::new(folder.clone(), 10_000);
         assert_eq!(again.get(content(1), SIDE), Some(jpeg(100)));
-        assert_eq!(again.get(content(1), Side(128)), None, "each side is a file of its own");
+        assert_eq!(again.get(content(1), Kind::Thumbnail(Side(128))), None, "each side is a file of its own");
+        assert_eq!(again.get(content(1), Kind::Features), None);
         assert_eq!(again.get(content(2), SIDE), None);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let file = again.path(content(1), SIDE);

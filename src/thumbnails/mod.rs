@@ -1,8 +1,9 @@
-//! Thumbnails: a photo's bytes in, a small JPEG out: the whole picture, upright, in sRGB. Kept on the disk.
+//! Thumbnails: a photo's bytes in, a small JPEG out: the whole picture, upright, in sRGB. And its local features, by which it is
+//! compared with others. Both are kept on the disk.
 //!
-//! The photo is decoded and scaled in a confined process ([`Decoders`]); what came back is pixels, of which the JPEG is made
-//! here. It is kept by the photo's content ([`Cache`]), so that it is made once for all copies, and can be shown while the
-//! drive of the photo is away. Blocks: called on threads that may.
+//! The photo is decoded and scaled in a confined process ([`Decoders`]); what came back is pixels, of which the JPEG or the
+//! features are made here. They are kept by the photo's content ([`Cache`]), so that they are made once for all copies, and
+//! are there while the drive of the photo is away. Blocks: called on threads that may.
 //!
 //! Invariant: a thumbnail is of the content that it was asked for. Whoever hands bytes over has compared their hash.
 
@@ -11,9 +12,11 @@ mod cache;
 use std::io;
 
 pub use cache::Cache;
+use cache::Kind;
 
 use crate::decode::{Cancel, Decoders, IsolatedError};
 use crate::photo::{ContentHash, Rgb};
+use crate::verify::{LONG_SIDE, LocalFeatures, Plane};
 
 /// Quality of the JPEG, of 100.
 const QUALITY: f32 = 82.0;
@@ -49,9 +52,12 @@ pub enum ThumbnailError {
     /// The picture could not be written as JPEG.
     #[error("the thumbnail cannot be encoded")]
     Encode(#[source] io::Error),
+    /// A decoded picture has no pixels: a fault of ours.
+    #[error("the decoded picture has no pixels")]
+    NoPixels,
 }
 
-/// Makes thumbnails, and keeps them.
+/// Makes thumbnails and features, and keeps them.
 #[derive(Debug)]
 pub struct Thumbnails {
     cache: Cache,
@@ -65,7 +71,49 @@ impl Thumbnails {
 
     /// Returns the thumbnail of a content as a JPEG file, if it is kept.
     pub fn kept(&self, content: ContentHash, side: Side) -> Option<Vec<u8>> {
-        self.cache.get(content, side)
+        self.cache.get(content, Kind::Thumbnail(side))
+    }
+
+    /// Returns the features of a content, if they are kept.
+    pub fn kept_features(&self, content: ContentHash) -> Option<LocalFeatures> {
+        // Those of another version are made again.
+        LocalFeatures::from_bytes(&self.cache.get(content, Kind::Features)?)
+    }
+
+    /// Finds the features of a photo in its bytes, whose hash is `content`, and keeps them. Where the cache is full, as with
+    /// [`make`](Self::make).
+    ///
+    /// # Errors
+    /// [`ThumbnailError`]. That they cannot be kept is none: it goes to the log.
+    pub fn make_features(
+        &self,
+        decoders: &Decoders,
+        content: ContentHash,
+        bytes: &[u8],
+        cancel: &Cancel,
+        is_away: &dyn Fn(ContentHash) -> bool,
+    ) -> Result<LocalFeatures, ThumbnailError> {
+        let features = features(decoders, bytes, cancel)?;
+        self.cache.put(content, Kind::Features, &features.to_bytes(), is_away);
+        Ok(features)
+    }
+
+    /// Finds the features of a content in a thumbnail that is kept and large enough, where its photo is out of reach. They are
+    /// not kept: those of the photo are better.
+    ///
+    /// # Errors
+    /// [`ThumbnailError`].
+    pub fn features_of_thumbnail(
+        &self,
+        decoders: &Decoders,
+        content: ContentHash,
+        cancel: &Cancel,
+    ) -> Result<Option<LocalFeatures>, ThumbnailError> {
+        let large = SIDES.into_iter().filter(|&side| side >= LONG_SIDE).map(Side);
+        match large.filter_map(|side| self.kept(content, side)).next() {
+            Some(jpeg) => features(decoders, &jpeg, cancel).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Makes the thumbnail of a photo from its bytes, whose hash is `content`; keeps it and returns it as a JPEG file. A photo
@@ -84,7 +132,7 @@ impl Thumbnails {
     ) -> Result<Vec<u8>, ThumbnailError> {
         let picture = decoders.decode_fitted(bytes, side.pixels(), cancel)?;
         let jpeg = to_jpeg(&picture).map_err(ThumbnailError::Encode)?;
-        self.cache.put(content, side, &jpeg, is_away);
+        self.cache.put(content, Kind::Thumbnail(side), &jpeg, is_away);
         Ok(jpeg)
     }
 
@@ -98,6 +146,16 @@ impl Thumbnails {
     ) -> Result<(), E> {
         self.cache.retain(is_known)
     }
+}
+
+/// Finds the features of a picture of any format in its bytes.
+///
+/// # Errors
+/// [`ThumbnailError::Decode`] and [`ThumbnailError::NoPixels`].
+pub fn features(decoders: &Decoders, bytes: &[u8], cancel: &Cancel) -> Result<LocalFeatures, ThumbnailError> {
+    let picture = decoders.decode_fitted(bytes, LONG_SIDE, cancel)?;
+    let plane = Plane::of_rgb(picture.width, picture.height, &picture.pixels);
+    Ok(LocalFeatures::of(&plane.ok_or(ThumbnailError::NoPixels)?))
 }
 
 fn to_jpeg(picture: &Rgb) -> io::Result<Vec<u8>> {

@@ -48,6 +48,16 @@ impl Keypoint {
         Self { place, direction, level: level as u8 }
     }
 
+    /// Returns it as it was at [`place`](Self::place).
+    pub(super) fn at(place: [u16; 2], direction: Direction, level: u8) -> Self {
+        Self { place, direction, level }
+    }
+
+    /// Returns column and row in 1/64 of a pixel.
+    pub(super) fn place(&self) -> [u16; 2] {
+        self.place
+    }
+
     /// Returns column and row in pixels.
     pub fn position(&self) -> [f32; 2] {
         self.place.map(|at| f32::from(at) / STEPS)

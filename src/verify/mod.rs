@@ -16,6 +16,7 @@
 //! | `agreement` | that map | what else is found where the map puts it, and how alike the tones are |
 //! | `comparison` | all of this | a [`Comparison`], also with the mirrored picture |
 //! | `verdict` | a comparison | a [`Judgement`]: copy, edit, turned, mirrored, another shot, different |
+//! | `stored` | features | bytes, and back |
 //!
 //! Invariant: the same pictures give the same answer, on every machine and each time.
 
@@ -27,6 +28,7 @@ mod descriptor;
 mod keypoints;
 mod matching;
 mod plane;
+mod stored;
 mod transform;
 mod verdict;
 
@@ -36,4 +38,4 @@ mod tests;
 pub use comparison::{Comparison, compare};
 pub use keypoints::LocalFeatures;
 pub use plane::{LONG_SIDE, Plane};
-pub use verdict::{Judgement, Verdict, judge};
+pub use verdict::{JUDGE, Judgement, Verdict, judge};

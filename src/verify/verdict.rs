@@ -5,6 +5,9 @@
 
 use super::comparison::Comparison;
 
+/// Raised with each change of what is said of the same two pictures, so that what was said before is looked at again.
+pub const JUDGE: u32 = 1;
+
 /// What two pictures are to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -31,6 +34,15 @@ pub struct Judgement {
     pub probability: f32,
     /// Shares of the first and the second picture that the other one shows, from 0 to 1; 0 where they are different.
     pub shared: [f32; 2],
+    /// By how many degrees the second one is turned, see [`Comparison::turn`]; 0 where they are different.
+    pub turn: f32,
+}
+
+impl Judgement {
+    /// Returns by how many quarters the second picture is turned clockwise, 0 to 3: the nearest of them.
+    pub fn quarter_turns(&self) -> u8 {
+        ((self.turn / 90.0).round() as i32).rem_euclid(4) as u8
+    }
 }
 
 /// Least probability for any word but different.
@@ -55,7 +67,7 @@ const UPRIGHT: f32 = 20.0;
 pub fn judge(comparison: &Comparison) -> Judgement {
     let probability = probability(comparison);
     if probability < CONFIDENT {
-        return Judgement { verdict: Verdict::Different, probability, shared: [0.0; 2] };
+        return Judgement { verdict: Verdict::Different, probability, shared: [0.0; 2], turn: 0.0 };
     }
     let (agreement, correlation, residual, stretch) = SAME_SHOT;
     let is_same_shot = comparison.agreement() >= agreement
@@ -78,7 +90,7 @@ pub fn judge(comparison: &Comparison) -> Judgement {
     } else {
         Verdict::Edit
     };
-    Judgement { verdict, probability, shared: comparison.overlap }
+    Judgement { verdict, probability, shared: comparison.overlap, turn: comparison.turn }
 }
 
 /// Returns how likely it is that both show the same scene or thing.

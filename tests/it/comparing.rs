@@ -13,7 +13,7 @@ use tonic::Code;
 use crate::world::{Daemon, World};
 
 /// A picture with corners of many kinds, another one for each seed.
-fn street(seed: u64) -> RgbImage {
+pub fn street(seed: u64) -> RgbImage {
     let mut state = seed;
     let mut below = move |end: u32| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -31,6 +31,7 @@ mod private_disk;
 mod random;
 mod sameness;
 mod searching;
+mod second_look;
 mod service;
 mod stores;
 mod thumbnails;

@@ -27,7 +27,7 @@ fn numbers(seed: u32) -> impl FnMut(u32) -> u32 {
 }
 
 /// A page of a form: a coloured head and rows of words, each page with other words.
-fn page(seed: u32) -> RgbImage {
+pub fn page(seed: u32) -> RgbImage {
     let mut next = numbers(seed);
     let words: Vec<Vec<bool>> = (0..50).map(|_| (0..60).map(|_| next(4) > 0).collect()).collect();
     RgbImage::from_fn(496, 702, |x, y| {
@@ -121,7 +121,8 @@ fn duplicates(world: &World, kind: &str) -> Vec<Value> {
     let begun = std::time::Instant::now();
     loop {
         let found = world.resemble(["duplicates", kind, "--json"]);
-        if !String::from_utf8_lossy(&found.stderr).contains("not compared yet") {
+        let said = String::from_utf8_lossy(&found.stderr).into_owned();
+        if !said.contains("not compared yet") && !said.contains("side by side yet") {
             return lines(&found);
         }
         assert!(begun.elapsed() < crate::world::DEADLINE, "{found:?}");

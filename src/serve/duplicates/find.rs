@@ -13,7 +13,7 @@ use super::super::{Api, Served, files, refuse};
 use crate::decode::Format;
 use crate::photo::{PhotoId, RelativePath, RootId};
 use crate::search::{self, Facts, Pair, PhotoSet, SearchError};
-use crate::store::{Photos, StoreError};
+use crate::store::{ModelRecord, NearPair, PairRecord, Photos, Standing, StoreError};
 
 /// The answer to a request.
 pub(super) struct Found {
@@ -22,13 +22,17 @@ pub(super) struct Found {
     pub(super) pending: u64,
     /// Shots that are there as RAW and as another picture.
     pub(super) raw_pairs: u64,
+    /// Pairs that are to be looked at side by side.
+    pub(super) pairs_pending: u64,
+    /// The network by which they were found.
+    pub(super) model: ModelRecord,
 }
 
 impl Found {
-    fn of(mut groups: Vec<Vec<PhotoId>>) -> Self {
+    fn of(served: &Served, mut groups: Vec<Vec<PhotoId>>) -> Self {
         // Stable: of equals, the one with the oldest photo first.
         groups.sort_by_key(|group| Reverse(group.len()));
-        Self { groups, pending: 0, raw_pairs: 0 }
+        Self { groups, pending: 0, raw_pairs: 0, pairs_pending: 0, model: served.model.clone() }
     }
 }
 
@@ -57,7 +61,7 @@ pub(super) async fn exact(
     counted.retain(|&(_, files)| files > 1);
     counted.sort_by_key(|&(photo, files)| (Reverse(files), photo));
     let groups = counted.into_iter().map(|(photo, _)| vec![photo]).collect();
-    Ok(Found { groups, pending: 0, raw_pairs: 0 })
+    Ok(Found { groups, ..Found::of(served, Vec::new()) })
 }
 
 /// Finds the photos that have all pixels in common.
@@ -77,10 +81,11 @@ pub(super) fn pixels(api: &Api, served: &Served, passing: Option<&PhotoSet>) -> 
     let mut groups: Vec<_> = by_pixels.into_values().filter(|photos| photos.len() > 1).collect();
     groups.sort_unstable();
     let pending = index.ids_after(None).iter().filter(|&&photo| !known.contains(photo)).count() as u64;
-    Ok(Found { pending, ..Found::of(groups) })
+    Ok(Found { pending, ..Found::of(served, groups) })
 }
 
-/// Finds the groups of photos that are near, each pair at most `limit` apart where there is one.
+/// Finds the groups of photos that are near, each pair at most `limit` apart where there is one. What is still to be looked at is
+/// near by its distance, in its neighborhood.
 pub(super) fn near(
     api: &Api,
     served: &Served,
@@ -90,23 +95,38 @@ pub(super) fn near(
     let reader = api.store.read()?;
     let index = served.index.snapshot();
     let apart = reader.told_apart()?;
-    let mut pairs = Vec::new();
-    reader.each_pair(&served.model, |first, second, distance| {
-        let is_meant = limit.is_none_or(|limit| distance <= limit);
-        let is_one = |photo| index.contains(photo) && passes(passing, photo);
-        if is_meant && is_one(first) && is_one(second) && !apart.contains(&(first, second)) {
-            pairs.push(Pair { first, second, distance });
-        }
-    })?;
+    let compared = reader.compared(&served.model)?.unwrap_or_default();
+    let (mut pairs, mut pairs_pending) = (Vec::new(), 0);
+    reader.each_pair(
+        &served.model,
+        |NearPair { first, second, record: PairRecord { distance, standing } }| {
+            let is_meant = limit.is_none_or(|limit| distance <= limit);
+            let is_one = |photo| index.contains(photo) && passes(passing, photo);
+            if !(is_meant && is_one(first) && is_one(second)) || apart.contains(&(first, second)) {
+                return;
+            }
+            let is_near = match standing {
+                Standing::LooksSame | Standing::Seen(_) => true,
+                Standing::Candidate(share) => {
+                    pairs_pending += 1;
+                    compared.rule.near.holds(distance, share)
+                }
+            };
+            if is_near {
+                pairs.push(Pair { first, second, distance });
+            }
+        },
+    )?;
     let raw = raw_pairs(&pairs, &api.facts.snapshot(), &reader.photos()?)?;
     pairs.retain(|pair| !raw.contains(&(pair.first, pair.second)));
-    let runs = reader.compared(&served.model)?.unwrap_or_default().runs;
+    let runs = compared.runs;
     let is_compared = |photo: &PhotoId| {
         let after = runs.partition_point(|(first, _)| first <= photo);
         after.checked_sub(1).is_some_and(|run| *photo <= runs[run].1)
     };
     let pending = index.ids_after(None).iter().filter(|photo| !is_compared(photo)).count() as u64;
-    Ok(Found { pending, raw_pairs: raw.len() as u64, ..Found::of(search::groups(pairs)) })
+    let raw_pairs = raw.len() as u64;
+    Ok(Found { pending, raw_pairs, pairs_pending, ..Found::of(served, search::groups(pairs)) })
 }
 
 /// Returns the pairs that are one shot: a RAW and another picture with its name, in one folder, taken at one time.
@@ -163,5 +183,5 @@ pub(super) fn bursts(
         error => refuse::internal("the shots could not be compared", &error),
     })?;
     let near = pairs.into_iter().filter(|pair| pair.distance <= limit).collect();
-    Ok(Found::of(search::groups(near)))
+    Ok(Found::of(served, search::groups(near)))
 }
