@@ -51,8 +51,8 @@ fn one_photo(bencher: Bencher<'_, '_>, name: &str) {
         Err(error) => return eprintln!("SKIPPED: {error}"),
     };
     let network = Network::of(&model).expect("the network is cut");
-    let mut encoder = OnnxEncoder::new(&runtime, &network).expect("the network is loaded");
     let side = network.side;
+    let mut encoder = OnnxEncoder::new(&runtime, network).expect("the network is loaded");
     let values = (0..3 * side * side).map(|at| (at as f32 / 57.0).sin()).collect();
     let photo = [Input { side, values }];
     eprintln!("{name} in {runtime}");

@@ -88,7 +88,13 @@ mod tests {
     const DIM: usize = 3;
 
     fn follow(store: &Arc<Store>, model: &ModelRecord) -> Follow {
-        let options = PoolOptions { threads: 1, queue_len: 1, query_queue_len: 1, enter_background: || {} };
+        let options = PoolOptions {
+            threads: 1,
+            queue_len: 1,
+            query_queue_len: 1,
+            enter_background: || {},
+            give_back_after: None,
+        };
         let encoder = FakeEncoder::new(8, 1);
         let load = Arc::new(move || Ok(Box::new(encoder.clone()) as Box<dyn Encoder>));
         let (_, encoder) = EncoderPool::start(options, load).unwrap();

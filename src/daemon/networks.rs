@@ -1,6 +1,7 @@
 //! The networks of this run and what runs them: the configured one, and after a change the former one for a while.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +13,7 @@ use super::priority;
 use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::decode::{Decoders, Program};
-use crate::encode::{
-    EncodeError, EncoderHandle, EncoderPool, LoadEncoder, Network, OnnxEncoder, PoolOptions, Runtime,
-};
+use crate::encode::{EncodeError, EncoderHandle, EncoderPool, Loader, Network, PoolOptions, Runtime};
 use crate::ingest::{Encoding, Former};
 use crate::models::{Catalogue, Model};
 use crate::search::{FactTable, Index};
@@ -24,6 +23,9 @@ use crate::words::{Head, TopLabels, Words};
 
 /// Threads that encode, where the configuration does not say. One keeps up with three that decode camera files.
 const MAX_ENCODERS: usize = 4;
+
+/// A large network is given back when it had nothing to encode for so long. To load it again takes a second or two.
+const IDLE: Duration = Duration::from_secs(300);
 
 /// What is loaded.
 pub(super) struct Loaded {
@@ -130,15 +132,16 @@ fn start_encoders(
 ) -> Result<(EncoderPool, EncoderHandle, Option<Head>), DaemonError> {
     let mut network = Network::of(model)?;
     let head = network.head.take();
-    let (runtime, network) = (Arc::clone(runtime), Arc::new(network));
-    let load: LoadEncoder = Arc::new(move || Ok(Box::new(OnnxEncoder::new(&runtime, &network)?)));
+    let loader = Loader::new(Arc::clone(runtime), model.clone(), network, threads, priority::lower);
+    let threads = loader.encoders();
     let options = PoolOptions {
         threads,
         queue_len: 2 * threads,
         query_queue_len: 64,
         enter_background: priority::lower,
+        give_back_after: loader.is_large().then_some(IDLE),
     };
-    let (pool, encoder) = EncoderPool::start(options, load)?;
+    let (pool, encoder) = EncoderPool::start(options, loader.into_load())?;
     Ok((pool, encoder, head))
 }
 

@@ -12,8 +12,8 @@
 //! Invariant: every name that the cut graph reads is made in it, and its one output is `[1, dim]` numbers of 32 bits.
 
 use std::collections::HashSet;
+use std::io::{self, ErrorKind};
 
-use prost::Message;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as Dim};
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto,
@@ -23,14 +23,14 @@ use tract_onnx::pb::{
 
 use super::graph::{Graph, attribute, each_tensor, inputs, integer_tensor, integers, tensor_type, used_by};
 use super::head;
-use crate::models::{Model, Output};
+use crate::models::{Content, ContentError, Model, Output};
 use crate::words::Head;
 
-/// An ONNX network ready for a session: one input `[1, 3, side, side]`, one output `[1, dim]`, both of 32-bit floats.
+/// An ONNX network ready for a runtime: one input `[1, 3, side, side]`, one output `[1, dim]`, both of 32-bit floats.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The ONNX file; holds all its weights.
-    pub onnx: Vec<u8>,
+    /// The ONNX file in parts; holds all its weights.
+    pub(super) proto: ModelProto,
     /// Pixels a side of the input.
     pub side: u32,
     /// Numbers in the output, as the manifest says.
@@ -47,7 +47,10 @@ pub struct Network {
 pub enum CutError {
     /// Not an ONNX file.
     #[error("this is not an ONNX file")]
-    Malformed(#[from] prost::DecodeError),
+    Malformed(#[source] prost::DecodeError),
+    /// The file is there, and its bytes are not to be had any more.
+    #[error("the file of the network cannot be read")]
+    Read(#[source] io::Error),
     /// An ONNX file without a graph.
     #[error("the ONNX file holds no network")]
     Empty,
@@ -91,25 +94,28 @@ pub enum CutError {
     PastEnd(String),
 }
 
+impl From<ContentError> for CutError {
+    fn from(error: ContentError) -> Self {
+        match error {
+            ContentError::Malformed(error) => Self::Malformed(error),
+            ContentError::Read(error) => Self::Read(error),
+        }
+    }
+}
+
 impl Network {
-    /// Cuts the network of `model` as its manifest says.
+    /// Cuts the network of `model` as its manifest says. Its weights are in memory once, here.
     pub fn of(model: &Model) -> Result<Self, CutError> {
         let (side, dim) = (model.manifest.preprocessing.crop, model.manifest.dim);
-        let mut proto = ModelProto::decode(&*model.bytes)?;
+        let mut proto: ModelProto = model.content.decode()?;
         let graph = proto.graph.take().ok_or(CutError::Empty)?;
         let end = end(&Graph::new(&graph), &model.output)?;
-        let mut cut = cut(&graph, &end.tensor);
+        let mut cut = cut(graph, &end.tensor);
         take_one_photo(&mut cut, side)?;
         each_tensor(&mut cut, &mut |tensor| inline(tensor, &model.external))?;
         proto.graph = Some(cut);
         proto.training_info.clear();
-        Ok(Self {
-            onnx: proto.encode_to_vec(),
-            side,
-            dim,
-            tensor: end.tensor,
-            head: end.head.filter(|head| head.dim() == dim),
-        })
+        Ok(Self { proto, side, dim, tensor: end.tensor, head: end.head.filter(|head| head.dim() == dim) })
     }
 }
 
@@ -196,41 +202,34 @@ fn before(graph: &Graph<'_>, classifier: &NodeProto) -> End {
     End { tensor: tensor.clone(), head: head::of(graph, classifier) }
 }
 
-/// Returns the part of the graph that `tensor` needs, with `tensor` as rows of 32-bit floats at its end.
-fn cut(graph: &GraphProto, tensor: &str) -> GraphProto {
-    let mut needed = HashSet::from([tensor]);
-    let mut nodes: Vec<NodeProto> = Vec::new();
-    for node in graph.node.iter().rev() {
-        if node.output.iter().any(|name| needed.contains(name.as_str())) {
-            needed.extend(used_by(node));
-            // A node is allowed the name of an input, and tract would then take the one for the other. Without a name it
-            // goes by its output, and those are unique.
-            nodes.push(NodeProto { name: String::new(), ..node.clone() });
-        }
-    }
-    nodes.reverse();
-    let is_needed = |name: &str| needed.contains(name);
-    let mut cut = GraphProto {
-        node: nodes,
-        name: graph.name.clone(),
-        initializer: graph.initializer.iter().filter(|weight| is_needed(&weight.name)).cloned().collect(),
-        sparse_initializer: graph
-            .sparse_initializer
-            .iter()
-            .filter(|weight| weight.values.as_ref().is_some_and(|values| is_needed(&values.name)))
-            .cloned()
-            .collect(),
-        input: inputs(graph).filter(|input| is_needed(&input.name)).cloned().collect(),
-        ..GraphProto::default()
-    };
-    let mut end = tensor.to_owned();
-    let index = Graph::new(graph);
-    let rank = index.rank(tensor);
+/// Leaves the part of the graph that `tensor` needs, with `tensor` as rows of 32-bit floats at its end.
+fn cut(graph: GraphProto, tensor: &str) -> GraphProto {
+    let rank = Graph::new(&graph).rank(tensor);
     let is_half = graph
         .output
         .iter()
-        .chain(inputs(graph))
+        .chain(inputs(&graph))
         .any(|value| tensor_type(value).is_some_and(|(of, _)| of == DataType::Float16 as i32));
+    let mut cut = GraphProto { input: inputs(&graph).cloned().collect(), ..GraphProto::default() };
+    let mut needed = HashSet::from([tensor.to_owned()]);
+    for mut node in graph.node.into_iter().rev() {
+        if node.output.iter().any(|name| needed.contains(name)) {
+            needed.extend(used_by(&node).map(str::to_owned));
+            // A node is allowed the name of an input, and tract would then take the one for the other. Without a name it
+            // goes by its output, and those are unique.
+            node.name.clear();
+            cut.node.push(node);
+        }
+    }
+    cut.node.reverse();
+    cut.name = graph.name;
+    cut.input.retain(|input| needed.contains(&input.name));
+    cut.initializer = graph.initializer;
+    cut.initializer.retain(|weight| needed.contains(&weight.name));
+    cut.sparse_initializer = graph.sparse_initializer;
+    cut.sparse_initializer
+        .retain(|weight| weight.values.as_ref().is_some_and(|values| needed.contains(&values.name)));
+    let mut end = tensor.to_owned();
     if rank == Some(4) {
         end = push(&mut cut, "GlobalAveragePool", end, None);
     }
@@ -346,7 +345,7 @@ fn fix_reshapes(graph: &mut GraphProto, batch: i64) {
     }
 }
 
-fn inline(tensor: &mut TensorProto, external: &[(String, Vec<u8>)]) -> Result<(), CutError> {
+fn inline(tensor: &mut TensorProto, external: &[(String, Content)]) -> Result<(), CutError> {
     if tensor.data_location != Some(DataLocation::External as i32) {
         return Ok(());
     }
@@ -354,16 +353,20 @@ fn inline(tensor: &mut TensorProto, external: &[(String, Vec<u8>)]) -> Result<()
         |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
     let location = entry("location").unwrap_or_default();
     let past_end = || CutError::PastEnd(location.to_owned());
-    let number = |key: &str| entry(key).map(|text| text.parse::<usize>().map_err(|_| past_end())).transpose();
+    let number = |key: &str| entry(key).map(|text| text.parse::<u64>().map_err(|_| past_end())).transpose();
     // The manifest's names are checked, so only a file below the model's folder can be equal to this one.
     let plain = location.strip_prefix("./").unwrap_or(location);
-    let (_, bytes) = external
+    let (_, content) = external
         .iter()
         .find(|(file, _)| file == plain)
         .ok_or_else(|| CutError::Unlisted(location.to_owned()))?;
-    let bytes = bytes.get(number("offset")?.unwrap_or(0)..).ok_or_else(past_end)?;
-    let length = number("length")?.unwrap_or(bytes.len());
-    tensor.raw_data = bytes.get(..length).ok_or_else(past_end)?.to_vec();
+    let offset = number("offset")?.unwrap_or(0);
+    let rest = content.bytes().checked_sub(offset).ok_or_else(past_end)?;
+    let length = number("length")?.unwrap_or(rest);
+    tensor.raw_data = content.range(offset, length).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => past_end(),
+        _ => CutError::Read(error),
+    })?;
     tensor.data_location = None;
     tensor.external_data.clear();
     Ok(())

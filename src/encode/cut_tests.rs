@@ -254,11 +254,11 @@ pub fn check_all(runtime: &Runtime) {
             Network::of(&case.builder().model(case.output)).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         assert_eq!(network.tensor, case.tensor, "{}", case.name);
         assert_eq!(network.head.is_some(), case.has_head, "{}", case.name);
-        check_features(runtime, &network, case.name);
+        check_features(runtime, network, case.name);
     }
 }
 
-fn check_features(runtime: &Runtime, network: &Network, name: &str) {
+fn check_features(runtime: &Runtime, network: Network, name: &str) {
     let mut encoder = OnnxEncoder::new(runtime, network).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     contract::check(&mut encoder);
     let photo = noise(SIDE, 3);
@@ -290,7 +290,7 @@ fn what_the_embedding_does_not_need_is_dropped() {
     builder.output("logits");
     builder.graph.value_info = vec![value("logits", DataType::Float, None)];
     let network = Network::of(&builder.model("auto")).unwrap();
-    let graph = ModelProto::decode(&*network.onnx).unwrap().graph.unwrap();
+    let graph = network.proto.graph.unwrap();
     let ops: Vec<&str> = graph.node.iter().map(|node| node.op_type.as_str()).collect();
     assert_eq!(ops, ["Conv", "Relu", "GlobalAveragePool", "Flatten"]);
     let weights: Vec<&str> = graph.initializer.iter().map(|weight| weight.name.as_str()).collect();
@@ -303,7 +303,7 @@ fn what_the_embedding_does_not_need_is_dropped() {
 fn an_end_that_is_no_rows_is_made_into_rows_under_a_free_name() {
     let mut builder = Builder::backbone(Batch::Symbol);
     builder.node("Relu", &["pool"], "embedding", vec![]).output("embedding");
-    check_features(&tract(), &Network::of(&builder.model("auto")).unwrap(), "free name");
+    check_features(&tract(), Network::of(&builder.model("auto")).unwrap(), "free name");
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn channels_last_and_half_floats_get_a_layer_in_front() {
     };
     builder.graph.node.insert(0, transpose);
     builder.output("pool");
-    check_features(&tract(), &Network::of(&builder.model("auto")).unwrap(), "channels last");
+    check_features(&tract(), Network::of(&builder.model("auto")).unwrap(), "channels last");
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn half_floats_are_turned_into_floats() {
     builder.node("Cast", &["pool"], "half", vec![int("to", DataType::Float16 as i64)]);
     builder.graph.output = vec![value("half", DataType::Float16, None)];
     let network = Network::of(&builder.model("half")).unwrap();
-    let mut encoder = OnnxEncoder::new(&tract(), &network).unwrap();
+    let mut encoder = OnnxEncoder::new(&tract(), network).unwrap();
     let photo = noise(SIDE, 3);
     let embedding = encoder.embed(std::slice::from_ref(&photo)).unwrap().remove(0);
     for (found, expected) in embedding.0.iter().zip(features(&photo)) {
@@ -365,10 +365,12 @@ fn weights_beside_the_file_are_taken_in() {
     let mut model = builder.model("auto");
     assert!(error(&model).contains("keeps weights in `./w/net.bin`"), "{}", error(&model));
 
-    model.external = vec![("w/net.bin".to_owned(), [&[0; 4], &*filters].concat())];
-    check_features(&tract(), &Network::of(&model).unwrap(), "external");
+    let mut beside = [&[0; 4], &*filters].concat();
+    model.external = vec![("w/net.bin".to_owned(), Content::in_memory(beside.clone()))];
+    check_features(&tract(), Network::of(&model).unwrap(), "external");
 
-    model.external[0].1.pop();
+    beside.pop();
+    model.external[0].1 = Content::in_memory(beside);
     assert!(error(&model).contains("past the end"), "{}", error(&model));
 }
 
@@ -421,6 +423,6 @@ fn another_dimension_than_the_manifest_says_is_refused_at_the_start() {
     let mut builder = Builder::backbone(Batch::Symbol);
     builder.output("pool");
     let network = Network { dim: 5, ..Network::of(&builder.model("auto")).unwrap() };
-    let error = OnnxEncoder::new(&tract(), &network).unwrap_err();
+    let error = OnnxEncoder::new(&tract(), network).unwrap_err();
     assert!(error.to_string().contains("4 numbers for a photo, its manifest says dim = 5"), "{error}");
 }

@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// What a runtime says is wrong.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// An embedding cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

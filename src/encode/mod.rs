@@ -1,8 +1,8 @@
 //! A prepared photo in, its embedding out.
 //!
-//! A [`Network`] is cut from the ONNX file of a model. A [`Runtime`] is chosen once for the process. An
-//! [`OnnxEncoder`] runs the one in the other and belongs to one thread; [`EncoderPool`] owns those threads, and an
-//! [`EncoderHandle`] brings them photos.
+//! A [`Network`] is cut from the ONNX file of a model. A [`Runtime`] is chosen once for the process, and what it makes of the
+//! network is [`Loaded`]: the weights, in memory once. An [`OnnxEncoder`] runs it and belongs to one thread; [`EncoderPool`]
+//! owns those threads, and an [`EncoderHandle`] brings them photos. A [`Loader`] gives memory back while there are none.
 //!
 //! Invariant: an embedding that leaves this room has the manifest's dimension, and all its numbers are finite.
 
@@ -14,6 +14,7 @@ pub mod fake;
 mod graph;
 mod head;
 mod library;
+mod loaded;
 mod onnx;
 pub mod preprocess;
 mod runtime;
@@ -22,11 +23,13 @@ mod runtime_tests;
 #[cfg(test)]
 mod test_networks;
 mod thread;
+mod tract;
 mod trial;
 
 pub use cut::{CutError, Network};
 pub use error::EncodeError;
 pub use library::{Candidate, PassedOver};
+pub use loaded::{Loaded, Loader};
 pub use onnx::OnnxEncoder;
 pub use preprocess::Input;
 pub use runtime::{Runtime, RuntimeChoice, RuntimeError};

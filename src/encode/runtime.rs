@@ -1,5 +1,8 @@
 //! Which library computes: ONNX Runtime where one is found, else tract, which is compiled in.
 //!
+//! tract is called by itself, not through the crate that has ONNX Runtime's interface for both (`ort-tract`): that one takes the
+//! network as a file in memory, has a copy of the weights for each thread, and one thread at a time would not do.
+//!
 //! A process has one runtime, from the first start to its end: that is so in ONNX Runtime's own interface and in the
 //! crate we reach it through. The first [`Runtime::start`] decides, later ones get the same.
 
@@ -29,13 +32,19 @@ pub enum RuntimeChoice {
 pub struct Runtime {
     /// `ONNX Runtime` or `tract`.
     pub name: &'static str,
-    /// Its version, where the library tells.
+    /// The version of the library that was loaded; `None` for tract, which is compiled in.
     pub version: Option<String>,
     /// The library that was loaded; `None` for tract.
     pub library: Option<PathBuf>,
     /// Libraries that could not be used, to be told to the user.
     pub passed_over: Vec<PassedOver>,
-    pub(super) environment: Environment,
+    pub(super) engine: Engine,
+}
+
+/// What computes.
+pub(super) enum Engine {
+    Tract,
+    OnnxRuntime(Environment),
 }
 
 /// No runtime as asked for.
@@ -93,17 +102,14 @@ impl Runtime {
                     version: Some(found.version),
                     library: Some(found.path),
                     passed_over,
-                    environment: environment.map_err(|error| broken(ONNX_RUNTIME, error))?,
+                    engine: Engine::OnnxRuntime(environment.map_err(|error| broken(ONNX_RUNTIME, error))?),
                 });
             }
             if choice == RuntimeChoice::OnnxRuntime {
                 return Err(RuntimeError::NotFound(passed_over));
             }
         }
-        ort::set_api(ort_tract::api());
-        let environment = ort::init().with_telemetry(false).build().map_err(|error| broken(TRACT, error))?;
-        let version = ort::info().split_once("version=").map(|(_, version)| version.to_owned());
-        Ok(Self { name: TRACT, version, library: None, passed_over, environment })
+        Ok(Self { name: TRACT, version: None, library: None, passed_over, engine: Engine::Tract })
     }
 
     /// Says whether ONNX Runtime computes.

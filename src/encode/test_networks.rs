@@ -3,7 +3,6 @@
 //! All begin with the same backbone: a 1×1 convolution with [`FILTERS`], ReLU, and the mean over all pixels, which
 //! gives 4 numbers that [`features`] computes without ONNX. What follows is up to the test.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use prost::Message;
@@ -14,7 +13,7 @@ use tract_onnx::pb::{
 };
 
 use super::Input;
-use crate::models::{Manifest, Model, Output, Preprocessing};
+use crate::models::{Content, Manifest, Model, Output, Preprocessing};
 use crate::photo::{Metric, ModelDigest};
 
 /// Pixels a side of the photos that the networks take.
@@ -133,7 +132,7 @@ pub fn model(onnx: Vec<u8>, output: &str, side: u32, dim: usize) -> Model {
     Model {
         manifest: Arc::new(manifest),
         path: None,
-        bytes: Cow::Owned(onnx),
+        content: Content::in_memory(onnx),
         external: Vec::new(),
         output,
         digest: ModelDigest([0; 32]),

@@ -2,15 +2,18 @@
 //!
 //! Background threads share one queue, for photos that are indexed; when it is full, the sender waits. One more thread
 //! has a short queue of its own for queries, at normal priority, so that nobody who searches waits behind an import;
-//! when that is full, the query is refused. Each thread owns its encoder.
+//! when that is full, the query is refused. Each thread owns its encoder, and gives it back where there is nothing to do for long.
 //!
 //! Shutdown needs no flag: dropping the last [`EncoderHandle`] closes the queues, closed queues end the threads after
 //! what is in them.
 
-use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{EncodeError, Encoder, Input};
 use crate::photo::Embedding;
@@ -30,6 +33,8 @@ pub struct PoolOptions {
     pub query_queue_len: usize,
     /// Called first on each background thread: the place to lower its priority.
     pub enter_background: fn(),
+    /// A thread that had nothing to do for so long gives its encoder back, and loads one again for the next photo.
+    pub give_back_after: Option<Duration>,
 }
 
 /// Owns the threads.
@@ -69,11 +74,11 @@ impl EncoderPool {
             let body = move || {
                 (options.enter_background)();
                 match load() {
-                    Ok(mut encoder) => {
+                    Ok(encoder) => {
                         // If nobody listens, another thread failed and the queue is closed.
                         let _ = ready.send(Ok((encoder.dim(), encoder.side())));
                         drop(ready);
-                        serve(&inbox, |photo| embed_one(&mut *encoder, photo));
+                        serve(&inbox, &load, Some(encoder), options.give_back_after);
                     }
                     Err(error) => {
                         let _ = ready.send(Err(error));
@@ -84,16 +89,7 @@ impl EncoderPool {
         }
         drop((ready, inbox));
         let query_inbox: Inbox = Arc::new(Mutex::new(query_inbox));
-        let body = move || {
-            let mut encoder = None;
-            serve(&query_inbox, |photo| {
-                let encoder = match &mut encoder {
-                    Some(encoder) => encoder,
-                    empty => empty.insert(load()?),
-                };
-                embed_one(&mut **encoder, photo)
-            });
-        };
+        let body = move || serve(&query_inbox, &load, None, options.give_back_after);
         starter.start("encoder-query", body).map_err(EncodeError::Thread)?;
 
         match first_shape(&loaded, options.threads.max(1)) {
@@ -130,21 +126,79 @@ fn first_shape(
     Ok(shape)
 }
 
-fn serve(inbox: &Inbox, mut embed: impl FnMut(Input) -> Result<Embedding, EncodeError>) {
-    while let Some(Job { photo, reply }) = next(inbox) {
+fn serve(
+    inbox: &Inbox,
+    load: &LoadEncoder,
+    mut encoder: Option<Box<dyn Encoder>>,
+    give_back_after: Option<Duration>,
+) {
+    loop {
+        let limit = give_back_after.filter(|_| encoder.is_some());
+        let Job { photo, reply } = match next(inbox, limit) {
+            Next::Job(job) => job,
+            Next::Idle => {
+                encoder = None;
+                continue;
+            }
+            Next::Closed => return,
+        };
         // Whoever asked may have gone meanwhile.
         if !reply.is_closed() {
-            let _ = reply.send(embed(photo));
+            let _ = reply.send(embed_one(&mut encoder, load, photo));
         }
     }
 }
 
-/// One idle thread waits for the queue, the others wait for the lock.
-fn next(inbox: &Inbox) -> Option<Job> {
-    inbox.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+enum Next {
+    Job(Job),
+    /// Nothing came.
+    Idle,
+    Closed,
 }
 
-fn embed_one(encoder: &mut dyn Encoder, photo: Input) -> Result<Embedding, EncodeError> {
+/// One idle thread waits for the queue, the others wait for the lock.
+fn next(inbox: &Inbox, limit: Option<Duration>) -> Next {
+    match wait(async { inbox.lock().await.recv().await }, limit) {
+        Some(Some(job)) => Next::Job(job),
+        Some(None) => Next::Closed,
+        None => Next::Idle,
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Blocks this thread until there is something, at most for `limit`.
+fn wait<T>(future: impl Future<Output = T>, limit: Option<Duration>) -> Option<T> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut context, mut future) = (Context::from_waker(&waker), pin!(future));
+    let begun = Instant::now();
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return Some(value);
+        }
+        match limit.map(|limit| limit.saturating_sub(begun.elapsed())) {
+            None => thread::park(),
+            Some(Duration::ZERO) => return None,
+            Some(left) => thread::park_timeout(left),
+        }
+    }
+}
+
+fn embed_one(
+    encoder: &mut Option<Box<dyn Encoder>>,
+    load: &LoadEncoder,
+    photo: Input,
+) -> Result<Embedding, EncodeError> {
+    let encoder = match encoder {
+        Some(encoder) => encoder,
+        empty => empty.insert(load()?),
+    };
     let mut embeddings = encoder.embed(&[photo])?;
     let embedding: Embedding = embeddings.pop().expect("an encoder gives one embedding a photo");
     Ok(embedding.rounded())

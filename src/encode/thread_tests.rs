@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -20,6 +21,16 @@ struct Gate {
     /// Taken once a photo, where there is one.
     permits: Mutex<Option<std_mpsc::Receiver<()>>>,
     loads: AtomicUsize,
+    /// Told of each encoder that is given back.
+    given_back: Mutex<Option<std_mpsc::Sender<()>>>,
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        if let Some(given_back) = &*self.gate.given_back.lock().unwrap() {
+            let _ = given_back.send(());
+        }
+    }
 }
 
 impl Encoder for Gated {
@@ -52,7 +63,7 @@ fn load(gate: &Arc<Gate>) -> LoadEncoder {
 }
 
 fn options(threads: usize) -> PoolOptions {
-    PoolOptions { threads, queue_len: 1, query_queue_len: 1, enter_background: || {} }
+    PoolOptions { threads, queue_len: 1, query_queue_len: 1, enter_background: || {}, give_back_after: None }
 }
 
 fn expected(photo: &Input) -> Embedding {
@@ -200,4 +211,28 @@ async fn only_background_threads_are_made_background_threads() {
     handle.embed_query(noise(SIDE, 1)).await.unwrap();
     let entered: Vec<String> = ENTERED.lock().unwrap().iter().cloned().collect();
     assert_eq!(entered, ["encoder-0", "encoder-1"]);
+}
+
+#[tokio::test]
+async fn encoders_are_given_back_when_idle_and_loaded_again_for_the_next_photo() {
+    let gate = Arc::new(Gate::default());
+    let (given_back, gone) = std_mpsc::channel();
+    *gate.given_back.lock().unwrap() = Some(given_back);
+    let options = PoolOptions { give_back_after: Some(Duration::from_millis(1)), ..options(2) };
+    let (pool, handle) = EncoderPool::start(options, load(&gate)).unwrap();
+    // Whichever of them waits for the lock must be patient no longer than the one that has it.
+    let both = move || {
+        gone.recv().unwrap();
+        gone.recv().unwrap();
+        gone
+    };
+    let gone = tokio::task::spawn_blocking(both).await.unwrap();
+    let photo = noise(SIDE, 1);
+    assert_eq!(handle.embed(photo.clone()).await.unwrap(), expected(&photo));
+    assert_eq!(handle.embed_query(photo.clone()).await.unwrap(), expected(&photo));
+    assert_eq!(gate.loads.load(Ordering::Relaxed), 4);
+    let both = move || gone.recv().and(gone.recv());
+    tokio::task::spawn_blocking(both).await.unwrap().unwrap();
+    drop(handle);
+    pool.ended().await.unwrap();
 }

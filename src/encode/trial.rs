@@ -43,7 +43,7 @@ pub enum TrialError {
 
 /// Encodes the made picture a few times, and compares the embedding with the known one where the manifest has it.
 pub fn try_out(runtime: &Runtime, model: &Model) -> Result<Trial, TrialError> {
-    let mut encoder = OnnxEncoder::new(runtime, &Network::of(model)?)?;
+    let mut encoder = OnnxEncoder::new(runtime, Network::of(model)?)?;
     let input = model.manifest.preprocessing.input(&picture(encoder.side()));
     let photo = std::slice::from_ref(&input);
     if let Some(known) = &model.manifest.known {

@@ -231,9 +231,11 @@ impl Worker {
                 Err(error @ (EncodeError::Stopped | EncodeError::Panicked(_))) => return Err(error.into()),
                 Err(error) => {
                     let kind = match error {
-                        EncodeError::Run(_) | EncodeError::Busy | EncodeError::Thread(_) => {
-                            FailureKind::Passing
-                        }
+                        // It was loaded before, so what is short now will not be for ever.
+                        EncodeError::Load(_)
+                        | EncodeError::Run(_)
+                        | EncodeError::Busy
+                        | EncodeError::Thread(_) => FailureKind::Passing,
                         _ => FailureKind::Internal,
                     };
                     return Ok(Outcome::failed(file, fingerprint, kind, chain(&error)));

@@ -30,7 +30,13 @@ impl World {
         let root = store.add_root(directory.path(), true).unwrap();
         let queue = Arc::new(Queue::default());
         let progress = Arc::new(Progress::default());
-        let options = PoolOptions { threads: 1, queue_len: 1, query_queue_len: 1, enter_background: || {} };
+        let options = PoolOptions {
+            threads: 1,
+            queue_len: 1,
+            query_queue_len: 1,
+            enter_background: || {},
+            give_back_after: None,
+        };
         let load = Arc::new(move || Ok(Box::new(encoder.clone()) as Box<dyn crate::encode::Encoder>));
         let (_, encoder) = EncoderPool::start(options, load).unwrap();
         let (queue_of_writer, progress_of_writer) = (Arc::clone(&queue), Arc::clone(&progress));

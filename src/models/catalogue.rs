@@ -1,8 +1,7 @@
 //! All manifests together, and the way from a name or a path to verified bytes.
 
-use std::borrow::Cow;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::built_in::{BUILT_IN, BuiltIn, FALLBACK};
 use super::error::Difference;
-use super::{FileDigest, Manifest, ModelError, Output, Quality, Source};
+use super::{Content, FileDigest, Manifest, ModelError, Output, Quality, Source};
 use crate::photo::ModelDigest;
 
 /// A network whose bytes are the ones that its manifest promises.
@@ -21,9 +20,9 @@ pub struct Model {
     /// The file it was read from, or `None` for one in the executable.
     pub path: Option<PathBuf>,
     /// The ONNX file.
-    pub bytes: Cow<'static, [u8]>,
+    pub content: Content,
     /// Files of weights that the ONNX file refers to, by the name it uses.
-    pub external: Vec<(String, Vec<u8>)>,
+    pub external: Vec<(String, Content)>,
     /// The tensor that is the embedding.
     pub output: Output,
     /// Says which embeddings may be compared: SHA-256 over the digests of all files, the output and the
@@ -147,7 +146,8 @@ impl Catalogue {
         let entry = self.entry(name)?;
         if let Some(network) = entry.network {
             let source = &entry.manifest.sources[0];
-            return Ok(Model::new(&entry.manifest, source, None, Cow::Borrowed(network), Vec::new()));
+            let content = Content::in_executable(network);
+            return Ok(Model::new(&entry.manifest, source, None, content, Vec::new()));
         }
         match self.find(entry) {
             Some((source, path)) => Model::read(&entry.manifest, source, path),
@@ -187,40 +187,40 @@ impl Catalogue {
             };
             return Model::read(&Arc::new(manifest), &source, path.to_path_buf());
         }
-        let bytes = read(path)?;
-        let digest = FileDigest::of(&bytes);
+        let content = open(path)?;
+        let digest = content.digest();
         for entry in &self.entries {
             if let Some(source) = entry.manifest.sources.iter().find(|source| source.sha256 == Some(digest)) {
                 let external = read_external(&entry.manifest, source, path)?;
                 let path = Some(path.to_path_buf());
-                return Ok(Model::new(&entry.manifest, source, path, Cow::Owned(bytes), external));
+                return Ok(Model::new(&entry.manifest, source, path, content, external));
             }
         }
         Err(ModelError::Undescribed {
             path: path.to_path_buf(),
             manifest: written,
-            template: template(path, &file_name, bytes.len(), digest),
+            template: template(path, &file_name, content.bytes(), digest),
         })
     }
 }
 
 impl Model {
     fn read(manifest: &Arc<Manifest>, source: &Source, path: PathBuf) -> Result<Self, ModelError> {
-        let bytes = read_verified(manifest, &path, source.bytes, source.sha256)?;
+        let content = open_verified(manifest, &path, source.bytes, source.sha256)?;
         let external = read_external(manifest, source, &path)?;
-        Ok(Self::new(manifest, source, Some(path), Cow::Owned(bytes), external))
+        Ok(Self::new(manifest, source, Some(path), content, external))
     }
 
     pub(super) fn new(
         manifest: &Arc<Manifest>,
         source: &Source,
         path: Option<PathBuf>,
-        bytes: Cow<'static, [u8]>,
-        external: Vec<(String, Vec<u8>)>,
+        content: Content,
+        external: Vec<(String, Content)>,
     ) -> Self {
         let output = source.output.as_ref().unwrap_or(&manifest.output).clone();
-        let digest = encoder_digest(manifest, &bytes, &external, &output);
-        Self { manifest: Arc::clone(manifest), path, bytes, external, output, digest }
+        let digest = encoder_digest(manifest, &content, &external, &output);
+        Self { manifest: Arc::clone(manifest), path, content, external, output, digest }
     }
 }
 
@@ -243,8 +243,8 @@ impl Source {
 /// behind `auto` or the preprocessing has changed.
 fn encoder_digest(
     manifest: &Manifest,
-    bytes: &[u8],
-    external: &[(String, Vec<u8>)],
+    content: &Content,
+    external: &[(String, Content)],
     output: &Output,
 ) -> ModelDigest {
     let mut sha = Sha256::new_with_prefix("resembled encoder 1\n");
@@ -252,10 +252,10 @@ fn encoder_digest(
         sha.update((text.len() as u64).to_le_bytes());
         sha.update(text);
     };
-    text(&FileDigest::of(bytes).to_string());
-    for (file, bytes) in external {
+    text(&content.digest().to_string());
+    for (file, content) in external {
         text(file);
-        text(&FileDigest::of(bytes).to_string());
+        text(&content.digest().to_string());
     }
     text(&output.to_string());
     let preprocessing = &manifest.preprocessing;
@@ -299,32 +299,31 @@ fn read_external(
     manifest: &Manifest,
     source: &Source,
     model: &Path,
-) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
+) -> Result<Vec<(String, Content)>, ModelError> {
     let beside = |file: &str| model.parent().unwrap_or(Path::new("")).join(file);
     source
         .external
         .iter()
         .map(|file| {
-            Ok((file.file.clone(), read_verified(manifest, &beside(&file.file), file.bytes, file.sha256)?))
+            Ok((file.file.clone(), open_verified(manifest, &beside(&file.file), file.bytes, file.sha256)?))
         })
         .collect()
 }
 
-fn read_verified(
+fn open_verified(
     manifest: &Manifest,
     path: &Path,
     bytes: Option<u64>,
     sha256: Option<FileDigest>,
-) -> Result<Vec<u8>, ModelError> {
-    let content = read(path)?;
+) -> Result<Content, ModelError> {
+    let content = open(path)?;
     let difference = match (bytes, sha256) {
-        (Some(promised), _) if promised != content.len() as u64 => {
-            Difference::Bytes { promised, found: content.len() as u64 }
+        (Some(promised), _) if promised != content.bytes() => {
+            Difference::Bytes { promised, found: content.bytes() }
         }
-        (_, Some(promised)) => match FileDigest::of(&content) {
-            found if found == promised => return Ok(content),
-            found => Difference::Digest { promised, found },
-        },
+        (_, Some(promised)) if promised != content.digest() => {
+            Difference::Digest { promised, found: content.digest() }
+        }
         _ => return Ok(content),
     };
     Err(ModelError::WrongFile {
@@ -344,16 +343,11 @@ fn advice(manifest: &Manifest, what: &str) -> String {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    // A FIFO in place of the file would block for ever.
-    let read = || match fs::metadata(path)?.is_file() {
-        true => fs::read(path),
-        false => Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")),
-    };
-    read().map_err(|source| ModelError::Read { path: path.to_path_buf(), source })
+fn open(path: &Path) -> Result<Content, ModelError> {
+    Content::of_file(path).map_err(|source| ModelError::Read { path: path.to_path_buf(), source })
 }
 
-fn template(path: &Path, file_name: &str, bytes: usize, digest: FileDigest) -> String {
+fn template(path: &Path, file_name: &str, bytes: u64, digest: FileDigest) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name: String =
         stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();

