@@ -19,7 +19,8 @@ Each file is one of:
   copy          another file of the index holds the same bytes, and is there now
   copy-offline  one did when its drive was last seen; it is away or does not answer now
   only          the index knows this very file (by whatever path), and no copy of it
-  same, near    no copy, but a photo that resembles it: shown, and no more than that
+  same          no copy, but a photo that looks the same as a whole: shown, and no more than that
+  near          the same, of a photo that shows the same scene or thing: its three nearest are looked at side by side
   new           nothing like it
   other         named like a photo, but no picture that could be compared
   unreadable    it could not be read
@@ -276,6 +277,11 @@ pub(crate) struct SearchArgs {
     /// Looks for the picture turned three other ways too, even if something near is found without
     #[arg(long, conflicts_with_all = ["text", "like", "unlike"])]
     pub(crate) turned: bool,
+
+    /// Looks at the picture and its first three matches side by side, so that "near" is said of what shows the same, and says what
+    /// it is: a copy, an edit, turned, mirrored, another shot
+    #[arg(long, conflicts_with_all = ["text", "like", "unlike"])]
+    pub(crate) verify: bool,
 
     #[command(flatten)]
     pub(crate) wanted: Wanted,

@@ -23,7 +23,7 @@ pub(crate) async fn compare(
     let answer = client.compare_pictures(request).await.map_err(refused)?.into_inner();
     if json {
         output::json_line(&output::object(json!({
-            "verdict": word(answer.verdict()).replace(' ', "-"),
+            "verdict": word_of_programs(answer.verdict()),
             "probability": answer.probability,
             "share_of_first": answer.share_of_first,
             "share_of_second": answer.share_of_second,
@@ -37,7 +37,22 @@ pub(crate) async fn compare(
     Ok(if is_different { Answer::Nothing } else { Answer::Found })
 }
 
-fn word(verdict: Verdict) -> &'static str {
+/// Returns a verdict as a word without spaces.
+pub(crate) fn word_of_programs(verdict: Verdict) -> String {
+    word(verdict).replace(' ', "-")
+}
+
+/// Says which part of the original an edit shows, both in percent, where it is not all of it and nothing else.
+pub(crate) fn edit_of(of_original: f32, of_edit: f32) -> String {
+    match (of_original < 97.0, of_edit < 97.0) {
+        (false, false) => "edit".to_owned(),
+        (true, false) => format!("edit, {of_original} % of it"),
+        (false, true) => "edit, with more around it".to_owned(),
+        (true, true) => format!("edit, {of_original} % of it and more around it"),
+    }
+}
+
+pub(crate) fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Copy => "copy",
         Verdict::Edit => "edit",

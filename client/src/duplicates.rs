@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::Answer;
 use crate::cli::{DuplicateKind, DuplicatesArgs};
+use crate::compare::edit_of;
 use crate::connect::{Connection, refused};
 use crate::rest::{Keep, Member, Split, split};
 use crate::search::{photo_json, shown};
@@ -291,21 +292,17 @@ fn print_json(
 fn said(relation: &proto::Relation) -> Option<String> {
     let what = match relation.kind() {
         proto::RelationKind::Unspecified | proto::RelationKind::Near => return None,
-        proto::RelationKind::Pixels => "the same pixels",
-        proto::RelationKind::Copy => "a copy",
-        proto::RelationKind::Colours => "a copy in other colours",
-        proto::RelationKind::Edit | proto::RelationKind::Turned | proto::RelationKind::Mirrored => "an edit",
-        proto::RelationKind::AnotherShot => "another shot",
-    };
-    let percent = |share: f32| (share * 100.0).round();
-    let shared = match relation.kind() {
+        proto::RelationKind::Pixels => "the same pixels".to_owned(),
+        proto::RelationKind::Copy => "a copy".to_owned(),
+        proto::RelationKind::Colours => "a copy in other colours".to_owned(),
         proto::RelationKind::Edit | proto::RelationKind::Turned | proto::RelationKind::Mirrored => {
-            part(percent(relation.share_of_other), percent(relation.share_of_this))
+            let percent = |share: f32| (share * 100.0).round();
+            format!("an {}", edit_of(percent(relation.share_of_other), percent(relation.share_of_this)))
         }
-        _ => String::new(),
+        proto::RelationKind::AnotherShot => "another shot".to_owned(),
     };
     let how = match relation.turn() {
-        proto::Turn::Unspecified | proto::Turn::Upright => return Some(format!("{what}{shared}")),
+        proto::Turn::Unspecified | proto::Turn::Upright => return Some(what),
         proto::Turn::Mirrored => "mirrored",
         proto::Turn::UpsideDown => "upside down",
         proto::Turn::Flipped => "mirrored upside down",
@@ -314,17 +311,7 @@ fn said(relation: &proto::Relation) -> Option<String> {
         proto::Turn::Transposed => "mirrored and turned left",
         proto::Turn::Transversed => "mirrored and turned right",
     };
-    Some(format!("{what}, {how}{shared}"))
-}
-
-/// Says which part of the first photo an edit shows, in percent, where it is not all of it and nothing else.
-fn part(of_first: f32, of_this: f32) -> String {
-    match (of_first < 97.0, of_this < 97.0) {
-        (false, false) => String::new(),
-        (true, false) => format!(", {of_first} % of it"),
-        (false, true) => format!(", with more around it ({of_this} % is of the first)"),
-        (true, true) => format!(", {of_first} % of it and more around it"),
-    }
+    Some(format!("{what}, {how}"))
 }
 
 fn word(kind: proto::RelationKind) -> Option<&'static str> {

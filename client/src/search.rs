@@ -21,7 +21,7 @@ use crate::asked::{self, Asked};
 use crate::cli::{Listing, SearchArgs, SimilarArgs, Wanted};
 use crate::connect::{Connection, refused};
 use crate::sheet::{Figure, Sheet};
-use crate::{filter, output, words};
+use crate::{compare, filter, output, words};
 
 /// Up to this size the picture itself is sent, so that the daemon need not be allowed to read it. A larger one is
 /// named, and the daemon reads it.
@@ -44,8 +44,8 @@ pub(crate) async fn search(channel: Connection, args: &SearchArgs) -> anyhow::Re
         _ => None,
     };
     let query = asked.query(&args.like, &args.unlike)?;
-    let turned = args.turned.then_some(true);
-    let answer = ask(channel, query, turned, &title, &args.wanted).await;
+    let how = How { turned: args.turned.then_some(true), verify: args.verify };
+    let answer = ask(channel, query, how, &title, &args.wanted).await;
     match guess {
         Some(guess) => answer.context(guess),
         None => answer,
@@ -56,7 +56,14 @@ pub(crate) async fn similar(channel: Connection, args: &SimilarArgs) -> anyhow::
     let path = output::absolute(&args.file)?;
     let query = Query::IndexedPath(path.as_os_str().as_bytes().to_vec());
     let title = format!("Photos that resemble {}", output::shown(args.file.as_os_str().as_bytes()));
-    ask(channel, query, None, &title, &args.wanted).await
+    ask(channel, query, How::default(), &title, &args.wanted).await
+}
+
+/// How a picture is searched for.
+#[derive(Clone, Copy, Default)]
+struct How {
+    turned: Option<bool>,
+    verify: bool,
 }
 
 /// Says what the daemon refused; of a file that it does not know, why, or what to do.
@@ -83,7 +90,7 @@ async fn refused_query(
 async fn ask(
     channel: Connection,
     query: Query,
-    turned: Option<bool>,
+    How { turned, verify }: How,
     title: &str,
     wanted: &Wanted,
 ) -> anyhow::Result<Answer> {
@@ -101,6 +108,7 @@ async fn ask(
         page_token: String::new(),
         order_by: if wanted.by_date { "capture_time desc" } else { "" }.to_owned(),
         turned,
+        verify,
     };
     let is_worded = request.query.as_ref().is_some_and(asked::is_worded);
     let mut answer = Answer::Nothing;
@@ -189,7 +197,7 @@ fn figures(matches: &[proto::Match], is_worded: bool) -> Vec<Figure<'_>> {
     let mut figures = Vec::with_capacity(matches.len());
     for found in matches {
         if let Some(photo) = &found.photo {
-            let band = band_and_turn(found).unwrap_or_default();
+            let band = told(found).unwrap_or_default();
             let about = match is_worded {
                 true => format!("{:.2} {}", found.similarity, found.labels.join(", ")),
                 false => format!("{:.4} {band}", found.distance),
@@ -217,6 +225,7 @@ fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
             "labels": found.labels,
             "quarter_turns": found.quarter_turns,
         })));
+        object.extend(second_look_json(found));
         output::json_line(&object)?;
     }
     Ok(())
@@ -244,7 +253,7 @@ fn print_table(matches: &[proto::Match], is_worded: bool, by_date: bool) -> anyh
     head.push("photo");
     let told = |found: &proto::Match| match is_worded {
         true => found.labels.join(", "),
-        false => band_and_turn(found).unwrap_or_else(|| "-".to_owned()),
+        false => told(found).unwrap_or_else(|| "-".to_owned()),
     };
     let widest = matches.iter().map(|found| told(found).chars().count()).max().unwrap_or(0);
     // Each column has a space on both sides.
@@ -263,6 +272,47 @@ fn print_table(matches: &[proto::Match], is_worded: bool, by_date: bool) -> anyh
         table.add_row(row);
     }
     output::print(&table)
+}
+
+/// Returns a match's band, and what was seen of it.
+fn told(found: &proto::Match) -> Option<String> {
+    match (band_and_turn(found), seen(found)) {
+        (Some(band), Some(seen)) => Some(format!("{band}, {seen}")),
+        (band, seen) => band.or(seen),
+    }
+}
+
+/// Says what was seen when a picture and a match were looked at side by side; nothing where they were not, or are different.
+pub(crate) fn seen(found: &proto::Match) -> Option<String> {
+    let percent = |share: f32| (share * 100.0).round();
+    if !found.second_look_failed.is_empty() {
+        return Some("not looked at".to_owned());
+    }
+    let look = found.second_look?;
+    let edit = || compare::edit_of(percent(look.share_of_photo), percent(look.share_of_query));
+    Some(match look.verdict() {
+        proto::Verdict::Unspecified | proto::Verdict::Different => return None,
+        proto::Verdict::Edit => edit(),
+        verdict => compare::word(verdict).to_owned(),
+    })
+}
+
+/// Returns the same for programs.
+pub(crate) fn second_look_json(found: &proto::Match) -> serde_json::Map<String, serde_json::Value> {
+    let mut object = serde_json::Map::new();
+    if let Some(look) = &found.second_look {
+        object.extend(output::object(json!({ "second_look": {
+            "verdict": compare::word_of_programs(look.verdict()),
+            "probability": look.probability,
+            "share_of_query": look.share_of_query,
+            "share_of_photo": look.share_of_photo,
+            "turned_degrees": look.turned_degrees,
+        }})));
+    }
+    if !found.second_look_failed.is_empty() {
+        object.extend(output::object(json!({ "second_look_failed": found.second_look_failed })));
+    }
+    object
 }
 
 /// Returns a match's band, and how the query lies to be so near.

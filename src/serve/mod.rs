@@ -42,6 +42,7 @@ mod pages;
 mod query;
 mod refuse;
 mod search;
+mod second_look;
 mod socket;
 mod summary;
 mod thumbnails;

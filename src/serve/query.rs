@@ -7,9 +7,10 @@ use tonic::Status;
 
 use super::blocking::blocking;
 use super::limiter::Permit;
+use super::second_look::Sight;
 use super::{Api, Served, convert, disk, files, refuse};
 use crate::appearance::Appearance;
-use crate::decode::{FailureKind, IsolatedError};
+use crate::decode::{Cancel, Decoders, FailureKind, IsolatedError};
 use crate::encode::EncodeError;
 use crate::encode::preprocess::Input;
 use crate::photo::{ContentHash, Embedding, Metric, PhotoId};
@@ -17,6 +18,8 @@ use crate::proto;
 use crate::proto::{example, search_photos_request};
 use crate::search;
 use crate::store::{FileState, Reader, StoreError};
+use crate::thumbnails::{self, ThumbnailError};
+use crate::verify::LocalFeatures;
 
 /// Examples in a query at the most.
 const MAX_EXAMPLES: usize = 100;
@@ -64,6 +67,19 @@ pub(super) struct Query {
     pub(super) input: Option<Input>,
     /// What the one picture looks like, where it was seen.
     pub(super) appearance: Option<Appearance>,
+    /// The local features of the one picture, where they were asked for and it is none of the index.
+    pub(super) features: Option<LocalFeatures>,
+}
+
+impl Query {
+    /// Takes what it is looked at by; nothing where it cannot be.
+    pub(super) fn sight(&mut self) -> Option<Sight> {
+        match (self.features.take(), &*self.photos) {
+            (Some(features), _) => Some(Sight::Features(Box::new(features))),
+            (None, &[photo]) => Some(Sight::Photo(photo)),
+            (None, _) => None,
+        }
+    }
 }
 
 impl Asked {
@@ -132,6 +148,11 @@ impl Asked {
         }
     }
 
+    /// Whether it is one picture that can be looked at.
+    pub(super) fn is_one_picture(&self) -> bool {
+        self.is_one && self.words.is_empty() && !matches!(*self.pictures, [(Picture::Embedding(_), _)])
+    }
+
     /// Whether there is a picture, which photos can resemble.
     pub(super) fn has_pictures(&self) -> bool {
         !self.pictures.is_empty()
@@ -176,15 +197,17 @@ pub(super) async fn embed(
     permit: &Arc<Permit>,
     Asked { pictures, is_one, .. }: Asked,
     metric: Metric,
+    wants_features: bool,
 ) -> Result<Query, Status> {
     let (mut vectors, mut photos) = (Vec::with_capacity(pictures.len()), Vec::new());
-    let (mut input, mut appearance) = (None, None);
+    let (mut input, mut appearance, mut features) = (None, None, None);
     for (picture, weight) in pictures {
-        let one = embed_one(api, served, permit, picture).await?;
+        let one = embed_one(api, served, permit, picture, wants_features).await?;
         vectors.push((one.embedding.0, weight));
         photos.extend(one.photo);
         input = one.input.filter(|_| is_one);
         appearance = one.appearance.filter(|_| is_one);
+        features = one.features.filter(|_| is_one);
     }
     // A photo may be named twice.
     photos.sort_unstable();
@@ -198,7 +221,7 @@ pub(super) async fn embed(
             search::combine(&weighted, metric).map_err(|error| refuse::field("examples", error))?
         }
     };
-    Ok(Query { embedding: Embedding(embedding), photos, is_one, input, appearance })
+    Ok(Query { embedding: Embedding(embedding), photos, is_one, input, appearance, features })
 }
 
 /// What became of one picture.
@@ -210,6 +233,8 @@ struct Embedded {
     input: Option<Input>,
     /// What it looks like; `None` where that is not known.
     appearance: Option<Appearance>,
+    /// As [`Query::features`].
+    features: Option<LocalFeatures>,
 }
 
 /// Turns a picture into an embedding, and looks at it.
@@ -218,11 +243,16 @@ async fn embed_one(
     served: &Arc<Served>,
     permit: &Arc<Permit>,
     picture: Picture,
+    wants_features: bool,
 ) -> Result<Embedded, Status> {
     match picture {
-        Picture::Embedding(values) => {
-            Ok(Embedded { embedding: Embedding(values), photo: None, input: None, appearance: None })
-        }
+        Picture::Embedding(values) => Ok(Embedded {
+            embedding: Embedding(values),
+            photo: None,
+            input: None,
+            appearance: None,
+            features: None,
+        }),
         Picture::Photo { name, content } => {
             let (api, served) = (Arc::clone(api), Arc::clone(served));
             let found = blocking(move |_| stored(&api, &served, content)).await?;
@@ -234,10 +264,10 @@ async fn embed_one(
             let found = blocking(move |_| stored_at(&api, &served, &names)).await?;
             found.ok_or_else(|| refuse::not_found("indexed photo", &asked))
         }
-        Picture::Image(bytes) => encode(served, permit, "image", bytes).await,
+        Picture::Image(bytes) => encode(served, permit, "image", bytes, wants_features).await,
         Picture::File(path) => {
             let bytes = disk::read(&path, served.encoding.query_decoders.limits().max_bytes).await?;
-            encode(served, permit, "path", bytes.into()).await
+            encode(served, permit, "path", bytes.into(), wants_features).await
         }
     }
 }
@@ -255,7 +285,8 @@ fn seen(reader: &Reader, served: &Served, photo: PhotoId) -> Result<Option<Embed
         return Ok(None);
     }
     let appearance = reader.appearances()?.get(photo)?;
-    Ok(Some(Embedded { embedding: Embedding(values), photo: Some(photo), input: None, appearance }))
+    let embedding = Embedding(values);
+    Ok(Some(Embedded { embedding, photo: Some(photo), input: None, appearance, features: None }))
 }
 
 /// Looks a file of the index up by any of its names.
@@ -273,28 +304,51 @@ async fn encode(
     permit: &Arc<Permit>,
     field: &'static str,
     bytes: prost::bytes::Bytes,
+    wants_features: bool,
 ) -> Result<Embedded, Status> {
     let (encoding, permit) = (served.encoding.clone(), Arc::clone(permit));
-    let (input, appearance) = blocking(move |cancel| -> Result<(Input, Appearance), Status> {
+    let (input, appearance, features) = blocking(move |cancel| -> Result<_, Status> {
         // The next call may run when this has really ended.
         let _permit = permit;
         let squares = [encoding.preprocessing.square()];
         let decoded = encoding.query_decoders.decode_squares(&bytes, &squares, cancel);
-        let squares = decoded.map_err(|error| match error {
-            IsolatedError::Photo(error) if error.kind() == FailureKind::TooLarge => {
-                Status::resource_exhausted(format!("{field}: {error}"))
-            }
-            IsolatedError::Photo(error) => {
-                refuse::field(field, format_args!("not a picture that can be read: {error}"))
-            }
-            IsolatedError::Cancelled => refuse::given_up(),
-            error => refuse::unavailable("the picture could not be decoded now", &error),
-        })?;
-        Ok((encoding.preprocessing.input(&squares.images[0]), squares.appearance))
+        let squares = decoded.map_err(|error| not_decoded(field, error))?;
+        let features = match wants_features {
+            true => Some(features(&encoding.query_decoders, field, &bytes, cancel)?),
+            false => None,
+        };
+        Ok((encoding.preprocessing.input(&squares.images[0]), squares.appearance, features))
     })
     .await?;
     let embedding = embed_input(served, input.clone()).await?;
-    Ok(Embedded { embedding, photo: None, input: Some(input), appearance: Some(appearance) })
+    Ok(Embedded { embedding, photo: None, input: Some(input), appearance: Some(appearance), features })
+}
+
+/// Finds the local features of a picture of a request.
+pub(super) fn features(
+    decoders: &Decoders,
+    field: &'static str,
+    bytes: &[u8],
+    cancel: &Cancel,
+) -> Result<LocalFeatures, Status> {
+    thumbnails::features(decoders, bytes, cancel).map_err(|error| match error {
+        ThumbnailError::Decode(error) => not_decoded(field, error),
+        error => refuse::internal("the picture could not be looked at", &error),
+    })
+}
+
+/// Says why a picture of a request was not decoded.
+fn not_decoded(field: &'static str, error: IsolatedError) -> Status {
+    match error {
+        IsolatedError::Photo(error) if error.kind() == FailureKind::TooLarge => {
+            Status::resource_exhausted(format!("{field}: {error}"))
+        }
+        IsolatedError::Photo(error) => {
+            refuse::field(field, format_args!("not a picture that can be read: {error}"))
+        }
+        IsolatedError::Cancelled => refuse::given_up(),
+        error => refuse::unavailable("the picture could not be decoded now", &error),
+    }
 }
 
 /// Has the network encode what is ready for it.

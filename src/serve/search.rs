@@ -14,7 +14,7 @@ use super::near::{Around, Neighborhoods};
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
 use super::words::{self, Spoken};
-use super::{Api, Served, calls, compare, files, filter, refuse};
+use super::{Api, Served, calls, compare, files, filter, refuse, second_look};
 use crate::appearance::Appearance;
 use crate::encode::preprocess::Input;
 use crate::models::Bands;
@@ -173,8 +173,14 @@ impl Search {
             let mut nearest_of: HashMap<PhotoId, (f32, u32)> =
                 found.neighbors.iter().map(|neighbor| (neighbor.id, (neighbor.distance, 0))).collect();
             for (turns, embedding) in (1..).zip(turned) {
-                let query =
-                    Query { embedding, photos: Vec::new(), is_one: true, input: None, appearance: None };
+                let query = Query {
+                    embedding,
+                    photos: Vec::new(),
+                    is_one: true,
+                    input: None,
+                    appearance: None,
+                    features: None,
+                };
                 let cancelled = || cancel.is_cancelled();
                 let neighbors =
                     nearest(&snapshot, &query, &ask, passing.as_ref(), &cancelled).map_err(refused)?;
@@ -301,10 +307,17 @@ impl SearchService for Search {
         request.page_size = 0;
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
 
+        let mut sight = None;
         let (page, mut matches) = if token.is_empty() {
             let asked = Asked::of(request.query.take()).await?;
             let spoken = Spoken::of(&served, &asked.words)?;
             let is_worded = !asked.has_pictures();
+            if request.verify && !asked.is_one_picture() {
+                return Err(refuse::field(
+                    "verify",
+                    "only one picture can be looked at, and no words beside it",
+                ));
+            }
             let ask = Arc::new(Ask::of(&request, served.manifest.metric, is_worded)?);
             if is_worded && !spoken.as_ref().is_some_and(Spoken::wants_something) {
                 return Err(refuse::field("text", "must say what photos show, not only what they do not"));
@@ -312,10 +325,13 @@ impl SearchService for Search {
             let permit = Arc::new(self.api.limiter.enter(connection).await?);
             let mut query = match is_worded {
                 true => None,
-                false => Some(query::embed(&self.api, &served, &permit, asked, ask.metric).await?),
+                false => {
+                    Some(query::embed(&self.api, &served, &permit, asked, ask.metric, request.verify).await?)
+                }
             };
             // Words are said of what is in a picture, whichever way it is turned.
             let input = query.as_mut().and_then(|query| query.input.take()).filter(|_| spoken.is_none());
+            sight = query.as_mut().filter(|_| request.verify).and_then(Query::sight);
             if request.turned == Some(true) && input.is_none() {
                 return Err(refuse::field(
                     "turned",
@@ -340,6 +356,9 @@ impl SearchService for Search {
         };
         let photos = matches.iter_mut().filter_map(|found| found.photo.as_mut());
         files::fold_paths(&self.api, photos.collect()).await?;
+        if let Some(sight) = sight {
+            second_look::look(&self.api, connection, sight, page.answer.bands, &mut matches).await?;
+        }
         let spoken = page.answer.spoken.as_ref();
         Ok(Response::new(proto::SearchPhotosResponse {
             matches,
@@ -371,7 +390,7 @@ impl SearchService for Search {
         let words = words::of(&served)?;
         let asked = Asked::of_picture(request.into_inner().picture).await?;
         let permit = Arc::new(self.api.limiter.enter(connection).await?);
-        let query = query::embed(&self.api, &served, &permit, asked, served.manifest.metric).await?;
+        let query = query::embed(&self.api, &served, &permit, asked, served.manifest.metric, false).await?;
         Ok(Response::new(words::describe(words, &query.embedding.0)?))
     }
 
@@ -433,6 +452,7 @@ fn matches(api: &Api, found: &Found, rows: Range<usize>) -> Result<Vec<proto::Ma
                 band: convert::band(found.bands, distance, looks_same, is_near).into(),
                 labels,
                 quarter_turns: found.turns.get(&id).copied().unwrap_or(0),
+                ..Default::default()
             });
         }
     }

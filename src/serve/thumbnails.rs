@@ -1,4 +1,4 @@
-//! `GetThumbnail`: what is kept, or made anew of a file of the photo that can be reached.
+//! `GetThumbnail`, and the local features of photos: what is kept, or made anew of a file of the photo that can be reached.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,13 +11,14 @@ use super::blocking::blocking;
 use super::connections::ConnectionId;
 use super::convert::{self, Roots};
 use super::{Api, disk, files, refuse};
-use crate::decode::IsolatedError;
+use crate::decode::{Cancel, Decoders, IsolatedError};
 use crate::ingest::Contents;
 use crate::photo::ContentHash;
 use crate::proto;
-use crate::proto::get_thumbnail_request::Photo as Asked;
+pub(super) use crate::proto::get_thumbnail_request::Photo as Asked;
 use crate::store::{FileState, Reader, StoreError};
 use crate::thumbnails::{Side, ThumbnailError};
+use crate::verify::LocalFeatures;
 
 /// Where the request does not say, in pixels.
 const DEFAULT_SIDE: u32 = 512;
@@ -27,8 +28,6 @@ const MOST_TRIED: usize = 4;
 
 /// What is known of the photo that is asked for.
 enum Found {
-    Kept(Vec<u8>),
-    /// A thumbnail has to be made.
     Photo(ContentHash, proto::Photo),
     /// A file that is no photo, and why.
     NoPhoto(String),
@@ -41,36 +40,83 @@ pub(super) async fn get(
     request: proto::GetThumbnailRequest,
 ) -> Result<proto::Thumbnail, Status> {
     let side = side(request.longest_side)?;
-    let (kind, name, found) = match request.photo {
-        None => return Err(refuse::field("photo", "one of name, path or uri must be set")),
-        Some(Asked::Name(name)) => {
+    let asked =
+        request.photo.ok_or_else(|| refuse::field("photo", "one of name, path or uri must be set"))?;
+    let (content, photo) = find(api, asked).await?;
+    let keeping = Arc::clone(api);
+    let kept = blocking(move |_| Ok::<_, Status>(keeping.thumbnails.kept(content, side))).await?;
+    if let Some(jpeg) = kept {
+        return Ok(proto::Thumbnail { jpeg });
+    }
+    let made = from_file(api, connection, content, &photo, move |api, decoders, bytes, cancel| {
+        api.thumbnails.make(decoders, content, side, bytes, cancel, &|other| is_away(api, other))
+    });
+    let jpeg = made.await?.map_err(|why| {
+        let what = "the photo cannot be shown, and no thumbnail of it was kept";
+        Status::failed_precondition(format!("{what}: {why}"))
+    })?;
+    Ok(proto::Thumbnail { jpeg })
+}
+
+/// Returns the local features of a photo of the index.
+pub(super) async fn features(
+    api: &Arc<Api>,
+    connection: ConnectionId,
+    asked: Asked,
+) -> Result<LocalFeatures, Status> {
+    let (content, photo) = find(api, asked).await?;
+    let keeping = Arc::clone(api);
+    let kept = blocking(move |_| Ok::<_, Status>(keeping.thumbnails.kept_features(content))).await?;
+    if let Some(features) = kept {
+        return Ok(features);
+    }
+    let made = from_file(api, connection, content, &photo, move |api, decoders, bytes, cancel| {
+        api.thumbnails.make_features(decoders, content, bytes, cancel, &|other| is_away(api, other))
+    });
+    let why = match made.await? {
+        Ok(features) => return Ok(features),
+        Err(why) => why,
+    };
+    let permit = api.limiter.enter(connection).await?;
+    let decoders = api.networks.answering().encoding.query_decoders.clone();
+    let looking = Arc::clone(api);
+    let found = blocking(move |cancel| {
+        let _permit = permit;
+        looking.thumbnails.features_of_thumbnail(&decoders, content, cancel).map_err(refused)
+    });
+    let nothing = || {
+        let what = "the photo cannot be looked at, and no thumbnail of it was kept";
+        Status::failed_precondition(format!("{what}: {why}"))
+    };
+    found.await?.ok_or_else(nothing)
+}
+
+/// Returns the photo that is asked for.
+async fn find(api: &Arc<Api>, asked: Asked) -> Result<(ContentHash, proto::Photo), Status> {
+    let (kind, name, found) = match asked {
+        Asked::Name(name) => {
             let content = convert::parse_photo_name("name", &name)?;
             let api = Arc::clone(api);
-            ("photo", name, blocking(move |_| of_content(&api, &api.store.read()?, content, side)).await?)
+            ("photo", name, blocking(move |_| of_content(&api, &api.store.read()?, content)).await?)
         }
-        Some(Asked::Path(path)) => of_path(api, convert::parse_path("path", &path)?, side).await?,
-        Some(Asked::Uri(uri)) => of_path(api, convert::parse_uri("uri", &uri)?, side).await?,
+        Asked::Path(path) => of_path(api, convert::parse_path("path", &path)?).await?,
+        Asked::Uri(uri) => of_path(api, convert::parse_uri("uri", &uri)?).await?,
     };
     match found {
         None => Err(refuse::not_found(kind, &name)),
-        Some(Found::Kept(jpeg)) => Ok(proto::Thumbnail { jpeg }),
         Some(Found::NoPhoto(why)) => Err(Status::failed_precondition(format!("{name}: {why}"))),
-        Some(Found::Photo(content, photo)) => make(api, connection, content, &photo, side).await,
+        Some(Found::Photo(content, photo)) => Ok((content, photo)),
     }
 }
 
 /// Returns what is found of a file, with what it is and its name for a refusal.
-async fn of_path(
-    api: &Arc<Api>,
-    path: PathBuf,
-    side: Side,
-) -> Result<(&'static str, String, Option<Found>), Status> {
+async fn of_path(api: &Arc<Api>, path: PathBuf) -> Result<(&'static str, String, Option<Found>), Status> {
     let (asked, names) = (Arc::clone(api), vec![path.clone()]);
-    let mut found = blocking(move |_| of_names(&asked, &names, side)).await?;
+    let mut found = blocking(move |_| of_names(&asked, &names)).await?;
     if found.is_none() {
         // Only now, since the disk may be away.
         let (asked, names) = (Arc::clone(api), disk::names(&path).await?);
-        found = blocking(move |_| of_names(&asked, &names, side)).await?;
+        found = blocking(move |_| of_names(&asked, &names)).await?;
     }
     Ok(("indexed photo", path.display().to_string(), found))
 }
@@ -87,25 +133,16 @@ fn side(pixels: i32) -> Result<Side, Status> {
     })
 }
 
-fn of_content(
-    api: &Api,
-    reader: &Reader,
-    content: ContentHash,
-    side: Side,
-) -> Result<Option<Found>, StoreError> {
-    let Some(photo) = photo(api, reader, content)? else { return Ok(None) };
-    Ok(Some(match api.thumbnails.kept(content, side) {
-        Some(jpeg) => Found::Kept(jpeg),
-        None => Found::Photo(content, photo),
-    }))
+fn of_content(api: &Api, reader: &Reader, content: ContentHash) -> Result<Option<Found>, StoreError> {
+    Ok(photo(api, reader, content)?.map(|photo| Found::Photo(content, photo)))
 }
 
-fn of_names(api: &Api, names: &[PathBuf], side: Side) -> Result<Option<Found>, StoreError> {
+fn of_names(api: &Api, names: &[PathBuf]) -> Result<Option<Found>, StoreError> {
     let reader = api.store.read()?;
     let Some((file, state)) = files::find(api, &reader, names)? else { return Ok(None) };
     match state {
         FileState::Photo(photo) => match reader.photos()?.get(photo)? {
-            Some(record) => of_content(api, &reader, record.content, side),
+            Some(record) => of_content(api, &reader, record.content),
             None => Ok(None),
         },
         FileState::NotAPhoto => Ok(Some(Found::NoPhoto("it is no photo".to_owned()))),
@@ -124,14 +161,14 @@ fn photo(api: &Api, reader: &Reader, content: ContentHash) -> Result<Option<prot
     }
 }
 
-/// Makes the thumbnail of the first file that can be read and still has the content.
-async fn make(
+/// Makes something of the first file that can be read and still has the content, or says why there is none.
+async fn from_file<T: Send + 'static>(
     api: &Arc<Api>,
     connection: ConnectionId,
     content: ContentHash,
     photo: &proto::Photo,
-    side: Side,
-) -> Result<proto::Thumbnail, Status> {
+    make: impl Fn(&Api, &Decoders, &[u8], &Cancel) -> Result<T, ThumbnailError> + Clone + Send + 'static,
+) -> Result<Result<T, String>, Status> {
     let decoders = api.networks.answering().encoding.query_decoders.clone();
     let mut why = String::from("its drive is away");
     for file in photo.files.iter().filter(|file| file.online).take(MOST_TRIED) {
@@ -153,25 +190,21 @@ async fn make(
                 continue;
             }
         };
-        let (api, decoders) = (Arc::clone(api), decoders.clone());
-        let made = blocking(move |cancel| -> Result<Option<Vec<u8>>, Status> {
+        let (api, decoders, make) = (Arc::clone(api), decoders.clone(), make.clone());
+        let made = blocking(move |cancel| -> Result<Option<T>, Status> {
             // The next call may run when this has really ended.
             let _permit = permit;
             if ContentHash::of(&bytes) != content {
                 return Ok(None);
             }
-            let is_away = |other| is_away(&api, other);
-            let made = api.thumbnails.make(&decoders, content, side, &bytes, cancel, &is_away);
-            made.map(Some).map_err(refused)
+            make(&api, &decoders, &bytes, cancel).map(Some).map_err(refused)
         });
-        if let Some(jpeg) = made.await? {
-            return Ok(proto::Thumbnail { jpeg });
+        if let Some(made) = made.await? {
+            return Ok(Ok(made));
         }
         why = "its file has just changed".to_owned();
     }
-    Err(Status::failed_precondition(format!(
-        "the photo cannot be shown, and no thumbnail of it was kept: {why}"
-    )))
+    Ok(Err(why))
 }
 
 /// Says whether all files of a photo are on drives that are away. What cannot be told will be at the next time.

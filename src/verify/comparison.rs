@@ -30,6 +30,8 @@ pub struct Comparison {
     pub correlation: f32,
     /// Greatest difference of the brightness there, in levels, over a square of a thirty-second of the picture.
     pub largest_difference: f32,
+    /// Share of the plainer pixels, see [`LocalFeatures::plainness`], of the picture that is less plain.
+    pub plainness: f32,
     /// Whether the second picture is mirrored.
     pub is_mirrored: bool,
     /// By how many degrees the second picture is turned, clockwise, from -180 to 180. Of a mirrored one, after mirroring the
@@ -87,6 +89,7 @@ fn compare_unmirrored(first: &LocalFeatures, second: &LocalFeatures) -> Comparis
         overlap: [overlap(first, second, &transform), overlap(second, first, &back)],
         correlation: tones.correlation,
         largest_difference: tones.largest_difference,
+        plainness: first.plainness().min(second.plainness()),
         is_mirrored: false,
         turn: (c - b).atan2(a + d).to_degrees() as f32,
         scale: determinant.sqrt() as f32,

@@ -106,6 +106,17 @@ impl LocalFeatures {
         Self { width: picture.width as u16, height: picture.height as u16, keypoints, descriptors, thumbnail }
     }
 
+    /// Returns the greatest share of the picture that is of about one brightness, from 0 to 1: pages of text have 0.45 and more,
+    /// half of all photos less than 0.22.
+    pub fn plainness(&self) -> f32 {
+        /// Levels of brightness that are about one.
+        const ABOUT: usize = 17;
+        let mut counts = [0u32; 256];
+        self.thumbnail.iter().for_each(|&level| counts[usize::from(level)] += 1);
+        let most = counts.windows(ABOUT).map(|levels| levels.iter().sum::<u32>()).max().unwrap_or(0);
+        most as f32 / self.thumbnail.len().max(1) as f32
+    }
+
     /// Returns the features of the mirrored picture, as good as if it had been looked at.
     pub fn mirrored(&self) -> Self {
         let right = (self.width.saturating_sub(1) as f32 * STEPS) as u16;

@@ -5,6 +5,7 @@ use std::process::Output;
 use std::time::Instant;
 
 use image::{RgbImage, imageops};
+use resembled::proto::RootState;
 use serde_json::Value;
 
 use crate::comparing::street;
@@ -80,10 +81,7 @@ async fn pages_of_a_form_are_nothing_to_each_other_and_edits_are_named() {
         );
     }
     let text = String::from_utf8(world.resemble(["duplicates"]).stdout).unwrap();
-    assert!(
-        text.contains("crop.png  an edit, 7") && text.contains("mirrored.png  an edit, mirrored, 8"),
-        "{text}"
-    );
+    assert!(text.contains("crop.png  an edit, 7") && text.contains("mirrored.png  an edit, 8"), "{text}");
     drop(daemon);
 }
 
@@ -100,9 +98,10 @@ async fn a_photo_whose_drive_is_away_is_looked_at_when_it_is_back() {
     fs::rename(&drive, world.path("unplugged")).unwrap();
     daemon
         .wait_for("the drive is away", |status| {
-            status.roots.iter().any(|root| {
-                root.path.ends_with(b"drive") && root.state() == resembled::proto::RootState::Offline
-            })
+            status
+                .roots
+                .iter()
+                .any(|root| root.path.ends_with(b"drive") && root.state() == RootState::Offline)
         })
         .await;
     imageops::crop_imm(&street(1), 12, 9, 456, 342).to_image().save(here.join("crop.png")).unwrap();
@@ -115,5 +114,63 @@ async fn a_photo_whose_drive_is_away_is_looked_at_when_it_is_back() {
     fs::rename(world.path("unplugged"), &drive).unwrap();
     let groups = near(&world);
     assert_eq!(groups[0]["photos"][1]["relation"], "edit", "{groups:?}");
+    drop(daemon);
+}
+
+/// What `check` calls near is looked at first, and a search when it is asked to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_and_search_call_near_what_shows_the_same() {
+    let world = World::new();
+    // So few that there is no neighborhood.
+    for seed in 0..6 {
+        page(seed).save(world.photo(format!("page {seed}.png"))).unwrap();
+    }
+    street(1).save(world.photo("street.png")).unwrap();
+    fs::create_dir(world.path("card")).unwrap();
+    let card = |name: &str| world.path("card").join(name);
+    page(99).save(card("page.png")).unwrap();
+    imageops::crop_imm(&street(1), 24, 18, 400, 300).to_image().save(card("crop.png")).unwrap();
+    let daemon = world.start().await;
+    daemon.wait_for_files(7).await;
+
+    let lines = |said: &Output| -> Vec<Value> {
+        let text = String::from_utf8(said.stdout.clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let checked = lines(&world.resemble(["check", "--json", "card"]));
+    let of = |name: &str| checked.iter().find(|line| line["path"].as_str().unwrap().ends_with(name)).unwrap();
+    assert_eq!(of("/page.png")["state"], "new", "{checked:?}");
+    let crop = of("/crop.png");
+    assert_eq!((&crop["state"], &crop["second_look"]["verdict"]), (&"near".into(), &"edit".into()), "{crop}");
+    let share = crop["second_look"]["share_of_photo"].as_f64().unwrap();
+    assert!((share - 400.0 * 300.0 / (480.0 * 360.0)).abs() < 0.05, "{crop}");
+    let text = String::from_utf8(world.resemble(["check", "card/crop.png"]).stdout).unwrap();
+    assert!(text.contains("street.png  edit, 7"), "{text}");
+
+    // Without, the distance decides: all pages are near, and nothing is said to have been looked at.
+    let plain = lines(&world.resemble(["search", "--json", "card/page.png"]));
+    assert!(plain.iter().all(|found| found["second_look"].is_null()), "{plain:?}");
+    assert!(plain.iter().any(|found| found["band"] == "near"), "{plain:?}");
+    let looked = lines(&world.resemble(["search", "--verify", "--json", "card/page.png"]));
+    assert!(looked.iter().all(|found| found["band"] != "near"), "{looked:?}");
+    let seen = looked.iter().filter(|found| found["second_look"]["verdict"] == "different").count();
+    assert_eq!(seen, 3, "{looked:?}");
+    let table = String::from_utf8(world.resemble(["search", "--verify", "card/crop.png"]).stdout).unwrap();
+    assert!(table.contains("near, edit, 7"), "{table}");
+    let refused = world.resemble(["search", "--verify", "--text", "street"]);
+    assert_eq!(refused.status.code(), Some(2));
+
+    // What cannot be looked at is called what it would be without, and it is said why.
+    fs::rename(world.photos(), world.path("unplugged")).unwrap();
+    fs::remove_dir_all(world.path("cache")).unwrap();
+    daemon
+        .wait_for("away", |status| status.roots.iter().all(|root| root.state() == RootState::Offline))
+        .await;
+    let blind = lines(&world.resemble(["search", "--verify", "--json", "card/page.png"]));
+    for (place, (found, plain)) in blind.iter().zip(&plain).enumerate() {
+        assert_eq!(found["band"], plain["band"], "{found}");
+        let why = found["second_look_failed"].as_str();
+        assert_eq!(why.is_some_and(|why| why.contains("its drive is away")), place < 3, "{found}");
+    }
     drop(daemon);
 }

@@ -64,6 +64,9 @@ enum Finding {
 struct Near {
     band: proto::Band,
     photo: proto::Photo,
+    /// What was seen when both were looked at side by side, for people and for programs.
+    seen: Option<String>,
+    second_look: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Finding {
@@ -90,6 +93,13 @@ impl Finding {
             | Self::NotComparable(_)
             | Self::NoPhoto(_)
             | Self::Unreadable(_) => None,
+        }
+    }
+
+    fn seen(&self) -> Option<&str> {
+        match self {
+            Self::Missing(Some(near)) => near.seen.as_deref(),
+            _ => None,
         }
     }
 
@@ -303,7 +313,8 @@ impl Checking {
             Ok(query) => query,
             Err(error) => return Ok(Finding::Unreadable(format!("{error:#}"))),
         };
-        let request = proto::SearchPhotosRequest { query: Some(query), k: NEAREST, ..Default::default() };
+        let request =
+            proto::SearchPhotosRequest { query: Some(query), k: NEAREST, verify: true, ..Default::default() };
         let mut tries = 0;
         let matches = loop {
             match self.searching.search_photos(request.clone()).await {
@@ -319,7 +330,8 @@ impl Checking {
             }
         };
         for found in matches {
-            let band = found.band();
+            let (band, seen, second_look) =
+                (found.band(), search::seen(&found), search::second_look_json(&found));
             let Some(photo) = found.photo else { continue };
             let other = photo.name.trim_start_matches("photos/").to_owned();
             if !matches!(band, proto::Band::Same | proto::Band::Near) || other == content.to_string() {
@@ -329,7 +341,7 @@ impl Checking {
             if let Some(mut photo) = looked {
                 photo.files.retain(may_be_there);
                 if !photo.files.is_empty() {
-                    return Ok(Finding::Missing(Some(Near { band, photo })));
+                    return Ok(Finding::Missing(Some(Near { band, photo, seen, second_look })));
                 }
             }
         }
@@ -399,11 +411,14 @@ fn print(file: &Path, finding: &Finding, args: &CheckArgs) -> anyhow::Result<()>
         _ if args.missing => output::line(file),
         // The summary tells how many there are.
         (Finding::NoPhoto(_), _, _) => Ok(()),
-        (_, Some(photo), _) => output::line(format_args!(
-            "{:<12}  {file}  {}",
-            finding.word(),
-            search::shown(photo, 16 + file.chars().count())
-        )),
+        (_, Some(photo), _) => {
+            let seen = finding.seen().map_or_else(String::new, |seen| format!("  {seen}"));
+            output::line(format_args!(
+                "{:<12}  {file}  {}{seen}",
+                finding.word(),
+                search::shown(photo, 16 + file.chars().count() + seen.len())
+            ))
+        }
         (_, _, Some(reason)) => output::line(format_args!("{:<12}  {file}: {reason}", finding.word())),
         (_, None, None) => output::line(format_args!("{:<12}  {file}", finding.word())),
     }
@@ -418,6 +433,9 @@ fn print_json(file: &[u8], finding: &Finding) -> anyhow::Result<()> {
     }
     if let Some(photo) = finding.photo() {
         object.extend(output::object(json!({ "photo": search::photo_json(photo) })));
+    }
+    if let Finding::Missing(Some(near)) = finding {
+        object.extend(near.second_look.clone());
     }
     if let Finding::Only(files) = finding {
         let files: Vec<_> = files.iter().map(output::file_json).collect();
