@@ -7,7 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::error::WatchError;
-use super::root::{End, RootThread, Tally};
+use super::root::RootThread;
+use super::step::{End, Tally};
 use crate::photo::RelativePath;
 
 /// The comparison may take this share of the time: one part in so many.

@@ -37,6 +37,7 @@ mod settle;
 mod settled;
 mod state;
 mod status;
+mod step;
 mod superblock;
 mod vanish;
 mod volume;

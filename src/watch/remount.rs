@@ -12,9 +12,10 @@ use super::error::WatchError;
 use super::mounts::{Here, Judgement, Mount, MountState, covering, judge};
 use super::poll::{Backoff, Poll};
 use super::presence::holds_what_is_known;
-use super::root::{RootThread, Tally};
+use super::root::RootThread;
 use super::scan::known_below;
 use super::status::{OfflineReason, Watching};
+use super::step::Tally;
 use super::volume::{Anchor, MountId, Mounted, Volume};
 use crate::photo::RelativePath;
 

@@ -4,7 +4,7 @@
 //! Only this thread says that a root is offline or online again. It may wait for the sink as long as it
 //! likes: watches are in place before the first photo is handed out, so live changes do not wait for it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,20 +17,13 @@ use super::error::WatchError;
 use super::gone::{Verdict, judge};
 use super::poll::{Backoff, Poll};
 use super::presence::{Found, Look, Presence};
-use super::scan::{Changed, Findings, known_below};
-use super::settle::Touch;
+use super::scan::known_below;
 use super::state::{Requests, RootEntry, Shared, lock};
 use super::status::{HeldBack, OfflineReason, RootState, Watching};
+use super::step::{End, Tally};
 use super::vanish::DeletionVerdict;
-use super::walk::{Absence, Entered, enter, hand_over, hand_to_backlog, moved_from};
+use super::walk::{Absence, hand_over};
 use crate::photo::{FileId, Fingerprint, RelativePath};
-
-/// A file on a polled root that changed before this long ago is taken to be whole at first sight; generous,
-/// since the server's clock may differ from ours.
-const POLLED_IS_OLD: Duration = Duration::from_secs(120);
-
-/// So many missing files are remembered in one walk; the next walk finds the others.
-const MAX_MISSING: usize = 1 << 17;
 
 pub(super) struct RootThread {
     pub(super) shared: Arc<Shared>,
@@ -45,40 +38,6 @@ pub(super) struct RootThread {
     pub(super) mount_polls: BTreeMap<RelativePath, Poll>,
     /// Polled files that looked different from what is known, as they looked.
     pub(super) unsettled: HashMap<RelativePath, Fingerprint>,
-}
-
-/// How a walk ended.
-#[derive(PartialEq, Eq)]
-pub(super) enum End {
-    Complete,
-    /// The root itself could not be read.
-    RootLost,
-    /// Stopping, or the root was removed.
-    Over,
-}
-
-/// What a walk counted.
-#[derive(Default)]
-pub(super) struct Tally {
-    directories: u64,
-    present: u64,
-    /// Of those: will be counted by the live thread when it hands them out.
-    new_and_unsettled: u64,
-    unreadable: u64,
-    pub(super) changes: u64,
-    missing: Vec<FileId>,
-    missing_count: u64,
-    moved: HashSet<FileId>,
-    pub(super) unsettled: HashMap<RelativePath, Fingerprint>,
-}
-
-impl Tally {
-    fn miss(&mut self, file: FileId) {
-        self.missing_count += 1;
-        if self.missing.len() < MAX_MISSING {
-            self.missing.push(file);
-        }
-    }
 }
 
 impl RootThread {
@@ -377,89 +336,9 @@ impl RootThread {
         Ok(End::Complete)
     }
 
-    /// Enters one directory; those in it are left in `waiting`.
-    pub(super) fn walk_one(
-        &self,
-        directory: RelativePath,
-        waiting: &mut Vec<RelativePath>,
-        tally: &mut Tally,
-    ) -> Result<End, WatchError> {
-        if self.is_over() {
-            return Ok(End::Over);
-        }
-        // Its disk did not answer for a while: it is looked for as if it had been away.
-        if self.entry.asking.is_given_up() {
-            return Ok(End::RootLost);
-        }
-        let is_root = directory.as_bytes().is_empty();
-        let findings = match enter(&self.shared, &self.entry, &directory, false)? {
-            Entered::Compared(findings) => {
-                if is_root {
-                    self.entry.set_given_up(false);
-                }
-                findings
-            }
-            // Judged by the next look at the root, which knows whether it had photos.
-            Entered::Empty(_)
-                if is_root && !self.accepts(&directory) && !self.shared.known.is_empty(self.entry.id)? =>
-            {
-                return Ok(End::RootLost);
-            }
-            Entered::Gone | Entered::Unreadable(_) | Entered::Away if is_root => return Ok(End::RootLost),
-            // What was known of it is kept, whatever became of it.
-            Entered::Away => return Ok(End::Complete),
-            Entered::Empty(_) | Entered::Gone if self.is_mount_with_photos(&directory)? => {
-                self.entry.request(|requests| requests.check = true);
-                return Ok(End::Complete);
-            }
-            Entered::Empty(findings) => {
-                if is_root && self.accepts(&directory) {
-                    self.entry.set_given_up(true);
-                }
-                findings
-            }
-            Entered::Gone => {
-                let (known, id) = (&*self.shared.known, self.entry.id);
-                known_below(known, id, directory, |file| {
-                    self.miss(file, tally);
-                    true
-                })?;
-                return Ok(End::Complete);
-            }
-            Entered::Unreadable(_) => {
-                tally.unreadable += 1;
-                return Ok(End::Complete);
-            }
-            Entered::NoWatch => {
-                self.stop_watching(&directory);
-                waiting.push(directory);
-                return Ok(End::Complete);
-            }
-        };
-        tally.directories += 1;
-        tally.present += findings.present;
-        tally.unreadable += findings.unreadable;
-        waiting.extend(findings.directories.iter().rev().map(|name| directory.join(name)));
-        let is_taken = self.hand_out(&directory, findings, tally)?;
-        Ok(if is_taken { End::Complete } else { End::Over })
-    }
-
     /// Says whether what is at a place now is what should be there, as our user said of it or of what is around it.
     pub(super) fn accepts(&self, place: &RelativePath) -> bool {
         self.accepted.iter().any(|accepted| place.as_path().starts_with(accepted.as_path()))
-    }
-
-    /// Counts a file that is not there, unless it is on a volume that is away.
-    fn miss(&self, file: FileId, tally: &mut Tally) {
-        if !self.entry.is_away(&file.path) {
-            tally.miss(file);
-        }
-    }
-
-    /// Says whether a volume is mounted at this directory, or was, of which anything is known.
-    fn is_mount_with_photos(&self, directory: &RelativePath) -> Result<bool, WatchError> {
-        let is_mount = self.entry.mounts().iter().any(|mount| mount.at == *directory);
-        Ok(is_mount && !self.accepts(directory) && self.is_known_below(directory)?)
     }
 
     /// Gives up what was handed out and is not known yet, where the rules leave it out since then, or it is gone.
@@ -486,79 +365,6 @@ impl RootThread {
         let (shared, entry) = (&self.shared, &self.entry);
         let seen = look(&file.path.under(&entry.path()), &entry.file_system(&file.path), &shared.costs);
         matches!(seen, Ok(None)) && Absence::default().is_believable(shared, entry, &file.path)
-    }
-
-    fn hand_out(
-        &self,
-        directory: &RelativePath,
-        findings: Findings,
-        tally: &mut Tally,
-    ) -> Result<bool, WatchError> {
-        let (shared, entry) = (&*self.shared, &*self.entry);
-        for Changed { name, fingerprint, is_new } in findings.changed {
-            let file = entry.file(directory.join(&name));
-            let touch = if is_new { Touch::Found } else { Touch::FoundChanged };
-            if !self.is_whole(&file, &fingerprint, touch, tally) {
-                tally.new_and_unsettled += u64::from(is_new);
-                continue;
-            }
-            tally.changes += 1;
-            let path = file.path.under(&entry.path());
-            let is_taken = match moved_from(&self.shared, &file, &fingerprint, &tally.moved)? {
-                Some(from) => {
-                    tally.moved.insert(from.clone());
-                    hand_over(shared, entry, Change::Moved { from, to: file, path, fingerprint })
-                }
-                None => hand_to_backlog(shared, entry, Change::Read { file, path, fingerprint }),
-            };
-            if !is_taken {
-                return Ok(false);
-            }
-        }
-        for name in findings.missing {
-            self.miss(entry.file(directory.join(&name)), tally);
-        }
-        for name in findings.missing_directories {
-            known_below(&*shared.known, entry.id, directory.join(&name), |file| {
-                self.miss(file, tally);
-                true
-            })?;
-        }
-        // The rules are our user's word, not the disk's: they are believed at once.
-        let mut is_taken = true;
-        for name in findings.left_out {
-            tally.changes += 1;
-            is_taken &= hand_over(shared, entry, Change::Gone { file: entry.file(directory.join(&name)) });
-        }
-        for name in findings.left_out_directories {
-            known_below(&*shared.known, entry.id, directory.join(&name), |file| {
-                tally.changes += 1;
-                is_taken &= hand_over(shared, entry, Change::Gone { file });
-                is_taken
-            })?;
-        }
-        Ok(is_taken)
-    }
-
-    /// Says whether a file that differs from what is known may be read now. If not, it will be looked at again: where
-    /// the root is watched, among those that settle, as `touch`ed.
-    fn is_whole(&self, file: &FileId, fingerprint: &Fingerprint, touch: Touch, tally: &mut Tally) -> bool {
-        let age = Shared::unchanged_for(fingerprint);
-        if self.entry.is_watched(&file.path) {
-            let is_old = age.is_some_and(|age| age >= self.shared.config.debounce_while_open);
-            if !is_old {
-                let path = file.path.under(&self.entry.path());
-                self.shared.touch(&self.entry, &path, touch);
-                self.shared.wake_live();
-            }
-            return is_old;
-        }
-        let is_old = age.is_some_and(|age| age >= POLLED_IS_OLD);
-        if is_old || self.unsettled.get(&file.path) == Some(fingerprint) {
-            return true;
-        }
-        tally.unsettled.insert(file.path.clone(), *fingerprint);
-        false
     }
 
     /// Gives up files that a walk missed, as far as they are still missing from a root that is still there.
