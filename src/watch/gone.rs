@@ -3,7 +3,8 @@
 
 use super::disk::{Kind, look};
 use super::root::is_listed;
-use super::state::{RootEntry, Shared};
+use super::root_entry::RootEntry;
+use super::state::Shared;
 use super::walk::Absence;
 use crate::photo::{FileId, RelativePath};
 

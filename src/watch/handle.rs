@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use notify::Watcher as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::asking::{Asking, Watched};
 use super::disk::{Costs, DiskCosts, Kind, look};
-use super::events::{Signal, translate};
+use super::event_source::{self, LateShared};
+use super::events::Signal;
 use super::gone::{Verdict, judge};
 use super::listen::{EndListening, MountListener};
 use super::live::LiveThread;
 use super::omissions::OmissionKind;
 use super::overseer::Overseer;
 use super::root::RootThread;
+use super::root_entry::RootEntry;
 use super::rules::{GlobalRules, RootRules};
 use super::scan::known_below;
 use super::settle::{Debounce, Settle};
-use super::state::{RootEntry, Shared, lock};
+use super::state::{Shared, lock};
 use super::status::{Activity, RootStatus};
 use super::volume::FileSystem;
 use super::walk::Absence;
@@ -59,35 +60,6 @@ pub(super) struct Inner {
     overseen: Mutex<Option<crossbeam_channel::Sender<()>>>,
 }
 
-/// Tells the live thread when the event source ends, once it has begun.
-struct EventSource {
-    has_begun: Arc<AtomicBool>,
-    shared: Arc<std::sync::OnceLock<std::sync::Weak<Shared>>>,
-    inbox: crossbeam_channel::Sender<Signal>,
-}
-
-impl notify::EventHandler for EventSource {
-    fn handle_event(&mut self, event: notify::Result<notify::Event>) {
-        let Some(shared) = self.shared.get().and_then(std::sync::Weak::upgrade) else { return };
-        let Some(signal) = translate(event, |name| shared.is_worth_an_event(name)) else { return };
-        if self.inbox.try_send(signal).is_err() {
-            // The live thread sees it when it has made room; it is not asleep, or there would be room.
-            shared.overflowed.store(true, Ordering::Release);
-        }
-    }
-}
-
-impl Drop for EventSource {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.get().and_then(std::sync::Weak::upgrade)
-            && self.has_begun.load(Ordering::Acquire)
-            && !shared.is_stopping()
-        {
-            let _ = self.inbox.send(Signal::Ended);
-        }
-    }
-}
-
 impl Watcher {
     /// Starts watching `roots`. Returns at once; each root is watched and then compared by its own thread.
     ///
@@ -101,17 +73,8 @@ impl Watcher {
     ) -> Result<(Self, WatchHandle), WatchError> {
         let global_rules = Arc::new(GlobalRules::new(&config.ignore, config.include_hidden)?);
         let (inbox, signals) = crossbeam_channel::bounded(config.event_capacity);
-        let late = Arc::new(std::sync::OnceLock::new());
-        let (for_source, event_inbox) = (Arc::clone(&late), inbox.clone());
-        let make = move || {
-            let has_begun = Arc::new(AtomicBool::new(false));
-            let (shared, inbox) = (Arc::clone(&for_source), event_inbox.clone());
-            let handler = EventSource { has_begun: Arc::clone(&has_begun), shared, inbox };
-            let settings = notify::Config::default().with_follow_symlinks(false);
-            let source = notify::INotifyWatcher::new(handler, settings)?;
-            has_begun.store(true, Ordering::Release);
-            Ok(source)
-        };
+        let late = LateShared::default();
+        let make = event_source::maker(Arc::clone(&late), inbox.clone());
         config.volumes = Arc::new(Watched(config.volumes));
         let debounce = Debounce {
             default: config.debounce,
@@ -135,7 +98,7 @@ impl Watcher {
             losses: AtomicU64::new(0),
             end_listening: EndListening::new()?,
         });
-        // Set once, here, before the first watch is added and thus before the first event.
+        // Once, here, before the first watch is added.
         let _ = late.set(Arc::downgrade(&shared));
         if let Err(why) = lock(&shared.watches).open() {
             tracing::warn!("no folder can be watched, so all are looked at from time to time: {why}");

@@ -18,10 +18,11 @@ use super::asking::{self, Asking};
 use super::disk::{Kind, look};
 use super::error::WatchError;
 use super::events::Signal;
+use super::root_entry::RootEntry;
 use super::rules::refresh;
 use super::scan::known_below;
 use super::settle::Touch;
-use super::state::{RootEntry, Shared, lock};
+use super::state::{Shared, lock};
 use super::walk::{Absence, Entered, enter};
 use crate::photo::{Fingerprint, RelativePath};
 

@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::error::WatchError;
 use super::handle::Inner;
-use super::state::{RootEntry, Shared, lock};
+use super::root_entry::RootEntry;
+use super::state::{Shared, lock};
 use super::status::{OfflineReason, RootState};
 
 /// So often within the patience is it looked whether it is over.

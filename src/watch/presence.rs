@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::KnownError;
 use super::disk::{Directory, look};
+use super::root_entry::RootEntry;
 use super::scan::known_below;
-use super::state::{RootEntry, Shared};
+use super::state::Shared;
 use super::status::OfflineReason;
 use super::volume::{Anchor, FileSystem, Mounted, Volume};
 use crate::photo::{Fingerprint, RelativePath, overlap};
