@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use resembled_api::proto;
@@ -144,7 +145,8 @@ pub(crate) struct ListArgs {
 }
 
 /// What photos have in common.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, serde::Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum By {
     Year,
     Month,
@@ -168,6 +170,8 @@ impl From<By> for proto::Facet {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Shows the photos in the browser, to be looked at instead of read
+    Window(WindowArgs),
     /// Finds the photos that show something, by a word for it, or that resemble a picture
     Search(SearchArgs),
     /// Finds the photos that resemble a photo of the index, nearest first; its drive may be away
@@ -253,6 +257,35 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WindowArgs {
+    /// Opens no browser, only prints the address
+    #[arg(long)]
+    pub(crate) no_open: bool,
+
+    /// Port of this machine [default: any that is free]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+
+    /// Ends when it was not used for so long: 90s, 30m, 2h; 0 never
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    pub(crate) unused: Duration,
+}
+
+/// Reads `90s`, `30m`, `2h` or `0`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, seconds) = match text.chars().last() {
+        Some('s') => (&text[..text.len() - 1], 1),
+        Some('m') => (&text[..text.len() - 1], 60),
+        Some('h') => (&text[..text.len() - 1], 3_600),
+        _ if text == "0" => (text, 1),
+        _ => ("", 1),
+    };
+    // So many hours are for ever, and can still be added to the time of day.
+    let number = number.parse::<u32>().map_err(|_| "write 90s, 30m, 2h, or 0 for never".to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
 #[derive(Debug, Args)]
@@ -500,6 +533,20 @@ mod tests {
         }
         for bad in ["localhost", "localhost:", ":7420", "a:b", "::1:7420", "a:65536", "http://a:1"] {
             assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_number_and_its_unit() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(parse_duration(text).ok(), expected.map(Duration::from_secs), "{text}");
+        };
+        check("90s", Some(90));
+        check("30m", Some(1_800));
+        check("2h", Some(7_200));
+        check("0", Some(0));
+        for wrong in ["", "h", "1", "-1h", "1.5h", "1d", "1µ", "99999999999h"] {
+            check(wrong, None);
         }
     }
 

@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status, TimeoutExpired};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
 
 use crate::cli::Target;
 
@@ -201,6 +202,11 @@ pub(crate) fn refused(status: Status) -> anyhow::Error {
         return anyhow!("the connection to the daemon broke off: it has ended or hangs{ASK_THE_DOCTOR}");
     }
     anyhow!("{}", status.message())
+}
+
+/// Returns when to come again, where the daemon only has too much to do at the moment.
+pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
 /// Says whether the status was made here, because the connection failed. What the daemon says has no cause.

@@ -5,7 +5,7 @@ use std::path::Path;
 use resembled_api::dirs::Dirs;
 use resembled_api::proto;
 use resembled_api::proto::daemon_service_client::DaemonServiceClient;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::Answer;
 use crate::cli::Target;
@@ -24,6 +24,13 @@ pub(crate) struct Finding {
     pub(crate) what: String,
 }
 
+impl Finding {
+    /// Returns what a script may want of it.
+    pub(crate) fn json(&self) -> Map<String, Value> {
+        output::object(json!({ "well": self.is_well, "what": self.what }))
+    }
+}
+
 pub(crate) fn well(what: impl Into<String>) -> Finding {
     Finding { is_well: true, what: what.into() }
 }
@@ -37,7 +44,7 @@ pub(crate) async fn doctor(target: &Target, json: bool) -> anyhow::Result<Answer
     let mut findings = Vec::new();
     let answers = match ask(target).await {
         Ok(status) => {
-            examine(&status, &mut findings);
+            findings.extend(examine(&status));
             true
         }
         Err(error) => {
@@ -51,11 +58,11 @@ pub(crate) async fn doctor(target: &Target, json: bool) -> anyhow::Result<Answer
         findings.extend(service::findings(is_service && !answers).await);
         findings.extend(disk(&Dirs::find(&|name| std::env::var_os(name))?.data));
     }
-    for Finding { is_well, what } in &findings {
-        if json {
-            output::json_line(&output::object(json!({ "well": is_well, "what": what })))?;
-        } else {
-            output::line(format_args!("{}  {what}", if *is_well { "ok  " } else { "look" }))?;
+    for finding in &findings {
+        let Finding { is_well, what } = finding;
+        match json {
+            true => output::json_line(&finding.json())?,
+            false => output::line(format_args!("{}  {what}", if *is_well { "ok  " } else { "look" }))?,
         }
     }
     let all_is_well = findings.iter().all(|finding| finding.is_well);
@@ -67,7 +74,9 @@ async fn ask(target: &Target) -> anyhow::Result<proto::Status> {
     Ok(client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner())
 }
 
-fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
+/// Judges what the daemon says of itself.
+pub(crate) fn examine(status: &proto::Status) -> Vec<Finding> {
+    let mut findings = Vec::new();
     findings.push(match env!("CARGO_PKG_VERSION") {
         ours if ours == status.version => well(format!("resembled {ours} answers")),
         ours => unwell(format!(
@@ -125,6 +134,7 @@ fn examine(status: &proto::Status, findings: &mut Vec<Finding>) {
         findings
             .push(unwell(format!("a search finds {share:.1} % of the nearest photos; `--exact` finds all")));
     }
+    findings
 }
 
 /// Looks at the disk of the index, if it is where the defaults put it.

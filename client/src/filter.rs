@@ -31,6 +31,10 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) before: Option<i64>,
 
+    /// without a time at which they were taken
+    #[arg(long, conflicts_with_all = ["since", "before"])]
+    pub(crate) undated: bool,
+
     /// taken with a camera whose name contains this; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) camera: Vec<String>,
@@ -73,11 +77,8 @@ pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<Option<proto::Filter>>
         taken_before: time(args.before),
         cameras: args.camera.clone(),
         place,
-        media_types: args
-            .media_type
-            .iter()
-            .flat_map(|types| types.0.iter().map(|&name| name.to_owned()))
-            .collect(),
+        media_types: args.media_type.iter().flat_map(MediaTypes::names).collect(),
+        dated: args.undated.then_some(false),
         online: if args.online { Some(true) } else { args.offline.then_some(false) },
     };
     Ok((filter != proto::Filter::default()).then_some(filter))
@@ -87,8 +88,15 @@ pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<Option<proto::Filter>>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MediaTypes(Vec<&'static str>);
 
+impl MediaTypes {
+    /// Returns their names, as photos have them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|&name| name.to_owned())
+    }
+}
+
 /// Reads the name of a format, one of its extensions, a media type, or `raw`.
-fn media_types(text: &str) -> Result<MediaTypes, String> {
+pub(crate) fn media_types(text: &str) -> Result<MediaTypes, String> {
     let word = text.to_lowercase();
     let word = match word.as_str() {
         "jpg" => "jpeg",
@@ -170,7 +178,7 @@ fn no_camera(asked: &str, cameras: &[&str]) -> String {
 }
 
 /// Reads a year, a month, a day or a time on the camera's clock.
-fn parse_time(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     parse_time_on(text, Zoned::now().date())
 }
 

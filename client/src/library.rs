@@ -77,17 +77,7 @@ async fn print_failures(client: &mut LibraryServiceClient<Connection>, json: boo
         for failure in &page.failures {
             found = true;
             if json {
-                let mut object = serde_json::Map::new();
-                output::put_path(&mut object, &failure.path);
-                let kind = failure.kind().as_str_name().trim_start_matches("FAILURE_KIND_").to_lowercase();
-                object.extend(output::object(json!({
-                    "reason": failure.reason,
-                    "kind": kind,
-                    "size": failure.size_bytes,
-                    "retried": failure.retried,
-                    "time": output::time(failure.failure_time.as_ref()),
-                })));
-                output::json_line(&object)?;
+                output::json_line(&failure_json(failure))?;
             } else {
                 let retried = if failure.retried { "; it will be tried again" } else { "" };
                 output::line(format_args!("{}: {}{retried}", output::shown(&failure.path), failure.reason))?;
@@ -98,6 +88,21 @@ async fn print_failures(client: &mut LibraryServiceClient<Connection>, json: boo
             return Ok(found);
         }
     }
+}
+
+/// Returns what a script may want of a failure.
+pub(crate) fn failure_json(failure: &proto::Failure) -> serde_json::Map<String, serde_json::Value> {
+    let mut object = serde_json::Map::new();
+    output::put_path(&mut object, &failure.path);
+    let kind = failure.kind().as_str_name().trim_start_matches("FAILURE_KIND_").to_lowercase();
+    object.extend(output::object(json!({
+        "reason": failure.reason,
+        "kind": kind,
+        "size": failure.size_bytes,
+        "retried": failure.retried,
+        "time": output::time(failure.failure_time.as_ref()),
+    })));
+    object
 }
 
 pub(crate) async fn roots(channel: Connection, command: Option<Roots>, json: bool) -> anyhow::Result<Answer> {

@@ -2,7 +2,7 @@
 
 use resembled_api::proto;
 use resembled_api::proto::library_service_client::LibraryServiceClient;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::Answer;
 use crate::cli::{By, ListArgs};
@@ -91,17 +91,11 @@ async fn count(
     let counted = client.count_photos(request).await.map_err(refused)?.into_inner();
     let counts = counted.counts.iter().take(args.limit.map_or(usize::MAX, |limit| limit as usize));
     for counted in counts {
-        let proto::PhotoCount { value, photos, path } = counted;
         if args.listing.json {
-            let mut object = serde_json::Map::new();
-            match path.is_empty() {
-                true => _ = object.insert("value".into(), json!((!value.is_empty()).then_some(value))),
-                false => output::put_path(&mut object, path),
-            }
-            object.insert("photos".into(), json!(photos));
-            output::json_line(&object)?;
+            output::json_line(&count_json(counted))?;
             continue;
         }
+        let proto::PhotoCount { value, photos, path } = counted;
         let value = match (path.is_empty(), value.as_str()) {
             (false, _) => output::fitted(path, 10),
             (true, "") => "not known".to_owned(),
@@ -110,4 +104,16 @@ async fn count(
         output::line(format_args!("{photos:8}  {value}"))?;
     }
     Ok(if counted.total_size == 0 { Answer::Nothing } else { Answer::Found })
+}
+
+/// Returns what a script may want of a count: what photos have in common, null where they do not say, or the folder.
+pub(crate) fn count_json(counted: &proto::PhotoCount) -> Map<String, Value> {
+    let proto::PhotoCount { value, photos, path } = counted;
+    let mut object = Map::new();
+    match path.is_empty() {
+        true => _ = object.insert("value".into(), json!((!value.is_empty()).then_some(value))),
+        false => output::put_path(&mut object, path),
+    }
+    object.insert("photos".into(), json!(photos));
+    object
 }

@@ -21,6 +21,7 @@ mod service;
 mod sheet;
 mod status;
 mod trash;
+mod window;
 mod words;
 
 use std::process::ExitCode;
@@ -67,6 +68,8 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Man { folder } => return manual::pages(folder),
         // It has something to say of a daemon that does not answer.
         Command::Doctor(args) => return doctor::doctor(&cli.target, args.json).await,
+        // It says the address only where somebody answers, and then needs to know where that is.
+        Command::Window(args) => return window::window(&cli.target, args).await,
         // Its paths are those of another machine.
         Command::Duplicates(args) if args.trash && cli.target.connect.is_some() => {
             anyhow::bail!("--trash moves files of this machine: ask the daemon here, without --connect");
@@ -90,7 +93,9 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
         Command::Pause => status::pause(channel).await,
         Command::Resume => status::resume(channel).await,
-        Command::Completions { .. } | Command::Man { .. } | Command::Doctor(_) => Ok(Answer::Nothing),
+        Command::Completions { .. } | Command::Man { .. } | Command::Doctor(_) | Command::Window(_) => {
+            Ok(Answer::Nothing)
+        }
         Command::Status { watch, output } => status::status(channel, watch, output.json).await,
     }
 }

@@ -13,7 +13,7 @@ use resembled_api::proto::get_thumbnail_request;
 use resembled_api::proto::library_service_client::LibraryServiceClient;
 use resembled_api::proto::search_photos_request::Query;
 use resembled_api::proto::search_service_client::SearchServiceClient;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
 use crate::Answer;
@@ -215,24 +215,25 @@ fn print_paths(matches: &[proto::Match], listing: Listing) -> anyhow::Result<()>
 }
 
 fn print_json(matches: &[proto::Match]) -> anyhow::Result<()> {
-    for found in matches {
-        let photo = found.photo.clone().unwrap_or_default();
-        let mut object = photo_json(&photo);
-        object.extend(output::object(json!({
-            "distance": found.distance,
-            "similarity": found.similarity,
-            "band": band(found.band()),
-            "labels": found.labels,
-            "quarter_turns": found.quarter_turns,
-        })));
-        object.extend(second_look_json(found));
-        output::json_line(&object)?;
-    }
-    Ok(())
+    matches.iter().try_for_each(|found| output::json_line(&match_json(found)))
+}
+
+/// Returns what a script may want of a match.
+pub(crate) fn match_json(found: &proto::Match) -> Map<String, Value> {
+    let mut object = found.photo.as_ref().map(photo_json).unwrap_or_default();
+    object.extend(output::object(json!({
+        "distance": found.distance,
+        "similarity": found.similarity,
+        "band": band(found.band()),
+        "labels": found.labels,
+        "quarter_turns": found.quarter_turns,
+    })));
+    object.extend(second_look_json(found));
+    object
 }
 
 /// Returns what a script may want of a photo: its first file, and what it has in common with its copies.
-pub(crate) fn photo_json(photo: &proto::Photo) -> serde_json::Map<String, serde_json::Value> {
+pub(crate) fn photo_json(photo: &proto::Photo) -> Map<String, Value> {
     let mut object = photo.files.first().map(output::file_json).unwrap_or_default();
     let copies: Vec<_> = photo.files.iter().skip(1).map(output::file_json).collect();
     object.insert("copies".into(), json!(copies));

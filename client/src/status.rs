@@ -137,6 +137,11 @@ fn search_json(search: &proto::SearchStatus) -> serde_json::Value {
 }
 
 fn print_json(status: &proto::Status) -> anyhow::Result<()> {
+    output::json_line(&status_json(status))
+}
+
+/// Returns what a script may want of the status.
+pub(crate) fn status_json(status: &proto::Status) -> serde_json::Map<String, serde_json::Value> {
     let model = status.model.clone().unwrap_or_default();
     let times = status.step_times.unwrap_or_default();
     let decoder = status.decoder.unwrap_or_default();
@@ -150,7 +155,7 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
             object
         })
         .collect();
-    output::json_line(&output::object(json!({
+    output::object(json!({
         "state": state(status.state()),
         "photos": status.photos,
         "files": status.files,
@@ -189,7 +194,7 @@ fn print_json(status: &proto::Status) -> anyhow::Result<()> {
             "store": times.store_seconds,
         },
         "roots": roots,
-    })))
+    }))
 }
 
 /// Says what confines the decoding processes, and how many were lost.

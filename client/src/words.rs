@@ -13,6 +13,11 @@ use crate::{output, search};
 
 /// Says what words were taken for, and how many photos show that. Beside the table, so that a script reads photos alone.
 pub(crate) fn say(answer: &proto::SearchPhotosResponse) {
+    said(answer).iter().for_each(|line| eprintln!("{line}"));
+}
+
+/// Returns what words were taken for, and how many photos show that, a line each.
+pub(crate) fn said(answer: &proto::SearchPhotosResponse) -> Vec<String> {
     let told = |excluded: bool, between: &str| {
         let words = answer.meanings.iter().filter(|meaning| meaning.excluded == excluded);
         let mut told: Vec<(u32, String)> = Vec::new();
@@ -26,21 +31,21 @@ pub(crate) fn say(answer: &proto::SearchPhotosResponse) {
     };
     let (shown, excluded) = (told(false, " and "), told(true, " or "));
     let but = if excluded.is_empty() { String::new() } else { format!(" without {excluded}") };
-    match (answer.photos_showing, answer.photos_searched) {
-        (0, searched) => eprintln!("none of {searched} photos shows {shown}{but}"),
-        (1, searched) => eprintln!("1 of {searched} photos shows {shown}{but}"),
-        (many, searched) => eprintln!("{many} of {searched} photos show {shown}{but}"),
-    }
+    let counted = match (answer.photos_showing, answer.photos_searched) {
+        (0, searched) => format!("none of {searched} photos shows {shown}{but}"),
+        (1, searched) => format!("1 of {searched} photos shows {shown}{but}"),
+        (many, searched) => format!("{many} of {searched} photos show {shown}{but}"),
+    };
+    let mut lines = vec![counted];
     for meaning in &answer.meanings {
-        eprintln!("  {}: {}{}", meaning.word, meaning.gloss, kinds(meaning));
-        for other in &meaning.other_meanings {
-            eprintln!("  not meant: {other}");
-        }
+        lines.push(format!("  {}: {}{}", meaning.word, meaning.gloss, kinds(meaning)));
+        lines.extend(meaning.other_meanings.iter().map(|other| format!("  not meant: {other}")));
     }
     match answer.photos_waiting {
         0 => {}
-        waiting => eprintln!("  of {waiting} more photos it will soon be known what they show"),
+        waiting => lines.push(format!("  of {waiting} more photos it will soon be known what they show")),
     }
+    lines
 }
 
 /// Says which kinds of it the network can tell, where these are so few that others are missed.

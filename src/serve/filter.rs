@@ -29,6 +29,7 @@ pub(super) fn parse(filter: &proto::Filter) -> Result<Filter, Status> {
         folders: folders.chain(uris).collect::<Result<_, _>>()?,
         taken_from: filter.taken_from.as_ref().map(first_second),
         taken_before: filter.taken_before.as_ref().map(first_second),
+        dated: filter.dated,
         cameras: filter.cameras.clone(),
         area: filter.place.as_ref().map(area).transpose()?,
         media_types: filter.media_types.clone(),

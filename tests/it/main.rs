@@ -38,5 +38,6 @@ mod thumbnails;
 mod turned;
 mod waiting;
 mod watching;
+mod window;
 mod words;
 mod world;

@@ -24,14 +24,13 @@ use resembled_api::proto::library_service_client::LibraryServiceClient;
 use resembled_api::proto::search_service_client::SearchServiceClient;
 use serde_json::json;
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
 
 use self::copying::Copying;
 use self::summary::Summary;
 use self::walk::{Kind, NoPhoto};
 use crate::Answer;
 use crate::cli::CheckArgs;
-use crate::connect::{Connection, refused};
+use crate::connect::{Connection, refused, retry_delay};
 use crate::{output, search};
 
 /// Files with one content that the daemon is asked about at a time.
@@ -363,13 +362,9 @@ fn is_verified(file: &proto::File) -> bool {
     file.presence() == FilePresence::Verified
 }
 
-/// Says whether the daemon only has too much to do at the moment, and says when to come again.
+/// Says whether the daemon only has too much to do at the moment.
 fn is_busy(status: &Status) -> bool {
     retry_delay(status).is_some()
-}
-
-fn retry_delay(status: &Status) -> Option<Duration> {
-    status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
 /// Waits as long as the daemon asks to.

@@ -25,6 +25,8 @@ pub struct Filter {
     pub taken_from: Option<i64>,
     /// Taken before this second since 1970.
     pub taken_before: Option<i64>,
+    /// With a time at which it was taken (true), or without (false).
+    pub dated: Option<bool>,
     /// The camera's name contains one of these, whatever the case.
     pub cameras: Vec<String>,
     /// Taken in this area.
@@ -122,6 +124,9 @@ impl Filter {
                 let taken = page.taken[at];
                 (taken != NO_TIME) & (taken >= from) & (taken < before)
             });
+        }
+        if let Some(dated) = self.dated {
+            keep(&mut words, |at| (page.taken[at] != NO_TIME) == dated);
         }
         if let Some(marked) = &marks.cameras {
             keep(&mut words, |at| marked[page.camera[at] as usize]);

@@ -59,19 +59,14 @@ fn filter() -> impl Strategy<Value = Filter> {
         prop::collection::vec(folder.prop_map(PathBuf::from), 0..3),
         prop::option::of(-200i64..200),
         prop::option::of(-200i64..200),
+        prop::option::of(any::<bool>()),
         prop::collection::vec(camera.prop_map(str::to_owned), 0..3),
         prop::option::of(area),
         prop::collection::vec(media_type.prop_map(str::to_owned), 0..3),
         prop::option::of(any::<bool>()),
     )
-        .prop_map(|(folders, taken_from, taken_before, cameras, area, media_types, online)| Filter {
-            folders,
-            taken_from,
-            taken_before,
-            cameras,
-            area,
-            media_types,
-            online,
+        .prop_map(|(folders, taken_from, taken_before, dated, cameras, area, media_types, online)| {
+            Filter { folders, taken_from, taken_before, dated, cameras, area, media_types, online }
         })
 }
 
@@ -108,6 +103,7 @@ fn passes(filter: &Filter, (_, info, files): &Photo) -> bool {
         && (filter.online != Some(false) || !files.iter().any(is_online))
         && filter.taken_from.is_none_or(|from| seconds.is_some_and(|seconds| seconds >= from))
         && filter.taken_before.is_none_or(|before| seconds.is_some_and(|seconds| seconds < before))
+        && filter.dated.is_none_or(|dated| seconds.is_some() == dated)
         && any(&filter.media_types, &|name| info.format.media_type() == name)
         && any(&filter.cameras, &|name| {
             info.camera.as_ref().is_some_and(|camera| camera.to_lowercase().contains(&name.to_lowercase()))

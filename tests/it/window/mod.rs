@@ -1,0 +1,334 @@
+//! `resemble window`: who is let in, what the page is told, and the page in a real browser.
+
+mod browser;
+mod http;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use resembled_api::uri;
+use serde_json::{Value, json};
+
+use self::http::{Answer, send};
+use crate::pictures::{self, Facts};
+use crate::world::{Daemon, World, wait_for_end};
+
+/// A window that serves.
+struct Window {
+    child: Child,
+    port: u16,
+    /// As it was printed.
+    address: String,
+}
+
+impl Window {
+    fn open(world: &World, args: &[&str]) -> Self {
+        let mut command = world.client();
+        command.args(["window", "--no-open"]).args(args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        let address = address.trim().to_owned();
+        let port = address.split([':', '/']).nth(4).and_then(|port| port.parse().ok());
+        let port = port.unwrap_or_else(|| panic!("{address} {:?}", child.wait_with_error()));
+        Self { child, port, address }
+    }
+
+    /// Visits the printed address.
+    fn enter(&self) -> Inside<'_> {
+        let path = &self.address[format!("http://127.0.0.1:{}", self.port).len()..];
+        let host = format!("127.0.0.1:{}", self.port);
+        let entered = send(self.port, &format!("GET {path}"), &[("Host", &host)], b"");
+        assert_eq!(entered.status, 200, "{}", entered.text());
+        let set = entered.header("set-cookie").unwrap();
+        assert!(set.ends_with("; HttpOnly; SameSite=Strict"), "{set}");
+        let (cookie, rest) = set.split_once("; Path=").unwrap();
+        let home = rest.split(';').next().unwrap().to_owned();
+        assert!(entered.text().contains(&format!("url={home}\"")), "{}", entered.text());
+        Inside { window: self, cookie: cookie.to_owned(), home }
+    }
+}
+
+trait WithError {
+    fn wait_with_error(&mut self) -> String;
+}
+
+impl WithError for Child {
+    fn wait_with_error(&mut self) -> String {
+        let mut text = String::new();
+        self.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the browser has after the first visit.
+struct Inside<'a> {
+    window: &'a Window,
+    cookie: String,
+    home: String,
+}
+
+impl Inside<'_> {
+    fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.window.port)
+    }
+
+    fn get(&self, below: &str) -> Answer {
+        let line = format!("GET {}{below}", self.home);
+        send(self.window.port, &line, &[("Host", &self.host()), ("Cookie", &self.cookie)], b"")
+    }
+
+    /// What `name` answers to `asked`.
+    fn ask(&self, name: &str, asked: &Value) -> Answer {
+        self.get(&format!("api/{name}?q={}", encoded(asked)))
+    }
+
+    fn post(&self, below: &str, body: &[u8]) -> Answer {
+        let origin = format!("http://{}", self.host());
+        let headers = [("Host", &*self.host()), ("Cookie", &self.cookie), ("Origin", &origin)];
+        send(self.window.port, &format!("POST {}{below}", self.home), &headers, body)
+    }
+
+    fn search(&self, asked: &Value, picture: &[u8]) -> Answer {
+        self.post(&format!("api/search?q={}", encoded(asked)), picture)
+    }
+}
+
+fn encoded(asked: &Value) -> String {
+    asked.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// Three photos with dates, one without, one that cannot be read.
+async fn start(world: &World) -> Daemon {
+    let write = |name: &str, seed, taken| {
+        let facts = Facts { camera: "Kamera Eins", taken, offset: None, position: (46.5, 8.0) };
+        pictures::write_with(&world.photo(name), seed, &facts);
+    };
+    write("alps/a.png", 1, "2019:12:31 23:00:00");
+    write("alps/b & <i>.png", 2, "2024:06:01 12:00:00");
+    write("c.png", 3, "2024:06:30 23:59:59");
+    pictures::write(&world.photo("undated.png"), 4);
+    fs::write(world.photo("bad.jpg"), "x").unwrap();
+    let daemon = world.start().await;
+    daemon.wait_for_files(4).await;
+    daemon
+}
+
+fn names(photos: &Value) -> Vec<String> {
+    let name = |photo: &Value| photo["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    photos.as_array().unwrap().iter().map(name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_but_the_owner_looks_in() {
+    let world = World::new();
+    let daemon = start(&world).await;
+    let window = Window::open(&world, &[]);
+    let path = window.address.rsplit("/open/").next().unwrap().to_owned();
+    assert!(path.len() >= 43, "{path}");
+    let host = format!("127.0.0.1:{}", window.port);
+    let ask = |line: &str, headers: &[(&str, &str)]| send(window.port, line, headers, b"").status;
+
+    // Before the first visit: another name of the machine, another page, a guess.
+    let entry = format!("GET /open/{path}");
+    assert_eq!(ask(&entry, &[("Host", "evil.example")]), 421);
+    let embedded = [("Host", &*host), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")];
+    assert_eq!(ask(&entry, &embedded), 403);
+    assert_eq!(ask("GET /open/guessed", &[("Host", &host)]), 403);
+    assert_eq!(ask("GET /", &[("Host", &host)]), 403);
+
+    let inside = window.enter();
+    assert_eq!(ask(&entry, &[("Host", &host)]), 410, "the address is good for one visit");
+    assert_eq!(inside.get("").status, 200);
+    let list = format!("GET {}api/photos", inside.home);
+    let cookie = ("Cookie", inside.cookie.as_str());
+    assert_eq!(ask(&list, &[("Host", &host), cookie]), 200);
+    // The path that the address bar shows opens nothing by itself, and neither does the cookie.
+    assert_eq!(ask(&list, &[("Host", &host)]), 403);
+    assert_eq!(ask(&list, &[("Host", &host), ("Cookie", "resemble=guessed")]), 403);
+    assert_eq!(ask("GET /elsewhere/api/photos", &[("Host", &host), cookie]), 403);
+    // DNS rebinding, requests of other pages, of other ports of this machine, through a proxy, without a host.
+    for evil in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "127.0.0.1@evil.example"]
+    {
+        assert_eq!(ask(&list, &[("Host", &format!("{evil}:{}", window.port)), cookie]), 421, "{evil}");
+    }
+    for origin in ["http://evil.example", "http://127.0.0.1:1", "null", "https://127.0.0.1"] {
+        assert_eq!(ask(&list, &[("Host", &host), cookie, ("Origin", origin)]), 403, "{origin}");
+    }
+    for site in ["cross-site", "same-site"] {
+        assert_eq!(ask(&list, &[("Host", &host), cookie, ("Sec-Fetch-Site", site)]), 403, "{site}");
+    }
+    let proxied = format!("GET http://{host}{}api/photos", inside.home);
+    assert_eq!(ask(&proxied, &[("Host", &host), cookie]), 421);
+    assert_eq!(ask(&list, &[cookie]), 421);
+
+    // Changes come from the page alone.
+    let pause = format!("POST {}api/pause", inside.home);
+    assert_eq!(ask(&pause, &[("Host", &host), cookie]), 403);
+    assert_eq!(ask(&pause, &[("Host", &host), cookie, ("Origin", "http://evil.example")]), 403);
+    assert_eq!(ask(&pause.replace("POST", "PUT"), &[("Host", &host), cookie]), 405);
+    assert_eq!(inside.get("api/pause").status, 404);
+    assert!(daemon.status().await.pauses.is_empty());
+    assert_eq!(inside.post("api/pause", b"{}").json()["state"], "paused");
+    assert_eq!(inside.post("api/resume", b"{}").json()["pauses"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_file_is_served_but_thumbnails_of_indexed_photos() {
+    let world = World::new();
+    let _daemon = start(&world).await;
+    pictures::write(&world.path("private.png"), 9);
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+    let photos = inside.ask("photos", &json!({})).json();
+    let content = photos["photos"][0]["content"].as_str().unwrap();
+    let thumbnail = inside.get(&format!("thumbnails/256/{content}"));
+    assert_eq!((thumbnail.status, thumbnail.header("content-type")), (200, Some("image/jpeg")));
+    assert_eq!(&thumbnail.body[..2], b"\xff\xd8");
+
+    let private = blake3::hash(&fs::read(world.path("private.png")).unwrap()).to_string();
+    for wrong in [
+        format!("thumbnails/256/{private}"),
+        format!("thumbnails/256/{}", "0".repeat(64)),
+        "thumbnails/256/..%2F..%2Fprivate.png".to_owned(),
+        format!("thumbnails/256/{content}/../../../private.png"),
+        "thumbnails/256/photos%2F".to_owned(),
+        "../private.png".to_owned(),
+        "style.css/../../private.png".to_owned(),
+        "page/main.js".to_owned(),
+        "..%2f..%2fetc%2fpasswd".to_owned(),
+        world.path("private.png").to_str().unwrap().to_owned(),
+    ] {
+        assert_eq!(inside.get(&wrong).status, 404, "{wrong}");
+    }
+    for wrong in ["thumbnails/0x/", "thumbnails/99999999999/", "thumbnails/-1/"] {
+        let status = inside.get(&format!("{wrong}{content}")).status;
+        assert!((400..500).contains(&status), "{wrong}: {status}");
+    }
+    // Nothing but files of indexed photos is shown in a file manager.
+    let file = uri::of_path(world.path("private.png").as_os_str().as_bytes());
+    let asked = json!({ "content": content, "uri": file });
+    assert_eq!(inside.post("api/reveal", asked.to_string().as_bytes()).status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_loads_nothing_from_elsewhere_and_is_small() {
+    let world = World::new();
+    let _daemon = start(&world).await;
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+    let page = inside.get("");
+    let policy = page.header("content-security-policy").unwrap();
+    for part in ["default-src 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    let mut total = 0;
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("client/src/window/page")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let below = if name == "index.html" { "" } else { name };
+        let answer = inside.get(below);
+        assert_eq!(answer.status, 200, "{name} is not served");
+        assert_eq!(answer.body, fs::read(&path).unwrap(), "{name}");
+        let text = answer.text().replace("http://www.w3.org/2000/svg", "");
+        assert!(!text.contains("http:") && !text.contains("https:"), "{name}");
+        assert!(!text.contains("innerHTML") && !text.contains("style=\""), "{name}: the policy forbids it");
+        total += answer.body.len();
+    }
+    assert!(total <= 100_000, "{total} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_is_told_what_the_commands_say() {
+    let world = World::new();
+    let _daemon = start(&world).await;
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+
+    let months = inside.ask("counts", &json!({ "by": "month" })).json();
+    let months: Vec<_> = months["counts"].as_array().unwrap().iter().map(|count| &count["value"]).collect();
+    assert_eq!(months, [&json!("2024-06"), &json!("2019-12"), &Value::Null]);
+    let list = |filter: Value| inside.ask("photos", &json!({ "filter": filter })).json();
+    assert_eq!(names(&list(json!({}))["photos"]), ["c.png", "b & <i>.png", "a.png", "undated.png"]);
+    let june = list(json!({ "since": "2024-06", "before": "2024-07" }));
+    assert_eq!((names(&june["photos"]).len(), &june["total"]), (2, &json!(2)));
+    assert_eq!(names(&list(json!({ "dated": false }))["photos"]), ["undated.png"]);
+    let alps = uri::of_path(world.photo("alps").as_os_str().as_bytes());
+    assert_eq!(names(&list(json!({ "folders": [alps] }))["photos"]).len(), 2);
+    let page = inside.ask("photos", &json!({ "page_size": 3 })).json();
+    let rest = inside.ask("photos", &json!({ "page_size": 3, "page_token": page["next"] })).json();
+    assert_eq!((names(&rest["photos"]), &rest["next"]), (vec!["undated.png".to_owned()], &json!("")));
+    let listed = String::from_utf8(world.resemble(["list", "--undated", "--json"]).stdout).unwrap();
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+
+    let content = june["photos"][0]["content"].clone();
+    let photo = inside.get(&format!("api/photos/{}", content.as_str().unwrap())).json();
+    assert_eq!((&photo["taken"], &photo["camera"]), (&json!("2024-06-30T23:59:59"), &json!("Kamera Eins")));
+    let similar = inside.search(&json!({ "examples": [{ "photo": content }], "k": 2 }), b"").json();
+    assert_eq!(similar["matches"].as_array().unwrap().len(), 2);
+    let dropped = json!({ "examples": [{ "picture": true }], "k": 1 });
+    let found = inside.search(&dropped, &pictures::png(1)).json();
+    assert_eq!(
+        (names(&found["matches"]), &found["matches"][0]["band"]),
+        (vec!["a.png".to_owned()], &json!("same"))
+    );
+    let steered = json!({ "examples": [{ "picture": true }, { "photo": content, "weight": -1.0 }], "k": 1 });
+    assert_eq!(names(&inside.search(&steered, &pictures::png(1)).json()["matches"]), ["a.png"]);
+
+    // What cannot be answered says why, for a person.
+    let words = inside.search(&json!({ "examples": [{ "text": "dog" }] }), b"");
+    assert_eq!(words.status, 409, "the built-in network knows no words: {}", words.text());
+    assert!(words.json()["error"].as_str().unwrap().len() > 10);
+    assert_eq!(inside.ask("words", &json!({ "prefix": "do" })).json()["words"], json!([]));
+    for (asked, picture) in
+        [(&dropped, &b""[..]), (&dropped, b"no picture"), (&json!({}), b""), (&json!({ "x": 1 }), b"")]
+    {
+        let refused = inside.search(asked, picture);
+        assert_eq!(refused.status, 400, "{asked}: {}", refused.text());
+    }
+    assert_eq!(inside.get("api/photos?q=%7B").status, 400);
+    assert_eq!(inside.get(&format!("api/photos/{}", "0".repeat(64))).status, 404);
+
+    let state = inside.get("api/state").json();
+    assert_eq!(
+        (&state["state"], &state["failed"], &state["local"]),
+        (&json!("idle"), &json!(1), &json!(true))
+    );
+    assert!(state["findings"].as_array().unwrap().len() > 3, "{state}");
+    let failures = inside.ask("failures", &json!({})).json();
+    assert_eq!(names(&failures["failures"]), ["bad.jpg"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_ends_when_it_is_not_used_and_looks_for_the_daemon_first() {
+    let world = World::new();
+    let lonely = world.resemble(["window", "--no-open"]);
+    assert_eq!((lonely.status.code(), lonely.stdout.len()), (Some(2), 0), "{lonely:?}");
+
+    let daemon = start(&world).await;
+    let mut window = Window::open(&world, &["--unused", "1s"]);
+    let ended = tokio::task::block_in_place(|| wait_for_end(&mut window.child));
+    assert!(ended.success(), "{ended}");
+    assert!(window.child.wait_with_error().contains("not used any more"));
+
+    // A daemon that is started anew answers the same window.
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+    daemon.stop(&world).await;
+    assert_eq!(inside.get("api/state").status, 502);
+    let _daemon = world.start().await;
+    assert_eq!(inside.get("api/state").json()["photos"], 4);
+}
