@@ -73,29 +73,17 @@ impl Filter {
     }
 }
 
-/// One example of what is searched for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One example of what is searched for: one of the three.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Example {
-    #[serde(flatten)]
-    what: What,
-    /// Above 0 liked, below disliked.
-    #[serde(default = "one")]
-    weight: f32,
-}
-
-fn one() -> f32 {
-    1.0
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum What {
     /// A photo of the index, by its content.
-    Photo(String),
-    Text(String),
-    /// The picture in the body, if true.
-    Picture(bool),
+    photo: Option<String>,
+    text: Option<String>,
+    /// The picture in the body.
+    picture: bool,
+    /// Above 0 liked, below disliked; 1 where nothing is said.
+    weight: Option<f32>,
 }
 
 /// Returns the query for examples. One alone is asked for as such: the answer says more then.
@@ -103,29 +91,45 @@ enum What {
 /// # Errors
 /// There is none; a picture is meant that did not come with the request.
 pub(super) fn query(examples: &[Example], picture: &Bytes) -> Result<Query, Failure> {
-    if let [Example { what, weight: 0.0.. }] = examples {
-        return Ok(match what {
-            What::Photo(content) => Query::Photo(format!("photos/{content}")),
-            What::Text(text) => Query::Text(text.clone()),
-            What::Picture(comes) => Query::Image(given(picture, *comes)?),
-        });
+    let one = |example: &Example| {
+        Ok(match (&example.photo, &example.text, example.picture) {
+            (Some(content), None, false) => example::Query::Photo(format!("photos/{content}")),
+            (None, Some(text), false) => example::Query::Text(text.clone()),
+            (None, None, true) if picture.is_empty() => {
+                return Err(Failure::bad("the picture is missing: choose it again"));
+            }
+            (None, None, true) => example::Query::Image(picture.clone()),
+            _ => return Err(Failure::bad("an example is a photo, a text or a picture")),
+        })
+    };
+    match examples {
+        [] => Err(Failure::bad("an example is missing")),
+        [alone] if alone.weight.is_none_or(|weight| weight > 0.0) => Ok(match one(alone)? {
+            example::Query::Photo(name) => Query::Photo(name),
+            example::Query::Text(text) => Query::Text(text),
+            example::Query::Image(bytes) => Query::Image(bytes),
+            _ => return Err(Failure::bad("an example is a photo, a text or a picture")),
+        }),
+        several => {
+            let scale = scale_of_dislikes(several);
+            let weighed = several.iter().map(|example| {
+                let weight = example.weight.map(|weight| if weight < 0.0 { weight * scale } else { weight });
+                Ok(proto::Example { query: Some(one(example)?), weight })
+            });
+            Ok(Query::Examples(proto::Examples { examples: weighed.collect::<Result<_, Failure>>()? }))
+        }
     }
-    let examples = examples.iter().map(|example| {
-        let query = match &example.what {
-            What::Photo(content) => example::Query::Photo(format!("photos/{content}")),
-            What::Text(text) => example::Query::Text(text.clone()),
-            What::Picture(comes) => example::Query::Image(given(picture, *comes)?),
-        };
-        Ok(proto::Example { query: Some(query), weight: Some(example.weight) })
-    });
-    Ok(Query::Examples(proto::Examples { examples: examples.collect::<Result<_, Failure>>()? }))
 }
 
-fn given(picture: &Bytes, comes: bool) -> Result<Bytes, Failure> {
-    match comes && !picture.is_empty() {
-        true => Ok(picture.clone()),
-        false => Err(Failure::bad("the picture is missing: choose it again")),
-    }
+/// What the weights of disliked pictures are multiplied by, so that all of them weigh half as much as the liked ones at the
+/// most: pictures that weigh nothing together ask for nothing. Of words only the sign counts.
+fn scale_of_dislikes(examples: &[Example]) -> f32 {
+    let weights = examples.iter().filter(|example| example.text.is_none());
+    let (liked, disliked) = weights.fold((0.0, 0.0), |(liked, disliked), example| {
+        let weight = example.weight.unwrap_or(1.0);
+        (liked + weight.max(0.0), disliked - weight.min(0.0))
+    });
+    if disliked > liked / 2.0 && liked > 0.0 { liked / 2.0 / disliked } else { 1.0 }
 }
 
 /// Whether it is the hash of a content, as names of photos have it.
@@ -162,14 +166,30 @@ mod tests {
         assert_eq!(ask(r#"[{"photo":"ab"}]"#, b"").unwrap(), Query::Photo("photos/ab".into()));
         assert_eq!(ask(r#"[{"text":"dog"}]"#, b"").unwrap(), Query::Text("dog".into()));
         assert_eq!(ask(r#"[{"picture":true}]"#, b"x").unwrap(), Query::Image(Bytes::from_static(b"x")));
-        assert!(ask(r#"[{"picture":true}]"#, b"").is_err());
+        for wrong in ["[]", "[{}]", r#"[{"picture":true}]"#, r#"[{"photo":"a","text":"b"}]"#] {
+            assert!(ask(wrong, b"").is_err(), "{wrong}");
+        }
         let Query::Examples(examples) = ask(r#"[{"photo":"ab"},{"text":"dog","weight":-1}]"#, b"").unwrap()
         else {
             panic!("no examples")
         };
         let weights: Vec<_> = examples.examples.iter().map(|example| example.weight).collect();
-        assert_eq!(weights, [Some(1.0), Some(-1.0)]);
+        assert_eq!(weights, [None, Some(-1.0)]);
         assert!(matches!(ask(r#"[{"text":"dog","weight":-1}]"#, b""), Ok(Query::Examples(_))));
+    }
+
+    #[test]
+    fn disliked_pictures_weigh_half_of_what_is_liked_at_the_most() {
+        let check = |weights: &[f32], expected: f32| {
+            let example = |&weight: &f32| Example { weight: Some(weight), ..Default::default() };
+            let examples: Vec<Example> = weights.iter().map(example).collect();
+            assert_eq!(scale_of_dislikes(&examples), expected, "{weights:?}");
+        };
+        check(&[1.0, -0.25], 1.0);
+        check(&[1.0, -1.0], 0.5);
+        check(&[1.0, -1.0, -1.0], 0.25);
+        check(&[1.0, 1.0, -1.0], 1.0);
+        check(&[-1.0], 1.0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use resembled_api::proto::{example, get_thumbnail_request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
+use tonic::Code;
 
 use super::Window;
 use super::answer::{self, Body, Failure};
@@ -66,19 +67,23 @@ pub(super) async fn count(window: &Window, asked: CountAsked) -> Result<Value, F
     Ok(json!({ "counts": counts, "total": counted.total_size }))
 }
 
-/// One photo, and what it shows, where the network knows words.
+/// One photo.
 pub(super) async fn photo(window: &Window, content: &str) -> Result<Value, Failure> {
     let name = format!("photos/{content}");
     let photo = window.library().get_photo(proto::GetPhotoRequest { name }).await?.into_inner();
     Ok(Value::Object(photo_json(&photo)))
 }
 
+/// What a photo shows. A network that knows no words says nothing of it.
 pub(super) async fn labels(window: &Window, content: &str) -> Result<Value, Failure> {
     let query = Some(example::Query::Photo(format!("photos/{content}")));
     let picture = Some(proto::Example { query, weight: None });
-    let described =
-        window.search().describe_photo(proto::DescribePhotoRequest { picture }).await?.into_inner();
-    let likely = described.labels.iter().filter(|label| label.likelihood >= LEAST_LIKELIHOOD);
+    let labels = match window.search().describe_photo(proto::DescribePhotoRequest { picture }).await {
+        Ok(described) => described.into_inner().labels,
+        Err(status) if status.code() == Code::FailedPrecondition => Vec::new(),
+        Err(status) => return Err(status.into()),
+    };
+    let likely = labels.iter().filter(|label| label.likelihood >= LEAST_LIKELIHOOD);
     let labels: Vec<_> =
         likely.map(|label| json!({ "label": label.word, "likelihood": label.likelihood })).collect();
     Ok(json!({ "labels": labels }))
@@ -152,7 +157,7 @@ pub(super) async fn words(window: &Window, asked: WordsAsked) -> Result<Value, F
     let request = proto::ListWordsRequest { prefix: asked.prefix };
     let words = match window.search().list_words(request).await {
         Ok(list) => list.into_inner().words,
-        Err(status) if status.code() == tonic::Code::FailedPrecondition => Vec::new(),
+        Err(status) if status.code() == Code::FailedPrecondition => Vec::new(),
         Err(status) => return Err(status.into()),
     };
     Ok(json!({ "words": words.into_iter().take(MOST_WORDS).collect::<Vec<_>>() }))

@@ -127,7 +127,8 @@ async fn start(world: &World) -> Daemon {
 
 fn names(photos: &Value) -> Vec<String> {
     let name = |photo: &Value| photo["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    photos.as_array().unwrap().iter().map(name).collect()
+    let Some(photos) = photos.as_array() else { panic!("no photos: {photos}") };
+    photos.iter().map(name).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,6 +68,7 @@ function section({ value, photos: total }, filter, near, app) {
   const rest = make("div", { className: "rest", ariaHidden: "true" });
   const element = make("section", { className: "month" }, make("h2", {}, title, make("small", { className: "number", text: number(total) })), grid, rest);
   const made = { element, rest, year: value ? String(year) : "", isNear: false };
+  rest.section = made;
   let loaded = 0, ratios = 0, token = "", busy = false;
   made.estimate = () => {
     const left = total - loaded;
