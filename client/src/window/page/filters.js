@@ -41,7 +41,7 @@ export function chips(filter, change) {
   const state = filter.online;
   made.push(menu("Drive", state === undefined ? [] : [where[state]], state === undefined ? null : () => change({ ...filter, online: undefined }),
     async () => [true, false].map((online) => ({ text: where[online], on: state === online, act: () => change({ ...filter, online: state === online ? undefined : online }) }))));
-  return made;
+  return make("div", { className: "chips" }, made);
 }
 
 function chip(kind, filter, change) {

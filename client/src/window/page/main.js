@@ -154,6 +154,7 @@ async function watch() {
     try {
       const found = await ask("state");
       app.local = found.local;
+      words.placeholder = found.words ? "Search: dog, beach without people …" : "Drop, paste or choose a picture";
       const isWorking = ["scanning", "indexing"].includes(found.state);
       busy.hidden = !isWorking && !found.why.length;
       busy.className = found.why.length ? "bad" : "";

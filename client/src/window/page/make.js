@@ -10,9 +10,16 @@ export function make(tag, props = {}, ...children) {
     else if (name in element && name !== "list") element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== undefined && child !== null && child !== false));
+  element.append(...there(children));
   return element;
 }
+
+// Puts these in place of what was in it. What is not there (undefined, null, false) is left out.
+export function fill(element, ...children) {
+  element.replaceChildren(...there(children));
+}
+
+const there = (children) => children.flat().filter((child) => child !== undefined && child !== null && child !== false);
 
 const toast = document.getElementById("said");
 let hide;

@@ -1,4 +1,4 @@
-// All photos by date: a section a month, made as high as its photos will be about, and filled when it comes near. So the whole
+// All photos by date: a section a month, or a year where it has few, made as high as its photos will be about, and filled when it comes near. So the whole
 // library can be scrolled, and any year be gone to, and no more is asked for than is looked at.
 
 import { make, number, counted, monthName, hint } from "./make.js";
@@ -7,6 +7,9 @@ import { chips, clean } from "./filters.js";
 import { tile, estimate } from "./tiles.js";
 
 const PAGE = 120;
+
+// A year with so few photos is one section.
+const FEW = 40;
 
 // Photos of sections that are only passed by are not asked for.
 const LINGER = 90;
@@ -28,8 +31,8 @@ export async function show(main, asked, app) {
     entry.target.section.isNear = entry.isIntersecting;
     if (entry.isIntersecting) setTimeout(() => entry.target.section.fill(), LINGER);
   }), { rootMargin: "120% 0px" });
-  const sections = counts.map((count) => section(count, filter, near, app));
-  main.append(years(counts, sections), ...sections.map((section) => section.element));
+  const sections = together(counts).map((count) => section(count, filter, near, app));
+  main.append(years(sections), ...sections.map((section) => section.element));
   main.classList.add("has-years");
   sections.forEach((section) => { section.estimate(); near.observe(section.rest); });
   sections[0].fill();
@@ -53,21 +56,34 @@ async function nothing(filter, app) {
     make("button", { type: "button", text: "Status", onclick: () => app.go("state", {}) }));
 }
 
-// The filter of one month, within that of all.
+// Months, or the year instead of them where they hold few photos.
+function together(counts) {
+  const sums = new Map();
+  for (const { value, photos } of counts) if (value) sums.set(value.slice(0, 4), (sums.get(value.slice(0, 4)) ?? 0) + photos);
+  const made = new Map();
+  for (const { value, photos } of counts) {
+    const year = (value ?? "").slice(0, 4);
+    const key = value && sums.get(year) <= FEW ? year : value ?? "";
+    made.set(key, (made.get(key) ?? 0) + photos);
+  }
+  return [...made].map(([value, photos]) => ({ value, photos }));
+}
+
+// The filter of one month or year, within that of all.
 function within(filter, value) {
   if (!value) return { ...filter, since: undefined, before: undefined, dated: false };
   const [year, month] = value.split("-").map(Number);
-  const next = month === 12 ? `${year + 1}-01` : `${year}-${String(month + 1).padStart(2, "0")}`;
+  const next = !month ? String(year + 1) : month === 12 ? `${year + 1}-01` : `${year}-${String(month + 1).padStart(2, "0")}`;
   return { ...filter, since: value, before: next, dated: undefined };
 }
 
 function section({ value, photos: total }, filter, near, app) {
-  const [year, month] = (value ?? "").split("-").map(Number);
-  const title = value ? `${monthName(month)} ${year}` : "Without a date";
+  const [year, month] = value.split("-").map(Number);
+  const title = !value ? "Without a date" : month ? `${monthName(month)} ${year}` : String(year);
   const grid = make("ul", { className: "grid", ariaLabel: title });
   const rest = make("div", { className: "rest", ariaHidden: "true" });
   const element = make("section", { className: "month" }, make("h2", {}, title, make("small", { className: "number", text: number(total) })), grid, rest);
-  const made = { element, rest, year: value ? String(year) : "", isNear: false };
+  const made = { element, rest, year: value.slice(0, 4), total, isNear: false };
   rest.section = made;
   let loaded = 0, ratios = 0, token = "", busy = false;
   made.estimate = () => {
@@ -104,13 +120,13 @@ function section({ value, photos: total }, filter, near, app) {
 }
 
 // The scale of years.
-function years(counts, sections) {
+function years(sections) {
   const scale = make("nav", { className: "years", ariaLabel: "Years" });
   const firsts = new Map();
   sections.forEach((section) => { if (!firsts.has(section.year)) firsts.set(section.year, section); });
   const buttons = [...firsts].map(([year, section]) => {
-    const sum = counts.filter((count) => (count.value ?? "").startsWith(year) && Boolean(count.value) === Boolean(year)).reduce((sum, count) => sum + count.photos, 0);
-    const button = make("button", { type: "button", text: year || "—", title: `${year || "Without a date"}: ${counted(sum, "photo")}`, ariaLabel: year || "Without a date",
+    const sum = sections.reduce((sum, other) => sum + (other.year === year ? other.total : 0), 0);
+    const button = make("button", { type: "button", text: year || "no date", title: `${year || "Without a date"}: ${counted(sum, "photo")}`, ariaLabel: year || "Without a date",
       onclick: () => { section.element.scrollIntoView({ block: "start" }); section.isNear = true; section.fill(); } });
     return { button, section };
   });

@@ -1,6 +1,6 @@
 // How the daemon is: progress, what waits and why, what failed, folders and drives, advice.
 
-import { make, say, number, counted, duration, fileName, folderName } from "./make.js";
+import { make, fill, say, number, counted, duration, fileName, folderName } from "./make.js";
 import { ask, tell } from "./ask.js";
 
 const WORDS = { scanning: "Comparing folders", indexing: "Reading new photos", idle: "All is indexed", paused: "Paused", stopping: "Stopping", unknown: "" };
@@ -31,7 +31,7 @@ export async function show(main, asked, app) {
     const done = state.files + state.failed, all = done + state.pending;
     const left = remaining(state);
     const isPaused = state.pauses.includes("asked");
-    now.replaceChildren(make("h2", { text: WORDS[state.state] ?? state.state }),
+    fill(now, make("h2", { text: WORDS[state.state] ?? state.state }),
       make("p", { className: "figure", text: counted(state.photos, "photo") }),
       make("p", { className: "small", text: `in ${counted(state.files, "file")}${state.failed ? `, ${number(state.failed)} failed` : ""}` }),
       state.pending > 0 && make("progress", { max: all, value: done, ariaLabel: "Files indexed" }),

@@ -45,7 +45,9 @@ function draw(item) {
   const { photo } = item;
   const all = tiles();
   const place = all.indexOf(item);
-  const image = make("img", { alt: fileName(photo.path), width: photo.width, height: photo.height });
+  // Never larger than it is.
+  const size = { "max-width": `min(100%, ${photo.width}px)`, "max-height": `min(100%, ${photo.height}px)` };
+  const image = make("img", { alt: fileName(photo.path), style: size });
   // The small one is there already; the large one takes its place when it has come.
   image.src = item.querySelector("img")?.currentSrc || thumbnail(photo.content, 256);
   const large = new Image();
