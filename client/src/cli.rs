@@ -448,7 +448,8 @@ pub(crate) struct DuplicatesArgs {
     pub(crate) listing: Listing,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, serde::Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum DuplicateKind {
     /// Copies of a file
     Exact,
@@ -458,6 +459,17 @@ pub(crate) enum DuplicateKind {
     Burst,
     /// The same pixels in other bytes: edited metadata, another lossless file
     Pixels,
+}
+
+impl From<DuplicateKind> for proto::DuplicateKind {
+    fn from(kind: DuplicateKind) -> Self {
+        match kind {
+            DuplicateKind::Exact => Self::Exact,
+            DuplicateKind::Near => Self::Near,
+            DuplicateKind::Burst => Self::Burst,
+            DuplicateKind::Pixels => Self::Pixels,
+        }
+    }
 }
 
 /// A file and how much it counts.

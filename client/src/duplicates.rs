@@ -9,7 +9,7 @@ use resembled_api::content::ContentHash;
 use resembled_api::proto;
 use resembled_api::proto::duplicate_service_client::DuplicateServiceClient;
 use resembled_api::proto::library_service_client::LibraryServiceClient;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::Answer;
 use crate::cli::{DuplicateKind, DuplicatesArgs};
@@ -59,14 +59,8 @@ async fn list(
     library: &LibraryServiceClient<Connection>,
     args: &DuplicatesArgs,
 ) -> anyhow::Result<Answer> {
-    let kind = match args.kind {
-        DuplicateKind::Exact => proto::DuplicateKind::Exact,
-        DuplicateKind::Near => proto::DuplicateKind::Near,
-        DuplicateKind::Burst => proto::DuplicateKind::Burst,
-        DuplicateKind::Pixels => proto::DuplicateKind::Pixels,
-    };
     let mut request = proto::ListDuplicateGroupsRequest {
-        kind: kind.into(),
+        kind: proto::DuplicateKind::from(args.kind).into(),
         max_distance: args.max_distance,
         max_seconds: args.seconds.unwrap_or(0),
         page_size: PAGE,
@@ -210,7 +204,7 @@ fn print(
         });
     }
     if listing.json {
-        return print_json(args.kind, group, parts, is_marked);
+        return output::json_line(&group_json(args.kind, group, parts, is_marked));
     }
     if number > 1 {
         output::line("")?;
@@ -246,12 +240,13 @@ fn about(photo: &proto::Photo) -> String {
     format!("{pixels:>11}  {:>10}", HumanBytes(photo.size_bytes).to_string())
 }
 
-fn print_json(
+/// Returns what a script may want of a group.
+pub(crate) fn group_json(
     kind: DuplicateKind,
     group: &proto::DuplicateGroup,
     parts: &Split<'_>,
     is_marked: bool,
-) -> anyhow::Result<()> {
+) -> Map<String, Value> {
     let kind = match kind {
         DuplicateKind::Exact => "exact",
         DuplicateKind::Near => "near",
@@ -285,11 +280,11 @@ fn print_json(
         object.insert("stays".into(), files(&parts.kept));
         object.insert("goes".into(), files(&parts.rest));
     }
-    output::json_line(&object)
+    object
 }
 
 /// Says what a photo is to the first of its group.
-fn said(relation: &proto::Relation) -> Option<String> {
+pub(crate) fn said(relation: &proto::Relation) -> Option<String> {
     let what = match relation.kind() {
         proto::RelationKind::Unspecified | proto::RelationKind::Near => return None,
         proto::RelationKind::Pixels => "the same pixels".to_owned(),

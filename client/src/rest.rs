@@ -102,7 +102,7 @@ pub(crate) fn split<'a>(group: &'a proto::DuplicateGroup, keep: &Keep) -> Split<
     let members =
         group.photos.iter().flat_map(|photo| photo.files.iter().map(move |file| Member { photo, file }));
     // What cannot be seen now neither goes, nor can anything else go for it.
-    let (mut there, mut kept): (Vec<Member<'a>>, Vec<Member<'a>>) = members.partition(Member::is_there);
+    let (mut there, kept): (Vec<Member<'a>>, Vec<Member<'a>>) = members.partition(Member::is_there);
     // Stable: of equals, the first in the daemon's order stays.
     let stays = match keep {
         Keep::Largest => {
@@ -125,10 +125,34 @@ pub(crate) fn split<'a>(group: &'a proto::DuplicateGroup, keep: &Keep) -> Split<
             }
         }
     };
-    let mut rest = there.split_off(stays.min(there.len()));
-    let is_one_shot = |member: &Member<'_>| there.iter().any(|kept| kept.is_one_shot_with(member));
+    let rest = there.split_off(stays.min(there.len()));
+    without_one_shots(there, rest, kept)
+}
+
+/// Parts a group as the user marked it: `goes` says which files were marked. Where all that is there would go, all of it stays.
+pub(crate) fn split_as_marked<'a>(
+    group: &'a proto::DuplicateGroup,
+    goes: impl Fn(&Member<'a>) -> bool,
+) -> Split<'a> {
+    let members =
+        group.photos.iter().flat_map(|photo| photo.files.iter().map(move |file| Member { photo, file }));
+    let (there, away): (Vec<Member<'a>>, Vec<Member<'a>>) = members.partition(Member::is_there);
+    let (rest, stays): (Vec<Member<'a>>, Vec<Member<'a>>) = there.into_iter().partition(goes);
+    match stays.is_empty() {
+        true => without_one_shots(rest, Vec::new(), away),
+        false => without_one_shots(stays, rest, away),
+    }
+}
+
+/// Takes from the rest what is one shot with what stays.
+fn without_one_shots<'a>(
+    stays: Vec<Member<'a>>,
+    mut rest: Vec<Member<'a>>,
+    mut kept: Vec<Member<'a>>,
+) -> Split<'a> {
+    let is_one_shot = |member: &Member<'_>| stays.iter().any(|kept| kept.is_one_shot_with(member));
     let (shots, others) = rest.drain(..).partition(is_one_shot);
-    kept.splice(0..0, there.into_iter().chain::<Vec<Member<'a>>>(shots));
+    kept.splice(0..0, stays.into_iter().chain::<Vec<Member<'a>>>(shots));
     Split { kept, rest: others }
 }
 
@@ -196,6 +220,28 @@ mod tests {
         ];
         let group = proto::DuplicateGroup { photos, relations: Vec::new() };
         check(&group, Keep::Largest, &["/p/b.jpg", "/usb/a.jpg"], &[]);
+    }
+
+    #[test]
+    fn what_is_marked_goes_but_never_all_and_never_for_what_is_away() {
+        let photos = vec![
+            photo(30, None, "image/x-canon-cr2", &[("/p/1.CR2", THERE), ("/usb/1.CR2", AWAY)]),
+            photo(20, None, "image/jpeg", &[("/p/1.jpg", THERE), ("/q/1.jpg", THERE)]),
+        ];
+        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
+        let check = |marked: &[&str], expected: &[&str]| {
+            let parts = split_as_marked(&group, |member| marked.contains(&member.path().to_str().unwrap()));
+            let rest: Vec<PathBuf> = parts.rest.iter().map(Member::path).collect();
+            assert_eq!(rest, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{marked:?}");
+            assert_eq!(parts.kept.len() + parts.rest.len(), 4);
+        };
+        check(&[], &[]);
+        check(&["/q/1.jpg"], &["/q/1.jpg"]);
+        check(&["/p/1.CR2", "/p/1.jpg"], &["/p/1.CR2", "/p/1.jpg"]);
+        check(&["/p/1.jpg", "/q/1.jpg"], &["/q/1.jpg"]);
+        check(&["/usb/1.CR2", "/q/1.jpg"], &["/q/1.jpg"]);
+        check(&["/p/1.CR2", "/p/1.jpg", "/q/1.jpg"], &[]);
+        check(&["/other"], &[]);
     }
 
     #[test]

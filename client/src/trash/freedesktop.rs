@@ -28,11 +28,34 @@ struct Trash {
     top: Option<PathBuf>,
 }
 
+/// A file in the trash.
+#[derive(Debug)]
+pub(crate) struct Trashed {
+    /// Where it was.
+    pub(crate) file: PathBuf,
+    /// Where it is.
+    kept: PathBuf,
+    note: PathBuf,
+}
+
+impl Trashed {
+    /// Moves the file back to where it was.
+    ///
+    /// # Errors
+    /// Something else stands there by now, its folder is gone, or it is in the trash no more.
+    pub(crate) fn restore(&self) -> io::Result<()> {
+        rename_to_new(&self.kept, &self.file)?;
+        // A note without a file is none that any file manager shows.
+        let _ = fs::remove_file(&self.note);
+        Ok(())
+    }
+}
+
 /// Moves a file to the trash.
 ///
 /// # Errors
 /// The file or no trash on its file system can be written.
-pub(super) fn put(file: &Path, data_home: &Path) -> io::Result<()> {
+pub(super) fn put(file: &Path, data_home: &Path) -> io::Result<Trashed> {
     let metadata = file.symlink_metadata()?;
     let parent = file.parent().unwrap_or(Path::new("/")).canonicalize()?;
     let name = file.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
@@ -54,12 +77,10 @@ pub(super) fn put(file: &Path, data_home: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             opened => opened?,
         };
-        let moved = write(&mut opened, &text).and_then(|()| {
-            let target = trash.folder.join("files").join(&name);
-            rename_to_new(&file, &target)
-        });
+        let kept = trash.folder.join("files").join(&name);
+        let moved = write(&mut opened, &text).and_then(|()| rename_to_new(&file, &kept));
         match moved {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(Trashed { file, kept, note: info }),
             Err(error) => {
                 let _ = fs::remove_file(&info);
                 // A file without its note, by whatever accident.
@@ -137,6 +158,23 @@ mod tests {
         assert!(lines[2].starts_with("DeletionDate=20") && lines[2].len() == 32, "{note}");
         let mode = fs::metadata(&trash).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    fn a_file_comes_back_to_its_place_and_replaces_none() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("a.jpg");
+        fs::write(&file, "one").unwrap();
+        let trashed = put(&file, home.path()).unwrap();
+        fs::write(&file, "another").unwrap();
+        assert_eq!(trashed.restore().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        fs::remove_file(&file).unwrap();
+        trashed.restore().unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+        for folder in ["files", "info"] {
+            assert_eq!(fs::read_dir(home.path().join("Trash").join(folder)).unwrap().count(), 0, "{folder}");
+        }
+        assert!(trashed.restore().is_err(), "it is not there any more");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use indicatif::HumanBytes;
 use resembled_api::content::ContentHash;
 use resembled_api::dirs::Dirs;
 
+pub(crate) use self::freedesktop::Trashed;
 use crate::Answer;
 use crate::output;
 use crate::rest::{Member, Split};
@@ -31,15 +32,9 @@ pub(crate) fn move_rest(groups: &[Split<'_>], yes: bool) -> anyhow::Result<Answe
     }
     let (mut moved, mut left) = (0, 0);
     for group in groups.iter().filter(|group| !group.rest.is_empty()) {
-        // Looked at once for all that go for it.
-        let stays = group.kept.iter().any(|member| check(member).is_ok());
-        for member in &group.rest {
-            let done = match stays {
-                true => check(member).and_then(|()| move_one(member)),
-                false => Err(anyhow::anyhow!("what should stay in its place cannot be read")),
-            };
+        for (member, done) in move_group(group) {
             match done {
-                Ok(()) => moved += 1,
+                Ok(_) => moved += 1,
                 Err(error) => {
                     left += 1;
                     eprintln!("{} stays: {error:#}", output::shown(&member.file.path));
@@ -53,6 +48,20 @@ pub(crate) fn move_rest(groups: &[Split<'_>], yes: bool) -> anyhow::Result<Answe
     Ok(if left > 0 { Answer::Incomplete } else { Answer::Found })
 }
 
+/// Moves the rest of a group to the trash, file by file, and says what became of each.
+pub(crate) fn move_group<'a>(group: &Split<'a>) -> Vec<(Member<'a>, anyhow::Result<Trashed>)> {
+    // Looked at once for all that go for it.
+    let stays = !group.rest.is_empty() && group.kept.iter().any(|member| check(member).is_ok());
+    let moved = group.rest.iter().map(|member| {
+        let done = match stays {
+            true => check(member).and_then(|()| move_one(member)),
+            false => Err(anyhow::anyhow!("what should stay in its place cannot be read")),
+        };
+        (*member, done)
+    });
+    moved.collect()
+}
+
 /// Reads a file: is it still what the daemon said?
 fn check(member: &Member<'_>) -> anyhow::Result<()> {
     let path = output::path(&member.file.path);
@@ -63,7 +72,7 @@ fn check(member: &Member<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn move_one(member: &Member<'_>) -> anyhow::Result<()> {
+fn move_one(member: &Member<'_>) -> anyhow::Result<Trashed> {
     if let Some(other) = member.file.other_paths.first() {
         bail!("it is {} too, and would still be there", output::shown(other));
     }

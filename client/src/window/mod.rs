@@ -12,12 +12,15 @@
 //! | [`answer`] | how answers look |
 //! | [`asking`] | what the page asks for: filters, examples |
 //! | [`photos`] | lists, counts, one photo, thumbnails, searches |
+//! | [`groups`] | duplicates, and what the user says of them |
+//! | [`acting`] | what is done on this machine beside that |
 //! | [`state`] | how the daemon is, and what it may be told |
 //! | `page/` | HTML, style and scripts, without anything from elsewhere |
 
 mod acting;
 mod answer;
 mod asking;
+mod groups;
 mod guard;
 mod photos;
 mod routes;
@@ -31,11 +34,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use resembled_api::proto::daemon_service_client::DaemonServiceClient;
+use resembled_api::proto::duplicate_service_client::DuplicateServiceClient;
 use resembled_api::proto::library_service_client::LibraryServiceClient;
 use resembled_api::proto::search_service_client::SearchServiceClient;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use self::groups::Groups;
 use self::guard::Guard;
 use self::server::Usage;
 use crate::Answer;
@@ -50,6 +55,7 @@ struct Window {
     channel: Connection,
     /// The daemon runs on this machine, so that its paths are ours.
     is_local: bool,
+    groups: Groups,
 }
 
 impl Window {
@@ -59,6 +65,10 @@ impl Window {
 
     fn search(&self) -> SearchServiceClient<Connection> {
         SearchServiceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    fn duplicates(&self) -> DuplicateServiceClient<Connection> {
+        DuplicateServiceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     fn daemon(&self) -> DaemonServiceClient<Connection> {
@@ -77,7 +87,13 @@ pub(crate) async fn window(target: &Target, args: &WindowArgs) -> anyhow::Result
     let address = format!("http://{}{entry}", listener.local_addr()?);
     let longest = Some(args.unused).filter(|longest| *longest > Duration::ZERO);
     let usage = Usage::new(longest);
-    let window = Arc::new(Window { guard, usage, channel, is_local: target.connect.is_none() });
+    let window = Arc::new(Window {
+        guard,
+        usage,
+        channel,
+        is_local: target.connect.is_none(),
+        groups: Groups::default(),
+    });
     output::line(&address)?;
     let opening = async {
         let opened = !args.no_open && open(&address).await;

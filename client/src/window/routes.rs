@@ -13,7 +13,7 @@ use super::answer::{self, Body, Failure};
 use super::asking::{parse, parse_json};
 use super::guard::Way;
 use super::state::Order;
-use super::{acting, photos, state};
+use super::{acting, groups, photos, state};
 
 /// Up to this size a picture is taken, as on the command line.
 const MOST_BYTES: usize = 60 << 20;
@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 60 << 20;
 const BODY_WITHIN: Duration = Duration::from_secs(120);
 
 /// The page's files.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
@@ -33,6 +33,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("filters.js", SCRIPT, include_str!("page/filters.js")),
     ("photos.js", SCRIPT, include_str!("page/photos.js")),
     ("search.js", SCRIPT, include_str!("page/search.js")),
+    ("duplicates.js", SCRIPT, include_str!("page/duplicates.js")),
     ("viewer.js", SCRIPT, include_str!("page/viewer.js")),
     ("state.js", SCRIPT, include_str!("page/state.js")),
 ];
@@ -70,6 +71,7 @@ async fn get(window: &Window, below: &str, query: Option<&str>) -> Result<Respon
         ["api", "labels", content] => photos::labels(window, content).await?,
         ["api", "counts"] => photos::count(window, parse(query)?).await?,
         ["api", "words"] => photos::words(window, parse(query)?).await?,
+        ["api", "groups"] => groups::list(window, parse(query)?).await?,
         ["api", "state"] => state::state(window).await?,
         ["api", "failures"] => state::failures(window, parse(query)?).await?,
         _ => return Err(not_found()),
@@ -86,6 +88,9 @@ async fn post(window: &Window, below: &str, request: Request<Incoming>) -> Resul
         "api/pause" => state::order(window, Order::Pause).await?,
         "api/resume" => state::order(window, Order::Resume).await?,
         "api/rescan" => state::order(window, Order::Rescan).await?,
+        "api/trash" => groups::trash(window, parse_json(&body)?).await?,
+        "api/restore" => groups::restore(window, parse_json(&body)?).await?,
+        "api/apart" => groups::tell_apart(window, parse_json(&body)?).await?,
         "api/reveal" => acting::reveal(window, parse_json(&body)?).await?,
         _ => return Err(not_found()),
     };

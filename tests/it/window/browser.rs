@@ -234,23 +234,59 @@ async fn photos_are_looked_at_and_searched_in_a_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_go_to_the_trash_and_come_back_in_a_browser() {
+    let Some(browser) = Browser::start(1280, 800) else { return };
+    let world = World::new();
+    for name in ["1.png", "again/1.png"] {
+        pictures::write(&world.photo(name), 1);
+    }
+    let daemon = world.start().await;
+    daemon.wait_for_files(2).await;
+    let window = Window::open(&world, &[]);
+    browser.open(&window.address);
+    browser.wait(ALL_THERE);
+    browser.run("location.hash = '#/duplicates'");
+    browser.wait("document.querySelectorAll('.copy').length === 2 && document.querySelectorAll('.copy.goes').length === 1");
+    // Only the folder differs.
+    assert_eq!(browser.run("return document.querySelectorAll('.copy:first-child .differs').length"), 1);
+    browser.wait("document.querySelector('.doing .strong:enabled')");
+    browser.run("document.querySelector('.doing .strong').click()");
+    browser.wait("document.querySelector('#confirm').open");
+    browser.keys("\u{e00c}");
+    browser.wait("!document.querySelector('#confirm').open");
+    assert!(["1.png", "again/1.png"].iter().all(|name| world.photo(name).exists()), "nothing goes unasked");
+    browser.run("document.querySelector('.doing .strong').click()");
+    browser.wait("document.querySelector('#confirm').open");
+    browser.run("document.querySelector('#confirm .strong').click()");
+    browser.wait(
+        "document.querySelectorAll('.copy.gone').length === 1 && document.querySelector('.toast button')",
+    );
+    assert_eq!(["1.png", "again/1.png"].iter().filter(|name| world.photo(name).exists()).count(), 1);
+    browser.run("document.querySelector('.toast button').click()");
+    browser.wait("document.querySelectorAll('.copy.gone').length === 0");
+    assert!(["1.png", "again/1.png"].iter().all(|name| world.photo(name).exists()));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_fits_phones_and_wide_screens_in_light_and_dark() {
     let Some(browser) = Browser::start(1280, 800) else { return };
     let world = World::new();
     for seed in 10..60 {
         pictures::write(&world.photo(format!("{seed}.png")), seed);
     }
+    pictures::write(&world.photo("again/10.png"), 10);
     let daemon = world.start().await;
-    daemon.wait_for_files(50).await;
+    daemon.wait_for_files(51).await;
     let window = Window::open(&world, &[]);
     browser.open(&window.address);
     browser.wait(&format!("{PHOTOS}.length === 50"));
     for (width, height) in [(390, 844), (1280, 800), (2560, 1440)] {
         for scheme in ["light", "dark"] {
             browser.look(width, height, scheme);
-            for view in ["photos", "state"] {
+            for view in ["photos", "duplicates", "state"] {
                 browser.run(&format!("location.hash = '#/{view}'"));
-                browser.wait("document.querySelector('main h1') && document.querySelector('main .tile, main .card .rows li')");
+                browser.wait("document.querySelector('main h1') && document.querySelector('main .tile, main .group, main .card .rows li')");
                 let overflow = browser.run("return document.documentElement.scrollWidth - innerWidth");
                 assert!(overflow.as_i64().unwrap() <= 0, "{view} at {width} is too wide by {overflow}");
                 browser.picture(&format!("{view}-{width}-{scheme}"));

@@ -8,13 +8,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Instant;
 
 use resembled_api::uri;
 use serde_json::{Value, json};
 
 use self::http::{Answer, send};
 use crate::pictures::{self, Facts};
-use crate::world::{Daemon, World, wait_for_end};
+use crate::world::{DEADLINE, Daemon, World, wait_for_end};
 
 /// A window that serves.
 struct Window {
@@ -332,4 +333,98 @@ async fn it_ends_when_it_is_not_used_and_looks_for_the_daemon_first() {
     assert_eq!(inside.get("api/state").status, 502);
     let _daemon = world.start().await;
     assert_eq!(inside.get("api/state").json()["photos"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rest_of_a_group_goes_to_the_trash_and_comes_back_and_nothing_else_goes() {
+    let world = World::new();
+    for name in ["keep/1.png", "b/1.png", "c/1.png"] {
+        pictures::write(&world.photo(name), 1);
+    }
+    pictures::write(&world.photo("b/2.png"), 2);
+    let daemon = world.start().await;
+    daemon.wait_for_files(4).await;
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+    let uri = |name: &str| uri::of_path(world.photo(name).as_os_str().as_bytes());
+    let is_there = |name: &str| world.photo(name).exists();
+    let trash = |photos: &Value, goes: &[&str]| {
+        let goes: Vec<String> = goes.iter().map(|name| uri(name)).collect();
+        let asked = json!({ "groups": [{ "photos": photos, "goes": goes }] });
+        inside.post("api/trash", asked.to_string().as_bytes())
+    };
+
+    // What was not listed as a group is none.
+    let all = inside.ask("photos", &json!({})).json();
+    let content = |name: &str| {
+        let photos = all["photos"].as_array().unwrap();
+        let found = photos.iter().find(|photo| photo["path"].as_str().unwrap().ends_with(name)).unwrap();
+        found["content"].clone()
+    };
+    let (one, two) = (json!([content("1.png")]), content("2.png"));
+    assert_eq!(trash(&one, &["b/1.png"]).status, 409);
+    let groups = inside.ask("groups", &json!({ "kind": "exact", "keep": uri("keep") })).json();
+    assert_eq!((&groups["total"], groups["groups"].as_array().unwrap().len()), (&json!(1), 1), "{groups}");
+    let group = &groups["groups"][0];
+    assert_eq!((names(&group["stays"]), names(&group["goes"]).len()), (vec!["1.png".to_owned()], 2));
+    assert!(group["stays"][0]["path"].as_str().unwrap().contains("/keep/"), "{group}");
+    assert_eq!(trash(&json!([content("1.png"), two]), &["b/1.png"]).status, 409);
+
+    // A file of no group, one that is marked with all others, one that was changed since.
+    let done = trash(&one, &["b/2.png"]).json();
+    assert_eq!((&done["moved"], is_there("b/2.png")), (&json!([]), true));
+    let done = trash(&one, &["keep/1.png", "b/1.png", "c/1.png"]).json();
+    assert_eq!((&done["moved"], done["left"].as_array().unwrap().len()), (&json!([]), 3), "{done}");
+    let done = trash(&one, &["b/1.png"]).json();
+    assert_eq!((&done["moved"], is_there("b/1.png")), (&json!([uri("b/1.png")]), false), "{done}");
+    fs::write(world.photo("c/1.png"), "something else by now").unwrap();
+    let left = trash(&one, &["c/1.png"]).json();
+    assert_eq!((&left["moved"], is_there("c/1.png")), (&json!([]), true));
+    // The last one that is there stays, though two others were listed.
+    let last = trash(&one, &["keep/1.png"]).json();
+    assert_eq!((&last["moved"], is_there("keep/1.png")), (&json!([]), true), "{last}");
+
+    let back = inside.post("api/restore", json!({ "undo": done["undo"] }).to_string().as_bytes()).json();
+    assert_eq!((&back["restored"], is_there("b/1.png")), (&json!(1), true), "{back}");
+    let again = inside.post("api/restore", json!({ "undo": done["undo"] }).to_string().as_bytes()).json();
+    assert_eq!(again["restored"], 0);
+    assert_eq!(inside.post("api/restore", br#"{"undo":99}"#).json()["restored"], 0);
+    assert_eq!(fs::read(world.photo("b/1.png")).unwrap(), pictures::png(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn photos_that_are_not_the_same_are_told_apart_and_that_is_taken_back() {
+    let world = World::new();
+    let picture = pictures::draw(1);
+    picture.save(world.photo("a.png")).unwrap();
+    image::imageops::resize(&picture, 320, 240, image::imageops::FilterType::Triangle)
+        .save(world.photo("b.png"))
+        .unwrap();
+    let daemon = world.start().await;
+    daemon.wait_for_files(2).await;
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+    let list = || inside.ask("groups", &json!({ "kind": "near", "keep": "largest" })).json();
+    let mut groups = list();
+    let begun = Instant::now();
+    while groups["pending"] != 0 && begun.elapsed() < DEADLINE {
+        groups = list();
+    }
+    let group = &groups["groups"][0];
+    assert_eq!(
+        (names(&group["stays"]), names(&group["goes"])),
+        (vec!["b.png".to_owned()], vec!["a.png".to_owned()])
+    );
+    assert!(group["says"][0].as_str().unwrap().contains("copy"), "{group}");
+    let contents: Vec<&Value> =
+        group["photos"].as_array().unwrap().iter().map(|photo| &photo["content"]).collect();
+    let apart = |undo: bool| {
+        let asked = json!({ "photos": contents, "undo": undo });
+        assert_eq!(inside.post("api/apart", asked.to_string().as_bytes()).status, 200);
+    };
+    apart(false);
+    assert_eq!(list()["total"], 0);
+    apart(true);
+    assert_eq!(list()["total"], 1);
+    assert_eq!(inside.post("api/apart", br#"{"photos":["x"]}"#).status, 400);
 }

@@ -5,11 +5,12 @@ import { ask, tell } from "./ask.js";
 import { move } from "./tiles.js";
 import * as photos from "./photos.js";
 import * as search from "./search.js";
+import * as duplicates from "./duplicates.js";
 import * as state from "./state.js";
 import * as viewer from "./viewer.js";
 
-const VIEWS = { photos, search, state };
-const TITLES = { photos: "Photos", search: "Search", state: "Status" };
+const VIEWS = { photos, search, duplicates, state };
+const TITLES = { photos: "Photos", search: "Search", duplicates: "Duplicates", state: "Status" };
 const main = document.getElementById("main");
 const words = document.getElementById("words");
 const file = document.getElementById("file");
@@ -123,8 +124,8 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   const typed = event.target.closest?.("input, select, textarea");
   if (event.key === "Escape" && typed) { typed.blur(); return; }
-  if (typed || keys.open) return;
-  const photo = viewer.isOpen() ? viewer.photo() : document.activeElement?.closest?.(".tile")?.photo;
+  if (typed || document.querySelector("dialog.sheet[open]")) return;
+  const photo = viewer.isOpen() ? viewer.photo() : document.activeElement?.closest?.("[data-photo]")?.photo;
   const act = {
     "/": () => { if (!viewer.isOpen()) words.select(); },
     "?": () => keys.showModal(),

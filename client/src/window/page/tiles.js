@@ -45,14 +45,15 @@ export function tile(photo, { open, steer, caption }) {
       make("button", { type: "button", text: "−", tabIndex: -1, title: "Less like this (−)", ariaLabel: "Less like this", onclick: () => steer(photo, -1) })),
     caption && make("div", { className: "caption" }, caption.map((line, at) => make("span", { className: at ? "quiet" : "", text: line, title: line }))));
   item.photo = photo;
+  item.dataset.photo = "";
   return item;
 }
 
-export const tiles = () => [...document.querySelectorAll("#main .tile")];
+export const tiles = () => [...document.querySelectorAll("#main [data-photo]")];
 
 // Goes to the next photo in a direction; returns whether there was one.
 export function move(key) {
-  const at = document.activeElement?.closest?.(".tile");
+  const at = document.activeElement?.closest?.("[data-photo]");
   const all = tiles();
   if (!all.length) return false;
   if (!at) { focus(all.find((item) => item.getBoundingClientRect().bottom > 80) ?? all[0]); return true; }
