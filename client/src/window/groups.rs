@@ -41,7 +41,8 @@ pub(super) struct Groups {
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupsAsked {
     kind: DuplicateKind,
-    /// `largest`, `oldest`, `newest`, or the URI of a folder.
+    /// `largest`, `oldest`, `newest`, the URI of a folder, or nothing: then all stays.
+    #[serde(default)]
     keep: String,
     #[serde(default)]
     filter: Filter,
@@ -62,7 +63,11 @@ pub(super) async fn list(window: &Window, asked: GroupsAsked) -> Result<Value, F
     let mut listed = window.groups.listed.lock().unwrap_or_else(PoisonError::into_inner);
     let groups = page.groups.iter().map(|group| {
         listed.insert(group.photos.iter().map(|photo| photo.name.clone()).collect());
-        let mut object = group_json(asked.kind, group, &split(group, &keep), true);
+        let parts = match &keep {
+            Some(keep) => split(group, keep),
+            None => split_as_marked(group, |_| false),
+        };
+        let mut object = group_json(asked.kind, group, &parts, true);
         object.insert("says".into(), group.relations.iter().map(said).collect());
         object
     });
@@ -74,13 +79,14 @@ pub(super) async fn list(window: &Window, asked: GroupsAsked) -> Result<Value, F
     }))
 }
 
-fn rule(text: &str) -> Result<Keep, Failure> {
+fn rule(text: &str) -> Result<Option<Keep>, Failure> {
     match text {
-        "largest" => Ok(Keep::Largest),
-        "oldest" => Ok(Keep::Oldest),
-        "newest" => Ok(Keep::Newest),
+        "" => Ok(None),
+        "largest" => Ok(Some(Keep::Largest)),
+        "oldest" => Ok(Some(Keep::Oldest)),
+        "newest" => Ok(Some(Keep::Newest)),
         folder => match uri::to_path(folder) {
-            Ok(path) => Ok(Keep::Folder(output::path(&path))),
+            Ok(path) => Ok(Some(Keep::Folder(output::path(&path)))),
             Err(error) => Err(Failure::bad(error.to_string())),
         },
     }

@@ -404,6 +404,9 @@ async fn photos_that_are_not_the_same_are_told_apart_and_that_is_taken_back() {
     daemon.wait_for_files(2).await;
     let window = Window::open(&world, &[]);
     let inside = window.enter();
+    let unmarked = inside.ask("groups", &json!({ "kind": "near" })).json();
+    let groups = unmarked["groups"].as_array().unwrap();
+    assert!(groups.iter().all(|group| group["goes"] == json!([])), "nothing is marked unasked: {unmarked}");
     let list = || inside.ask("groups", &json!({ "kind": "near", "keep": "largest" })).json();
     let mut groups = list();
     let begun = Instant::now();

@@ -12,11 +12,12 @@ const ABOUT = {
   burst: "Taken within seconds by one camera, and similar.",
   pixels: "The same pixels in other bytes: edited metadata, or another lossless file.",
 };
-const RULES = { largest: "the largest", oldest: "the oldest", newest: "the newest" };
+const RULES = { "": "all", largest: "the largest", oldest: "the oldest", newest: "the newest" };
 
 export async function show(main, asked, app) {
   const kind = KINDS[asked.kind] ? asked.kind : "exact";
-  const keep = asked.keep ?? "largest";
+  // Of copies any will do; what is only near is marked once the user has said by which rule.
+  const keep = asked.keep ?? (kind === "exact" ? "largest" : "");
   const filter = clean(asked.filter);
   const again = (next) => app.go("duplicates", { kind, keep, filter, ...next });
   const count = make("span", { className: "small number" });
@@ -26,7 +27,7 @@ export async function show(main, asked, app) {
   main.replaceChildren(
     make("div", { className: "bar" }, make("h1", { text: "Duplicates" }),
       make("div", { className: "choice", role: "group", ariaLabel: "Kind" }, Object.entries(KINDS).map(([name, text]) =>
-        make("button", { type: "button", text, ariaPressed: String(name === kind), onclick: () => again({ kind: name }) }))),
+        make("button", { type: "button", text, ariaPressed: String(name === kind), onclick: () => again({ kind: name, keep: undefined }) }))),
       chips(filter, (next) => again({ filter: clean(next) })), rules(keep, filter, again), count),
     make("div", { className: "said" }, make("p", { text: ABOUT[kind] })), list, rest, doing);
 
@@ -71,7 +72,7 @@ export async function show(main, asked, app) {
 function rules(keep, filter, again) {
   const choice = make("select", { ariaLabel: "Keep of each group", onchange: () => again({ keep: choice.value }) },
     Object.entries(RULES).map(([value, text]) => make("option", { value, text: `Keep ${text}` })));
-  if (!RULES[keep]) choice.append(make("option", { value: keep, text: `Keep what is in ${fileName(keep)}` }));
+  if (RULES[keep] === undefined) choice.append(make("option", { value: keep, text: `Keep what is in ${fileName(keep)}` }));
   choice.value = keep;
   ask("counts", { by: "folder", filter }).then(({ counts }) => choice.append(make("optgroup", { label: "Keep what is in" },
     counts.filter((count) => count.uri && count.uri !== keep).slice(0, 200).map((count) => make("option", { value: count.uri, text: count.path }))))).catch(() => {});
@@ -88,7 +89,7 @@ function card(group, kind, app, draw) {
     [(member) => bytes(member.photo.size), (member) => member.photo.size],
     [(member) => taken(member.photo) || "no date"], [(member) => typeName(member.photo.type)], [(member) => member.photo.camera || "no camera"],
     [(member) => folderName(member.file.path)],
-  ].map(([word, value]) => ({ word, value, differs: differs(word), most: value && Math.max(...members.map(value)) }));
+  ].map(([word, value]) => ({ word, value, differs: differs(word), most: value && most(members.map(value)) }));
   const list = make("ul", { className: "copies" }, members.map((member) => copy(member, rows, app, draw)));
   const apart = async (undo) => {
     try {
@@ -105,6 +106,12 @@ function card(group, kind, app, draw) {
   made.element = make("section", { className: "card group" }, make("div", { className: "bar" }, make("h2", { text: title }),
     group.photos.length > 1 && make("button", { type: "button", className: "quiet", text: "Not the same", onclick: () => apart(false) })), list);
   return made;
+}
+
+// The greatest of some, where few have it.
+function most(values) {
+  const greatest = Math.max(...values);
+  return values.filter((value) => value === greatest).length * 2 <= values.length ? greatest : undefined;
 }
 
 function copy(member, rows, app, draw) {
