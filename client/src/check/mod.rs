@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -22,7 +22,7 @@ use resembled_api::proto;
 use resembled_api::proto::FilePresence;
 use resembled_api::proto::library_service_client::LibraryServiceClient;
 use resembled_api::proto::search_service_client::SearchServiceClient;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
 use self::copying::Copying;
@@ -123,29 +123,16 @@ impl Finding {
 
 /// [`Answer::Found`] when there is a copy of every photo; [`Answer::Incomplete`] when a file could not be judged.
 pub(crate) async fn check(channel: Connection, args: &CheckArgs) -> anyhow::Result<Answer> {
-    let bar = progress_bar()?;
-    bar.set_message("looking for files");
-    let given = args.files.clone();
-    let walked = tokio::task::spawn_blocking(move || walk::walk(&given)).await.context("looking failed")?;
-    let mut checking = Checking::new(channel, walked.folders, &walked.entries, bar);
-    let mut summary = Summary::default();
+    let mut check = Check::begin(channel, args.files.clone(), progress_bar()?).await?;
     let target = args.copy_missing_to.as_ref();
     let mut copying = target
         .map(|target| Copying::to(target).with_context(|| format!("cannot write into {}", target.display())))
         .transpose()?;
-    for (number, entry) in walked.entries.iter().enumerate() {
-        let finding = match &entry.kind {
-            Kind::NoPhoto(why) => Finding::NoPhoto(*why),
-            Kind::Unreadable(error) => Finding::Unreadable(error.to_string()),
-            Kind::Photo(_) => match checking.hash(&walked.entries, number).await {
-                Ok(content) => checking.judge(&entry.path, content, args.copies).await?,
-                Err(error) => Finding::Unreadable(error.to_string()),
-            },
-        };
-        summary.count(&entry.path, &finding);
-        checking.bar.suspend(|| print(&entry.path, &finding, args))?;
+    while let Some((number, finding)) = check.next(args.copies).await? {
+        let entry = &check.entries[number];
+        check.checking.bar.suspend(|| print(&entry.path, &finding, args))?;
         let content =
-            checking.content(number).filter(|_| finding.is_missing(args.trust_offline) == Some(true));
+            check.checking.content(number).filter(|_| finding.is_missing(args.trust_offline) == Some(true));
         if let Some(content) = content
             && let Some(mut taken) = copying.take()
         {
@@ -159,18 +146,90 @@ pub(crate) async fn check(channel: Connection, args: &CheckArgs) -> anyhow::Resu
             copying = Some(copied.with_context(|| format!("cannot copy {}", entry.path.display()))?);
         }
     }
-    checking.bar.finish_and_clear();
-    if checking.is_elsewhere {
-        eprintln!(
-            "resemble: the daemon runs on another machine, and may not know a file again that it reaches by another way: \
-             make sure that what was checked is in none of its folders"
-        );
+    check.checking.bar.finish_and_clear();
+    if let Some(warning) = check.warning() {
+        eprintln!("resemble: {warning}");
     }
-    eprintln!("{}", summary.text());
+    eprintln!("{}", check.summary());
     if let Some(copying) = copying {
         eprintln!("{}", copying.text());
     }
-    Ok(summary.answer(args.trust_offline))
+    Ok(check.summary.answer(args.trust_offline))
+}
+
+/// A check that is under way: all files that were given, one after another.
+pub(crate) struct Check {
+    entries: Vec<walk::Entry>,
+    checking: Checking,
+    summary: Summary,
+    next: usize,
+}
+
+impl Check {
+    /// Finds the files.
+    ///
+    /// # Errors
+    /// None of a file or folder: what cannot be read is found so.
+    pub(crate) async fn begin(
+        channel: Connection,
+        given: Vec<PathBuf>,
+        bar: ProgressBar,
+    ) -> anyhow::Result<Self> {
+        bar.set_message("looking for files");
+        let walked =
+            tokio::task::spawn_blocking(move || walk::walk(&given)).await.context("looking failed")?;
+        let checking = Checking::new(channel, walked.folders, &walked.entries, bar);
+        Ok(Self { entries: walked.entries, checking, summary: Summary::default(), next: 0 })
+    }
+
+    /// Looks at the next file. `None` after the last.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    async fn next(&mut self, copies_only: bool) -> anyhow::Result<Option<(usize, Finding)>> {
+        let number = self.next;
+        let Some(entry) = self.entries.get(number) else { return Ok(None) };
+        let finding = match &entry.kind {
+            Kind::NoPhoto(why) => Finding::NoPhoto(*why),
+            Kind::Unreadable(error) => Finding::Unreadable(error.to_string()),
+            Kind::Photo(_) => match self.checking.hash(&self.entries, number).await {
+                Ok(content) => self.checking.judge(&entry.path, content, copies_only).await?,
+                Err(error) => Finding::Unreadable(error.to_string()),
+            },
+        };
+        self.summary.count(&entry.path, &finding);
+        self.next += 1;
+        Ok(Some((number, finding)))
+    }
+
+    /// Looks at the next file, and says of it what a script may want. `None` after the last.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub(crate) async fn next_json(&mut self) -> anyhow::Result<Option<Map<String, Value>>> {
+        let found = self.next(false).await?;
+        Ok(found.map(|(number, finding)| {
+            finding_json(self.entries[number].path.as_os_str().as_bytes(), &finding)
+        }))
+    }
+
+    /// How many files there are.
+    pub(crate) fn files(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many stand where, of those that were looked at.
+    pub(crate) fn summary(&self) -> String {
+        self.summary.text()
+    }
+
+    /// What makes the answers less sure than they sound.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        self.checking.is_elsewhere.then_some(
+            "the daemon runs on another machine, and may not know a file again that it reaches by another way: make sure that \
+             what was checked is in none of its folders",
+        )
+    }
 }
 
 fn progress_bar() -> anyhow::Result<ProgressBar> {
@@ -396,7 +455,7 @@ fn print(file: &Path, finding: &Finding, args: &CheckArgs) -> anyhow::Result<()>
         return Ok(());
     }
     if args.output.json {
-        return print_json(bytes, finding);
+        return output::json_line(&finding_json(bytes, finding));
     }
     let file = output::shown(bytes);
     if let (true, Finding::Unreadable(reason)) = (args.missing, finding) {
@@ -419,7 +478,8 @@ fn print(file: &Path, finding: &Finding, args: &CheckArgs) -> anyhow::Result<()>
     }
 }
 
-fn print_json(file: &[u8], finding: &Finding) -> anyhow::Result<()> {
+/// Returns what a script may want of a file.
+fn finding_json(file: &[u8], finding: &Finding) -> Map<String, Value> {
     let mut object = serde_json::Map::new();
     output::put_path(&mut object, file);
     object.extend(output::object(json!({ "state": finding.word() })));
@@ -436,7 +496,7 @@ fn print_json(file: &[u8], finding: &Finding) -> anyhow::Result<()> {
         let files: Vec<_> = files.iter().map(output::file_json).collect();
         object.extend(output::object(json!({ "indexed_as": files })));
     }
-    output::json_line(&object)
+    object
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! Answers: pages, JSON, pictures and refusals, all with the headers that keep others out.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Frame};
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use crate::connect::refused;
@@ -88,7 +91,7 @@ pub(super) fn file(media_type: &'static str, text: &'static str) -> Response<Bod
 pub(super) fn entry(home: &str, set_cookie: &str) -> Response<Body> {
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"0;url={home}\">\
-         <title>resembled</title><a href=\"{home}\">On to the photos</a>"
+         <title>resembled</title><link rel=\"icon\" href=\"{home}icon.svg\"><a href=\"{home}\">On to the photos</a>"
     );
     let mut answer = whole("text/html; charset=utf-8", "no-store", html.into());
     // Made of letters of base64.
@@ -116,6 +119,38 @@ pub(super) fn json(value: &Value) -> Response<Body> {
 /// A thumbnail. Its address names its content, so it never changes.
 pub(super) fn jpeg(bytes: Vec<u8>) -> Response<Body> {
     whole("image/jpeg", "private, max-age=86400, immutable", bytes.into())
+}
+
+/// An answer that comes line by line, while what makes the lines goes on. It ends with the connection.
+pub(super) fn lines(
+    making: impl Future<Output = ()> + Send + 'static,
+    lines: mpsc::Receiver<Bytes>,
+) -> Response<Body> {
+    let body = Lines { making: Some(Box::pin(making)), lines };
+    with_headers("application/x-ndjson", "no-store", body.boxed_unsync())
+}
+
+struct Lines {
+    /// `None` once it has ended.
+    making: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    lines: mpsc::Receiver<Bytes>,
+}
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(making) = &mut self.making
+            && making.as_mut().poll(context).is_ready()
+        {
+            self.making = None;
+        }
+        self.lines.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
 }
 
 fn whole(media_type: &'static str, cache: &'static str, bytes: Bytes) -> Response<Body> {

@@ -13,6 +13,7 @@
 //! | [`asking`] | what the page asks for: filters, examples |
 //! | [`photos`] | lists, counts, one photo, thumbnails, searches |
 //! | [`groups`] | duplicates, and what the user says of them |
+//! | [`importing`] | what of a card or folder is there already |
 //! | [`acting`] | what is done on this machine beside that |
 //! | [`state`] | how the daemon is, and what it may be told |
 //! | `page/` | HTML, style and scripts, without anything from elsewhere |
@@ -22,6 +23,7 @@ mod answer;
 mod asking;
 mod groups;
 mod guard;
+mod importing;
 mod photos;
 mod routes;
 mod server;

@@ -13,7 +13,7 @@ use super::answer::{self, Body, Failure};
 use super::asking::{parse, parse_json};
 use super::guard::Way;
 use super::state::Order;
-use super::{acting, groups, photos, state};
+use super::{acting, groups, importing, photos, state};
 
 /// Up to this size a picture is taken, as on the command line.
 const MOST_BYTES: usize = 60 << 20;
@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 60 << 20;
 const BODY_WITHIN: Duration = Duration::from_secs(120);
 
 /// The page's files.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
@@ -34,6 +34,7 @@ const FILES: [(&str, &str, &str); 13] = [
     ("photos.js", SCRIPT, include_str!("page/photos.js")),
     ("search.js", SCRIPT, include_str!("page/search.js")),
     ("duplicates.js", SCRIPT, include_str!("page/duplicates.js")),
+    ("import.js", SCRIPT, include_str!("page/import.js")),
     ("viewer.js", SCRIPT, include_str!("page/viewer.js")),
     ("state.js", SCRIPT, include_str!("page/state.js")),
 ];
@@ -49,10 +50,11 @@ pub(super) async fn answer(window: Arc<Window>, request: Request<Incoming>) -> R
         Ok(Way::Inside(below)) => below,
     };
     // A page that is only left open asks how the daemon is, and nothing else.
-    let _in_use = (below != "api/state").then(|| window.usage.begin());
+    let used = Arc::clone(&window);
+    let _in_use = (below != "api/state").then(|| used.usage.begin());
     let answered = match *request.method() {
         Method::GET => get(&window, &below, request.uri().query()).await,
-        _ => post(&window, &below, request).await,
+        _ => post(window, &below, request).await,
     };
     answered.unwrap_or_else(Failure::answer)
 }
@@ -72,6 +74,7 @@ async fn get(window: &Window, below: &str, query: Option<&str>) -> Result<Respon
         ["api", "counts"] => photos::count(window, parse(query)?).await?,
         ["api", "words"] => photos::words(window, parse(query)?).await?,
         ["api", "groups"] => groups::list(window, parse(query)?).await?,
+        ["api", "cards"] => importing::cards().await?,
         ["api", "state"] => state::state(window).await?,
         ["api", "failures"] => state::failures(window, parse(query)?).await?,
         _ => return Err(not_found()),
@@ -79,9 +82,17 @@ async fn get(window: &Window, below: &str, query: Option<&str>) -> Result<Respon
     Ok(answer::json(&json))
 }
 
-async fn post(window: &Window, below: &str, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+async fn post(
+    window: Arc<Window>,
+    below: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Failure> {
     let (head, body) = request.into_parts();
     let body = whole(body).await?;
+    if below == "api/check" {
+        return importing::check(window, parse_json(&body)?);
+    }
+    let window = &*window;
     let json = match below {
         "api/used" => serde_json::json!({}),
         "api/search" => photos::search(window, parse(head.uri.query())?, body).await?,

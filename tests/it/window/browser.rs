@@ -217,6 +217,16 @@ async fn photos_are_looked_at_and_searched_in_a_browser() {
     browser.run("[...document.querySelectorAll('.menu button')].find((button) => button.textContent.startsWith('2019')).click()");
     browser.wait(&format!("{PHOTOS}.length === 1"));
 
+    // What of a card is there.
+    let card = world.path("card");
+    pictures::write(&card.join("again.png"), 4);
+    pictures::write(&card.join("new.png"), 99);
+    browser.run("location.hash = '#/import'");
+    browser.wait("document.activeElement?.id === 'folder'");
+    browser.keys("~/card\u{e007}");
+    browser.wait("document.querySelectorAll('.rows li').length === 2 && main.innerText.includes('2 photos: 1 with a copy')");
+    browser.picture("import-1280");
+
     // Words, which this network does not know, and how the daemon is.
     browser.keys("/dog\u{e007}");
     browser.wait("document.querySelector('.hint')?.textContent.length > 20");
@@ -284,9 +294,9 @@ async fn the_page_fits_phones_and_wide_screens_in_light_and_dark() {
     for (width, height) in [(390, 844), (1280, 800), (2560, 1440)] {
         for scheme in ["light", "dark"] {
             browser.look(width, height, scheme);
-            for view in ["photos", "duplicates", "state"] {
+            for view in ["photos", "duplicates", "import", "state"] {
                 browser.run(&format!("location.hash = '#/{view}'"));
-                browser.wait("document.querySelector('main h1') && document.querySelector('main .tile, main .group, main .card .rows li')");
+                browser.wait("document.querySelector('main h1') && document.querySelector('main .tile, main .group, main .folder, main .card .rows li')");
                 let overflow = browser.run("return document.documentElement.scrollWidth - innerWidth");
                 assert!(overflow.as_i64().unwrap() <= 0, "{view} at {width} is too wide by {overflow}");
                 browser.picture(&format!("{view}-{width}-{scheme}"));

@@ -53,10 +53,27 @@ pub fn send(port: u16, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Ans
         };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let answer = Answer { status, head, body: bytes[end + 4..].to_vec() };
+        let mut answer = Answer { status, head, body: bytes[end + 4..].to_vec() };
         let expected = answer.header("content-length").and_then(|bytes| bytes.parse().ok());
         if length == 0 || expected == Some(answer.body.len()) {
+            if answer.header("transfer-encoding") == Some("chunked") {
+                answer.body = joined(&answer.body);
+            }
             return answer;
         }
+    }
+}
+
+/// Returns what the chunks of a body hold.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = chunks.windows(2).position(|window| window == b"\r\n").expect("the body was cut");
+        let size = usize::from_str_radix(std::str::from_utf8(&chunks[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return body;
+        }
+        body.extend(&chunks[end + 2..end + 2 + size]);
+        chunks = &chunks[end + 4 + size..];
     }
 }

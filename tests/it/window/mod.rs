@@ -4,7 +4,7 @@ mod browser;
 mod http;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -430,4 +430,50 @@ async fn photos_that_are_not_the_same_are_told_apart_and_that_is_taken_back() {
     apart(true);
     assert_eq!(list()["total"], 1);
     assert_eq!(inside.post("api/apart", br#"{"photos":["x"]}"#).status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_is_checked_line_by_line() {
+    let world = World::new();
+    let _daemon = start(&world).await;
+    let card = world.path("card");
+    fs::create_dir(&card).unwrap();
+    fs::copy(world.photo("c.png"), card.join("1.png")).unwrap();
+    pictures::write(&card.join("2.png"), 77);
+    fs::write(card.join("film.mov"), "x").unwrap();
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+    let check = |folder: &str| inside.post("api/check", json!({ "folder": folder }).to_string().as_bytes());
+    let lines = |folder: &str| {
+        let answer = check(folder);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-ndjson")));
+        answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let found = lines("~/card");
+    assert_eq!((found.len(), &found[0]), (5, &json!({ "files": 3 })), "{found:?}");
+    let states: Vec<&Value> = found[1..4].iter().map(|line| &line["state"]).collect();
+    assert_eq!((states[0], states[2]), (&json!("copy"), &json!("no-photo")), "{found:?}");
+    assert_ne!(states[1], "copy");
+    assert!(found[1]["photo"]["path"].as_str().unwrap().ends_with("c.png"), "{found:?}");
+    assert!(found[4]["summary"].as_str().unwrap().starts_with("2 photos: 1 with a copy"), "{found:?}");
+    assert_eq!(found[4]["warning"], Value::Null);
+
+    let none = lines(card.join("none").to_str().unwrap());
+    assert_eq!(none[1]["state"], "unreadable", "{none:?}");
+    for wrong in ["card", "", "../card"] {
+        assert_eq!(check(wrong).status, 400, "{wrong}");
+    }
+    // Who goes away before the end holds up nothing.
+    let origin = format!("http://{}", inside.host());
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", window.port)).unwrap();
+    let body = json!({ "folder": card }).to_string();
+    let (home, cookie, host, length) = (&inside.home, &inside.cookie, inside.host(), body.len());
+    write!(
+        stream,
+        "POST {home}api/check HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nOrigin: {origin}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    drop(stream);
+    assert_eq!(inside.get("api/state").status, 200);
 }

@@ -24,6 +24,21 @@ export const tell = (name, what = {}) => answer(`api/${name}`, { method: "POST",
 export const search = (asked, picture, signal) =>
   answer(`api/search${encoded(asked)}`, { method: "POST", body: picture ?? "", signal });
 
+// Tells it to do something, and takes what it says, an object a line, as it comes.
+export async function lines(name, what, take, signal) {
+  const response = await fetch(`api/${name}`, { method: "POST", body: JSON.stringify(what), signal });
+  if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? "The window is closed.");
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    for (const part of parts) take(JSON.parse(part));
+  }
+}
+
 // The thumbnail for so many pixels of the page, on the longer side.
 export function thumbnail(content, longest) {
   const wanted = longest * Math.min(window.devicePixelRatio || 1, 2);

@@ -5,12 +5,13 @@ import { ask, tell } from "./ask.js";
 import { move } from "./tiles.js";
 import * as photos from "./photos.js";
 import * as search from "./search.js";
+import * as importing from "./import.js";
 import * as duplicates from "./duplicates.js";
 import * as state from "./state.js";
 import * as viewer from "./viewer.js";
 
-const VIEWS = { photos, search, duplicates, state };
-const TITLES = { photos: "Photos", search: "Search", duplicates: "Duplicates", state: "Status" };
+const VIEWS = { photos, search, duplicates, import: importing, state };
+const TITLES = { photos: "Photos", search: "Search", duplicates: "Duplicates", import: "Import check", state: "Status" };
 const main = document.getElementById("main");
 const words = document.getElementById("words");
 const file = document.getElementById("file");
