@@ -29,6 +29,12 @@ pub(crate) async fn compare(
             "share_of_second": answer.share_of_second,
             "turned_degrees": answer.turned_degrees,
             "inliers": answer.inliers,
+            "matches": answer.matches,
+            "agreement": answer.agreement,
+            "correlation": answer.correlation,
+            "supported": answer.supported,
+            "stretch": answer.stretch,
+            "plainness": answer.plainness,
         })))?;
     } else {
         output::line(said(&answer))?;
@@ -97,6 +103,7 @@ mod tests {
             share_of_second: 1.0,
             turned_degrees,
             inliers: 88,
+            ..Default::default()
         };
         let edit = said(&answer(Verdict::Edit, 0.3));
         assert_eq!(

@@ -3,6 +3,9 @@
 
     models/evaluation/bands.py models/mobilenet_v2/manifest.toml --model FILE.onnx [--output TENSOR] [--photos ../shared/photos]
 
+What is near is decided by looking at both photos, see `verify.py`; `near` and `near_share` hold until that is done, and `similar` says
+which photos are looked at.
+
 Needs `pip install numpy onnxruntime pillow`. The folder holds `neardup/GROUP/` (shots of one scene) and
 `classes/CLASS/`; no photo is in two of the folders. There are no synthetic copies among them: whether a photo is a copy is
 decided by what it looks like, and no easy pair pays for a wrong one.
@@ -24,6 +27,17 @@ from PIL import Image, ImageOps
 SHARES = {"similar": 0.9, "related": 0.5}
 PRECISIONS = (0.99, 0.95, 0.9)
 NEIGHBOR = 10
+
+
+def with_output(model, tensor):
+    """A classifier has its embedding inside: `pip install onnx` to take it out."""
+    if not tensor or tensor in [output.name for output in onnxruntime.InferenceSession(model).get_outputs()]:
+        return model
+    import onnx
+
+    network = onnx.load(model)
+    network.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
+    return network.SerializeToString()
 
 
 class Network:

@@ -27,6 +27,17 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 import pages
 
+# Photos of `classes/` that show one scene though no folder says so: seen by eye.
+UNTOLD = """
+cougar_face/image_0012 cougar_face/image_0064
+cup/image_0044 cup/image_0045
+emu/image_0022 emu/image_0037
+flamingo/image_0047 flamingo/image_0048
+grand_piano/image_0004 grand_piano/image_0014
+lamp/image_0011 lamp/image_0018
+okapi/image_0004 okapi/image_0027
+okapi/image_0008 okapi/image_0031
+"""
 PAGES = 50
 COPIED = 120
 JPEG = 85
@@ -122,7 +133,9 @@ def score(arguments):
         right = pairs(meant.values())
         print(f"shots of one scene, {name}: {len(right & found)} of {len(right)} pairs found ({len(right & found) / len(right):.3f})")
     right = pairs(scenes.values())
-    print(f"of {len(found)} pairs of photos in groups, {len(found & right) / max(1, len(found)):.3f} are shots of one scene")
+    untold = pairs([str((library / "classes" / f"{name}.jpg").resolve()) for name in line.split()] for line in UNTOLD.split("\n"))
+    shares = [len(found & meant) / max(1, len(found)) for meant in (right, right | untold)]
+    print(f"of {len(found)} pairs of photos in groups, {shares[0]:.3f} are shots of one scene, {shares[1]:.3f} with those that nobody told")
     for kind in pages.KINDS:
         grouped = [path for group in groups for path in group if f"/library/pages/{kind}/" in path]
         print(f"in a group: {len(grouped)} of {PAGES} pages of the kind {kind}")

@@ -72,6 +72,12 @@ fn answer(comparison: &Comparison, judgement: Judgement) -> proto::ComparePictur
         share_of_second: judgement.shared[1],
         turned_degrees: judgement.turn,
         inliers: comparison.inliers,
+        matches: comparison.matches,
+        agreement: comparison.agreement(),
+        correlation: comparison.correlation,
+        supported: comparison.supported,
+        stretch: comparison.stretch,
+        plainness: comparison.plainness,
     }
 }
 
