@@ -11,16 +11,13 @@ use super::decisions::Decision;
 use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
 use super::rows::{from_bytes, to_bytes};
 use super::schema::{
-    APPEARANCES, CANDIDATES, CODES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, LABELS, META,
-    META_DECODER, META_NEXT_PHOTO, META_PURGED, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
+    APPEARANCES, CONTENTS, COUNTS, FAILURES, FILES, FileKey, INODES, META, META_DECODER, META_NEXT_PHOTO,
+    ORPHANS, PHOTO_FILES, PHOTOS, ROOTS, VECTORS,
 };
 use super::vectors::{self, Row};
 use super::{ModelRecord, ProblemKind, Store, StoreError, next_number};
 use crate::appearance::Appearance;
 use crate::photo::{ContentHash, Embedding, FileId, Fingerprint, PhotoId, RelativePath, RootId};
-
-/// Photos that one [`Write::PurgeOrphans`] drops at the most, so that its transaction stays small.
-const PURGED_AT_ONCE: usize = 2000;
 
 /// One thing to write down.
 #[derive(Clone, Debug)]
@@ -148,17 +145,17 @@ impl Store {
 }
 
 /// The open tables, and which photos the batch has touched.
-struct Batch<'txn> {
-    transaction: &'txn WriteTransaction,
-    model: &'txn ModelRecord,
+pub(super) struct Batch<'txn> {
+    pub(super) transaction: &'txn WriteTransaction,
+    pub(super) model: &'txn ModelRecord,
     now: i64,
     files: Table<'txn, FileKey, &'static [u8]>,
     failures: Table<'txn, FileKey, &'static [u8]>,
-    photos: Table<'txn, u64, &'static [u8]>,
-    contents: Table<'txn, [u8; 32], u64>,
-    orphans: Table<'txn, u64, i64>,
+    pub(super) photos: Table<'txn, u64, &'static [u8]>,
+    pub(super) contents: Table<'txn, [u8; 32], u64>,
+    pub(super) orphans: Table<'txn, u64, i64>,
     photo_files: MultimapTable<'txn, u64, FileKey>,
-    vectors: Table<'txn, (u32, u64), &'static [u8]>,
+    pub(super) vectors: Table<'txn, (u32, u64), &'static [u8]>,
     inodes: MultimapTable<'txn, u64, FileKey>,
     counts: Table<'txn, u32, (u64, u64)>,
     /// Photos whose files or embeddings changed, and whether they were searchable before the batch.
@@ -398,94 +395,6 @@ impl<'txn> Batch<'txn> {
             }
         }
         Ok(())
-    }
-
-    /// Drops up to [`PURGED_AT_ONCE`] photos, by their keys: what it takes grows with what is dropped, not with the store.
-    ///
-    /// Only the pairs that the photo makes with newer ones cannot be found that way. They do no harm, since no number is
-    /// given twice and whoever reads pairs passes over photos that are gone; packing leaves them out.
-    fn purge_orphans(&mut self, before: i64) -> Result<(), StoreError> {
-        let mut purged = Vec::new();
-        for row in self.orphans.iter()? {
-            let (photo, since) = row?;
-            if since.value() < before {
-                purged.push(photo.value());
-            }
-            if purged.len() == PURGED_AT_ONCE {
-                break;
-            }
-        }
-        if purged.is_empty() {
-            return Ok(());
-        }
-        let mut models: Vec<ModelRecord> = Vec::new();
-        for row in self.transaction.open_table(MODELS)?.iter()? {
-            models.push(from_bytes(row?.1.value())?);
-        }
-        for &photo in &purged {
-            let record = self.photos.remove(photo)?.map(|row| from_bytes::<PhotoRecord>(row.value()));
-            if let Some(record) = record {
-                self.contents.remove(record?.content.0)?;
-            }
-            self.orphans.remove(photo)?;
-            self.transaction.open_table(APPEARANCES)?.remove(photo)?;
-        }
-        for model in &models {
-            for &photo in &purged {
-                self.remove_embedding(model, PhotoId(photo))?;
-            }
-            self.purge_codes(model, &purged)?;
-            let mut labels = self.transaction.open_table(LABELS)?;
-            for &photo in &purged {
-                labels.remove((model.id, photo))?;
-            }
-            for table in [PAIRS, CANDIDATES] {
-                let mut pairs = self.transaction.open_table(table)?;
-                for &photo in &purged {
-                    pairs.retain_in((model.id, photo, 0)..=(model.id, photo, u64::MAX), |_, _| false)?;
-                }
-            }
-        }
-        let mut meta = self.transaction.open_table(META)?;
-        let so_far = meta.get(META_PURGED)?.map_or(0, |purged| purged.value());
-        meta.insert(META_PURGED, so_far + purged.len() as u64)?;
-        Ok(())
-    }
-
-    fn remove_embedding(&mut self, model: &ModelRecord, photo: PhotoId) -> Result<(), StoreError> {
-        let dim = model.dim as usize;
-        let (number, place) = vectors::place(photo, vectors::photos_in_row(dim));
-        let rest = match self.vectors.get((model.id, number))? {
-            Some(bytes) => {
-                let row = Row::parse(bytes.value(), dim)?;
-                if !row.has(place) {
-                    return Ok(());
-                }
-                vectors::remove(&row, place)
-            }
-            None => return Ok(()),
-        };
-        match rest {
-            Some(row) => drop(self.vectors.insert((model.id, number), row.as_slice())?),
-            None => drop(self.vectors.remove((model.id, number))?),
-        }
-        Ok(())
-    }
-
-    /// Removes codes of every quantizer that there are any of: the one in force, and one that is just being written.
-    fn purge_codes(&mut self, model: &ModelRecord, purged: &[u64]) -> Result<(), StoreError> {
-        let mut codes = self.transaction.open_table(CODES)?;
-        let mut from = 0;
-        loop {
-            let next =
-                codes.range((model.id, from, 0)..=(model.id, u64::MAX, u64::MAX))?.next().transpose()?;
-            let Some(version) = next.map(|(key, _)| key.value().1) else { return Ok(()) };
-            for &photo in purged {
-                codes.remove((model.id, version, photo))?;
-            }
-            let Some(after) = version.checked_add(1) else { return Ok(()) };
-            from = after;
-        }
     }
 
     /// Notes whether the photo is searchable, before the batch changes that.

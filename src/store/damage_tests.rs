@@ -573,9 +573,9 @@ fn the_file_takes_so_many_bytes_a_photo() {
     let opened = open::open(&path).unwrap();
     let mut from = source::Source::open(Arc::clone(&opened.db));
     let none = decisions::Decided::default();
-    open::build_beside(&path, |db| rebuild::fill(db, &mut from, rebuild::Kind::Pack, &none, 0)).unwrap();
+    beside::build_beside(&path, |db| rebuild::fill(db, &mut from, rebuild::Kind::Pack, &none, 0)).unwrap();
     println!(
         "{PHOTOS} photos of 1280 numbers: {grown} bytes a photo as it grew, {} packed",
-        bytes(&open::new_name(&path))
+        bytes(&beside::new_name(&path))
     );
 }

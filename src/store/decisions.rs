@@ -163,7 +163,7 @@ impl Decisions {
         file.write_all(lines.as_bytes())?;
         file.sync_data()?;
         fs::rename(&new, &self.path)?;
-        super::open::sync_directory_of(&self.path)
+        super::beside::sync_directory_of(&self.path)
     }
 
     /// Adds decisions that the store has already. That they could not be added is said, and made up for at the next

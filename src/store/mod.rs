@@ -2,7 +2,8 @@
 //!
 //! From the disk upwards: `disk` (bytes), `checked` (a checksum for each block: **where a row is checked**), `backend` (what the
 //! disk refuses), redb, `schema` (tables), `rows` and `vectors` (bytes of a row), and then readers and writers. `open` makes,
-//! migrates and mends the file, all by `rebuild`. `decisions` is a second copy of what only the user knows.
+//! migrates and mends the file, `repair` what is damaged beyond that: all by `rebuild`, into a new file `beside` the old one.
+//! `decisions` is a second copy of what only the user knows.
 //!
 //! [`Store`] opens the file, [`Reader`] is a consistent view that never waits, [`commit`](Store::commit)
 //! applies a batch of [`Write`]s in one transaction, and [`Writer`] is the one thread that calls it. What few rows
@@ -18,6 +19,7 @@
 mod appearances;
 mod backend;
 mod batch;
+mod beside;
 mod checked;
 mod codes;
 mod decisions;
@@ -27,9 +29,11 @@ mod labels;
 mod open;
 mod pairs;
 mod photos;
+mod purge;
 mod reader;
 mod rebuild;
 mod record;
+mod repair;
 mod rows;
 mod schema;
 mod source;
@@ -53,7 +57,6 @@ use self::decisions::{Decision, Decisions};
 use self::disk::Disk;
 pub use self::error::StoreError;
 use self::open::Opened;
-pub use self::open::{Repair, repair};
 pub use self::photos::Photos;
 pub use self::reader::{Counts, KnownDirectory, Mended, Reader};
 pub use self::rebuild::Rebuilt;
@@ -61,6 +64,7 @@ pub use self::record::{
     Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, NearPair,
     NearRule, PairRecord, PhotoRecord, Reach, RootRecord, Seen, Standing,
 };
+pub use self::repair::{Repair, repair};
 use self::rows::{from_bytes, to_bytes};
 use self::schema::{META, META_NEXT_MODEL, META_NEXT_ROOT, MODELS, ROOTS};
 pub use self::writer::{Writer, WriterHandle};

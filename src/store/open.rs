@@ -8,29 +8,27 @@
 //! | this version, damaged | what can be read is copied into a new file; the photos give the rest |
 //! | version 1 | it is copied into a new file |
 //! | a newer version | refused |
-//! | anything else, or damaged beyond that | refused: [`repair`] helps, which the user asks for |
-//!
-//! Invariant: a new file gets its name when it is whole and on the disk. Before that it has another one, and whatever ends
-//! the process leaves the old file as it was.
+//! | anything else, or damaged beyond that | refused: [`repair`](super::repair()) helps, which the user asks for |
 //!
 //! redb is given nothing that it might choke on, and still every opening and copying is fenced against panics in it.
 
-use std::fs::{self, File};
+use std::fs::{self};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableError};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 
 use super::backend::Backend;
+use super::beside::{build, build_beside, new_name, take_name};
 use super::checked::{self, BLOCK, Checked, HeadError};
 use super::decisions::{Decided, Decisions};
 use super::disk::{Disk, FileDisk, OpenError, read_exact_at};
 use super::rebuild::{self, Kind, Rebuilt};
 use super::rows::from_bytes;
-use super::schema::{self, DISTINCT, META, META_PURGED, PHOTOS, ROOTS, SCHEMA_VERSION};
+use super::schema::{DISTINCT, META, META_PURGED, PHOTOS, ROOTS, SCHEMA_VERSION};
 use super::source::{Overlay, Source};
 use super::{CACHE_BYTES, RootRecord, StoreError, version1};
 use crate::photo::ContentHash;
@@ -50,7 +48,7 @@ pub(super) struct Opened {
 }
 
 /// What lies at the store's path.
-enum Found {
+pub(super) enum Found {
     NeverMade,
     Version1,
     Ours,
@@ -92,23 +90,23 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     }
 }
 
-fn exists(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
     path.try_exists().map_err(not_read(path))
 }
 
 /// What an error of the disk under `path` means.
-fn not_read(path: &Path) -> impl Fn(io::Error) -> StoreError {
+pub(super) fn not_read(path: &Path) -> impl Fn(io::Error) -> StoreError {
     |error| StoreError::not_opened(path, redb::StorageError::Io(error))
 }
 
-fn open_disk(path: &Path) -> Result<FileDisk, StoreError> {
+pub(super) fn open_disk(path: &Path) -> Result<FileDisk, StoreError> {
     FileDisk::open(path).map_err(|error| match error {
         OpenError::InUse => StoreError::InUse { path: path.to_path_buf() },
         OpenError::Io(error) => not_read(path)(error),
     })
 }
 
-fn look(disk: &FileDisk) -> io::Result<Found> {
+pub(super) fn look(disk: &FileDisk) -> io::Result<Found> {
     if checked::is_ours(disk)? {
         return Ok(Found::Ours);
     }
@@ -161,7 +159,7 @@ fn open_ours(path: &Path, disk: FileDisk) -> Result<Option<Opened>, StoreError> 
     }
 }
 
-fn open_checked<D: Disk>(path: &Path, disk: D) -> Result<Arc<Checked<D>>, StoreError> {
+pub(super) fn open_checked<D: Disk>(path: &Path, disk: D) -> Result<Arc<Checked<D>>, StoreError> {
     Checked::open(disk, SCHEMA_VERSION).map(Arc::new).map_err(|error| match error {
         HeadError::Version(found) => {
             StoreError::Newer { path: path.to_path_buf(), found, known: SCHEMA_VERSION }
@@ -280,7 +278,7 @@ fn migrate(path: &Path, disk: FileDisk) -> Result<(), StoreError> {
 
 /// Opens a database of version 1 over a layer that keeps redb's writes from it. `None` where redb's own check of the whole
 /// file does not pass: it has no checksums of ours, and nothing else says which rows are right.
-fn sound_version1(disk: &Arc<FileDisk>) -> Option<Arc<Database>> {
+pub(super) fn sound_version1(disk: &Arc<FileDisk>) -> Option<Arc<Database>> {
     let open = || -> Option<Database> {
         let overlay = Overlay::new(Arc::clone(disk)).ok()?;
         let mut db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(overlay).ok()?;
@@ -352,170 +350,9 @@ fn say_mended(rebuilt: &Rebuilt) {
     );
 }
 
-/// What [`repair`] did.
-#[derive(Debug)]
-pub enum Repair {
-    /// Every block of the file was read and is whole.
-    NotNeeded,
-    /// A new store has what could be read of the damaged one.
-    Done {
-        /// What it has.
-        kept: Rebuilt,
-        /// Where the damaged one lies now.
-        moved_to: PathBuf,
-    },
-}
-
-/// Checks the whole store at `path`. A damaged one is moved aside, and what can be read of it is in the new one that takes its
-/// place: the next start of the daemon reads the rest again from the photos.
-///
-/// # Errors
-/// [`StoreError::NoStore`] where there is none, [`StoreError::InUse`] while a daemon runs on it, [`StoreError::Newer`]
-/// where a newer version wrote it; those of the disk.
-pub fn repair(path: &Path) -> Result<Repair, StoreError> {
-    if !exists(path)? {
-        return Err(StoreError::NoStore { path: path.to_path_buf() });
-    }
-    let disk = Arc::new(open_disk(path)?);
-    let found = look(&disk).map_err(not_read(path))?;
-    let (mut from, kind) = match found {
-        Found::NeverMade => return Ok(Repair::NotNeeded),
-        Found::Version1 if sound_version1(&disk).is_some() => return Ok(Repair::NotNeeded),
-        Found::Version1 => (Source::damaged(Arc::clone(&disk)), Kind::DamagedVersion1),
-        Found::Foreign => (Source::nothing(), Kind::Mend),
-        Found::Ours => match open_checked(path, Arc::clone(&disk)) {
-            Ok(checked) => {
-                if !checked.is_damaged() && checked.check_all().is_ok() && is_sound(&checked) {
-                    return Ok(Repair::NotNeeded);
-                }
-                (Source::damaged(checked), Kind::Mend)
-            }
-            Err(StoreError::Refused { .. }) => (Source::nothing(), Kind::Mend),
-            Err(error) => return Err(error),
-        },
-    };
-    let decided = Decisions::beside(path).read();
-    let moved_to = free_name(path);
-    let kept = build_beside(path, |db| rebuild::fill(db, &mut from, kind, &decided, now()))?;
-    // The old one has two names until the new one takes the first. Without links there is a moment with none.
-    fs::hard_link(path, &moved_to)
-        .or_else(|_| fs::rename(path, &moved_to))
-        .map_err(|source| StoreError::Build { path: path.to_path_buf(), source })?;
-    take_name(path)?;
-    Ok(Repair::Done { kept, moved_to })
-}
-
-/// Says whether redb finds its tables in a file all blocks of which are whole.
-fn is_sound(checked: &Arc<Checked<Arc<FileDisk>>>) -> bool {
-    let mut source = Source::damaged(Arc::clone(checked));
-    source.each(META, None, &mut |_, _| Ok(())).is_ok() && !source.is_damaged()
-}
-
-/// Fills a new file and gives it the store's name.
-fn build<T>(path: &Path, fill: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let filled = build_beside(path, fill)?;
-    take_name(path)?;
-    Ok(filled)
-}
-
-/// Gives the new file the store's name.
-fn take_name(path: &Path) -> Result<(), StoreError> {
-    fs::rename(new_name(path), path)
-        .and_then(|()| sync_directory_of(path))
-        .map_err(|source| StoreError::Build { path: path.to_path_buf(), source })
-}
-
-/// Fills a new file beside the store's, whole and on the disk.
-pub(super) fn build_beside<T>(
-    path: &Path,
-    fill: impl FnOnce(&Database) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let new = new_name(path);
-    let at = |source| StoreError::Build { path: path.to_path_buf(), source };
-    let disk = open_disk(&new)?;
-    let built = catch_unwind(AssertUnwindSafe(|| {
-        let checked = Arc::new(Checked::create(disk, SCHEMA_VERSION).map_err(at)?);
-        let db = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(SyncedAtLast(Arc::clone(&checked)))
-            .map_err(|error| StoreError::not_opened(&new, error))?;
-        schema::make_tables(&db)?;
-        let filled = fill(&db)?;
-        drop(db);
-        checked.sync().map_err(at)?;
-        Ok(filled)
-    }));
-    let built = built.unwrap_or_else(|_panic| Err(StoreError::Refused { path: path.to_path_buf() }));
-    if built.is_err() {
-        // It would be begun anew at the next start; until then it only takes room.
-        let _ = fs::remove_file(&new);
-    }
-    built.map_err(|error| match error {
-        StoreError::Database(source) => match *source {
-            redb::Error::Io(source) => at(source),
-            other => StoreError::Database(Box::new(other)),
-        },
-        other => other,
-    })
-}
-
-/// The name of a file that is not whole yet.
-pub(super) fn new_name(path: &Path) -> PathBuf {
-    with_suffix(path, "new")
-}
-
-/// A name for a damaged file that no other file has.
-fn free_name(path: &Path) -> PathBuf {
-    let first = with_suffix(path, "damaged");
-    let others = (2u32..).map(|number| with_suffix(path, &format!("damaged-{number}")));
-    std::iter::once(first)
-        .chain(others)
-        .find(|path| fs::symlink_metadata(path).is_err())
-        .expect("fewer than 2^32 stores were damaged")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Makes a renaming last.
-pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     // A clock before 1970 only lets orphans go earlier.
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// The disk of a file that counts only once it is whole: it is synced once, at the end. Locked as a whole by the disk.
-#[derive(Debug)]
-struct SyncedAtLast<D>(D);
-
-impl<D: Disk + 'static> StorageBackend for SyncedAtLast<D> {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        read_exact_at(&self.0, offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
-    }
 }
