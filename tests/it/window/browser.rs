@@ -291,6 +291,22 @@ async fn the_page_fits_phones_and_wide_screens_in_light_and_dark() {
     let window = Window::open(&world, &[]);
     browser.open(&window.address);
     browser.wait(&format!("{PHOTOS}.length === 50"));
+    browser.wait("document.querySelector('#main .tile img').complete");
+    // What has been drawn stays where it is while pictures come. The share of the page that moved, as browsers count it.
+    browser.run(
+        "window.moved = 0;
+         const add = (list) => list.getEntries().forEach((entry) => { window.moved += entry.value; });
+         new PerformanceObserver(add).observe({ type: 'layout-shift', buffered: true });
+         location.hash = '#/state'",
+    );
+    browser.wait("document.querySelector('main .card .rows li')");
+    browser.run("location.hash = '#/photos'");
+    browser.wait(&format!("{PHOTOS}.length === 50 && {PHOTOS}[0].naturalWidth > 0"));
+    let moved = browser.run("return window.moved").as_f64().unwrap();
+    assert!(moved < 0.1, "{moved} of the page moved");
+    browser.run("document.querySelector('main').style.paddingTop = '400px'");
+    browser.wait(&format!("window.moved > {moved}"));
+    browser.run("document.querySelector('main').style.paddingTop = ''");
     for (width, height) in [(390, 844), (1280, 800), (2560, 1440)] {
         for scheme in ["light", "dark"] {
             browser.look(width, height, scheme);

@@ -477,3 +477,34 @@ async fn a_card_is_checked_line_by_line() {
     drop(stream);
     assert_eq!(inside.get("api/state").status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_library_of_another_machine_is_looked_at_and_nothing_is_moved_there() {
+    let world = World::new();
+    pictures::write(&world.photo("1.png"), 1);
+    pictures::write(&world.photo("again/1.png"), 1);
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let photos = world.photos();
+    let daemon = world.start_with(&["--listen".as_ref(), address.as_ref(), photos.as_os_str()]).await;
+    daemon.wait_for_files(2).await;
+    let window = Window::open(&world, &["--connect", &address]);
+    let inside = window.enter();
+    let photos = inside.ask("photos", &json!({})).json();
+    let photo = &photos["photos"][0];
+    assert_eq!(inside.get("api/state").json()["local"], false);
+    let thumbnail = inside.get(&format!("thumbnails/256/{}", photo["content"].as_str().unwrap()));
+    assert_eq!(thumbnail.status, 200);
+    let groups = inside.ask("groups", &json!({ "kind": "exact", "keep": "largest" })).json();
+    let goes = &groups["groups"][0]["goes"][0]["uri"];
+    let asked = json!({ "groups": [{ "photos": [photo["content"]], "goes": [goes] }] });
+    for (name, body) in [
+        ("trash", asked),
+        ("restore", json!({ "undo": 0 })),
+        ("reveal", json!({ "content": photo["content"], "uri": photo["uri"] })),
+    ] {
+        let refused = inside.post(&format!("api/{name}"), body.to_string().as_bytes());
+        assert_eq!(refused.status, 409, "{name}: {}", refused.text());
+        assert!(refused.text().contains("another machine"), "{name}: {}", refused.text());
+    }
+    assert!(world.photo("1.png").exists() && world.photo("again/1.png").exists());
+}
