@@ -5,6 +5,7 @@
 //! given. Whatever goes wrong with one file, the others are answered, and the exit code tells.
 
 mod copying;
+mod finding;
 mod summary;
 mod walk;
 
@@ -22,12 +23,13 @@ use resembled_api::proto;
 use resembled_api::proto::FilePresence;
 use resembled_api::proto::library_service_client::LibraryServiceClient;
 use resembled_api::proto::search_service_client::SearchServiceClient;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tonic::{Code, Status};
 
 use self::copying::Copying;
+use self::finding::{Finding, Near};
 use self::summary::Summary;
-use self::walk::{Kind, NoPhoto};
+use self::walk::Kind;
 use crate::Answer;
 use crate::cli::CheckArgs;
 use crate::connect::{Connection, refused, retry_delay};
@@ -41,85 +43,6 @@ const NEAREST: u32 = 5;
 
 /// How often the daemon is asked again when it has too much to do.
 const TRIES: u32 = 20;
-
-/// Where a file stands.
-enum Finding {
-    /// Another file of the index holds the same bytes now; the photo's first file.
-    Copy(proto::Photo),
-    /// One did when its drive was last seen.
-    CopyOffline(proto::Photo),
-    /// The index knows this very file, and no other with its bytes.
-    Only(Vec<proto::File>),
-    /// No file holds the same bytes; this is the nearest photo, if one is in the band `SAME` or `NEAR`.
-    Missing(Option<Near>),
-    /// No file does, and it is no picture that could be compared.
-    NotComparable(String),
-    /// It is none of what `check` is about.
-    NoPhoto(NoPhoto),
-    Unreadable(String),
-}
-
-/// A photo that is near a file.
-struct Near {
-    band: proto::Band,
-    photo: proto::Photo,
-    /// What was seen when both were looked at side by side, for people and for programs.
-    seen: Option<String>,
-    second_look: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Finding {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Copy(_) => "copy",
-            Self::CopyOffline(_) => "copy-offline",
-            Self::Only(_) => "only",
-            Self::Missing(Some(near)) => search::band(near.band).unwrap_or("new"),
-            Self::Missing(None) => "new",
-            Self::NotComparable(_) => "other",
-            Self::NoPhoto(_) => "no-photo",
-            Self::Unreadable(_) => "unreadable",
-        }
-    }
-
-    fn photo(&self) -> Option<&proto::Photo> {
-        match self {
-            Self::Copy(photo) | Self::CopyOffline(photo) | Self::Missing(Some(Near { photo, .. })) => {
-                Some(photo)
-            }
-            Self::Only(_)
-            | Self::Missing(None)
-            | Self::NotComparable(_)
-            | Self::NoPhoto(_)
-            | Self::Unreadable(_) => None,
-        }
-    }
-
-    fn seen(&self) -> Option<&str> {
-        match self {
-            Self::Missing(Some(near)) => near.seen.as_deref(),
-            _ => None,
-        }
-    }
-
-    fn reason(&self) -> Option<&str> {
-        match self {
-            Self::NotComparable(reason) | Self::Unreadable(reason) => Some(reason),
-            Self::NoPhoto(why) => Some(why.reason()),
-            _ => None,
-        }
-    }
-
-    /// Says whether it must not be thrown away: `None` where it is not a photo.
-    fn is_missing(&self, trust_offline: bool) -> Option<bool> {
-        match self {
-            Self::Copy(_) => Some(false),
-            Self::CopyOffline(_) => Some(!trust_offline),
-            Self::NoPhoto(_) => None,
-            Self::Only(_) | Self::Missing(_) | Self::NotComparable(_) | Self::Unreadable(_) => Some(true),
-        }
-    }
-}
 
 /// [`Answer::Found`] when there is a copy of every photo; [`Answer::Incomplete`] when a file could not be judged.
 pub(crate) async fn check(channel: Connection, args: &CheckArgs) -> anyhow::Result<Answer> {
@@ -208,9 +131,7 @@ impl Check {
     /// The daemon does not answer.
     pub(crate) async fn next_json(&mut self) -> anyhow::Result<Option<Map<String, Value>>> {
         let found = self.next(false).await?;
-        Ok(found.map(|(number, finding)| {
-            finding_json(self.entries[number].path.as_os_str().as_bytes(), &finding)
-        }))
+        Ok(found.map(|(number, finding)| finding.json(self.entries[number].path.as_os_str().as_bytes())))
     }
 
     /// How many files there are.
@@ -455,7 +376,7 @@ fn print(file: &Path, finding: &Finding, args: &CheckArgs) -> anyhow::Result<()>
         return Ok(());
     }
     if args.output.json {
-        return output::json_line(&finding_json(bytes, finding));
+        return output::json_line(&finding.json(bytes));
     }
     let file = output::shown(bytes);
     if let (true, Finding::Unreadable(reason)) = (args.missing, finding) {
@@ -475,46 +396,5 @@ fn print(file: &Path, finding: &Finding, args: &CheckArgs) -> anyhow::Result<()>
         }
         (_, _, Some(reason)) => output::line(format_args!("{:<12}  {file}: {reason}", finding.word())),
         (_, None, None) => output::line(format_args!("{:<12}  {file}", finding.word())),
-    }
-}
-
-/// Returns what a script may want of a file.
-fn finding_json(file: &[u8], finding: &Finding) -> Map<String, Value> {
-    let mut object = serde_json::Map::new();
-    output::put_path(&mut object, file);
-    object.extend(output::object(json!({ "state": finding.word() })));
-    if let Some(reason) = finding.reason() {
-        object.extend(output::object(json!({ "reason": reason })));
-    }
-    if let Some(photo) = finding.photo() {
-        object.extend(output::object(json!({ "photo": search::photo_json(photo) })));
-    }
-    if let Finding::Missing(Some(near)) = finding {
-        object.extend(near.second_look.clone());
-    }
-    if let Finding::Only(files) = finding {
-        let files: Vec<_> = files.iter().map(output::file_json).collect();
-        object.extend(output::object(json!({ "indexed_as": files })));
-    }
-    object
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_photo_must_not_be_thrown_away_but_where_a_copy_is_seen_or_trusted() {
-        let check = |finding: Finding, expected: [Option<bool>; 2]| {
-            let word = finding.word();
-            assert_eq!([false, true].map(|trusting| finding.is_missing(trusting)), expected, "{word}");
-        };
-        check(Finding::Copy(Default::default()), [Some(false); 2]);
-        check(Finding::CopyOffline(Default::default()), [Some(true), Some(false)]);
-        check(Finding::Only(Vec::new()), [Some(true); 2]);
-        check(Finding::Missing(None), [Some(true); 2]);
-        check(Finding::NotComparable("damaged".into()), [Some(true); 2]);
-        check(Finding::Unreadable("damaged".into()), [Some(true); 2]);
-        check(Finding::NoPhoto(NoPhoto::OtherContent), [None; 2]);
     }
 }

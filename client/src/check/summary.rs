@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Finding;
+use super::finding::Finding;
 use super::walk::NoPhoto;
 use crate::Answer;
 

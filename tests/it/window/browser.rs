@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use data_encoding::BASE64;
+use resembled::proto;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -329,6 +330,41 @@ async fn the_page_fits_phones_and_wide_screens_in_light_and_dark() {
             .map((e) => e.outerHTML)",
     );
     assert_eq!(nameless, json!([]));
+}
+
+/// How long it takes to look at a library, and what the client needs for it: `RESEMBLED_PHOTOS=DIR cargo test --release --test it
+/// window::browser::first_screen -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn first_screen_of_a_large_library() {
+    let photos = std::env::var_os("RESEMBLED_PHOTOS").expect("RESEMBLED_PHOTOS names a folder of photos");
+    let Some(browser) = Browser::start(1280, 900) else { return };
+    let world = World::new();
+    let daemon = world.start_with(&[&photos]).await;
+    daemon
+        .wait_for("all of it indexed", |status| status.state() == proto::State::Idle && status.photos > 0)
+        .await;
+    for thumbnails in ["cold", "warm"] {
+        let begun = Instant::now();
+        let window = Window::open(&world, &[]);
+        browser.open(&window.address);
+        browser.wait(
+            "(() => {
+                const inSight = (e) => { const b = e.getBoundingClientRect(); return b.height > 0 && b.bottom > 0 && b.top < innerHeight; };
+                const images = [...document.querySelectorAll('#main .tile img')].filter(inSight);
+                return images.length && images.every((i) => i.complete) && ![...document.querySelectorAll('.rest')].some(inSight);
+            })()",
+        );
+        eprintln!("{thumbnails} thumbnails: the first screen after {:?}", begun.elapsed());
+        browser
+            .wait("(scrollBy(0, 900), scrollY + innerHeight >= document.documentElement.scrollHeight - 1)");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", window.child.id())).unwrap();
+        let memory: Vec<&str> = status.lines().filter(|line| line.starts_with("VmHWM")).collect();
+        eprintln!(
+            "scrolled through {}: {memory:?}",
+            browser.run("return document.querySelector('.bar > .number').textContent")
+        );
+    }
 }
 
 /// Lists text that has less contrast to its ground than WCAG AA asks for: 4.5 to 1, and 3 to 1 for large text.
