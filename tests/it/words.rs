@@ -73,7 +73,8 @@ fn classifier() -> Vec<u8> {
     ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..ModelProto::default() }.encode_to_vec()
 }
 
-fn install(world: &World) {
+/// Installs it as the network `colours`.
+pub fn install(world: &World) {
     let folder = world.path("config/resembled/models");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("colours.onnx"), classifier()).unwrap();
@@ -83,7 +84,8 @@ fn install(world: &World) {
     fs::write(folder.join("colours.toml"), manifest).unwrap();
 }
 
-fn photo(world: &World, name: &str, colour: [u8; 3]) {
+/// Writes a photo of one colour.
+pub fn photo(world: &World, name: &str, colour: [u8; 3]) {
     RgbImage::from_pixel(32, 24, Rgb(colour)).save(world.photo(name)).unwrap();
 }
 

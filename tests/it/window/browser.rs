@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::http::send;
-use super::{Window, start};
+use super::{Window, start, start_with_words};
 use crate::pictures;
 use crate::world::{DEADLINE, World};
 
@@ -277,6 +277,49 @@ async fn duplicates_go_to_the_trash_and_come_back_in_a_browser() {
     browser.wait("document.querySelectorAll('.copy.gone').length === 0");
     assert!(["1.png", "again/1.png"].iter().all(|name| world.photo(name).exists()));
     assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_are_typed_and_clicked_in_a_browser() {
+    let Some(browser) = Browser::start(1280, 800) else { return };
+    let world = World::new();
+    let _daemon = start_with_words(&world).await;
+    let window = Window::open(&world, &[]);
+    browser.open(&window.address);
+    browser.wait("document.getElementById('words').placeholder.includes('dog')");
+    browser.keys("/straw");
+    browser.wait(
+        "[...document.querySelectorAll('#known option')].some((option) => option.value === 'strawberry')",
+    );
+    browser.keys("berry\u{e007}");
+    // It takes a moment until it is known what a new photo shows; then it is asked again.
+    browser.wait(&format!("{PHOTOS}.length === 2 || (document.querySelector('.hint') && location.reload())"));
+    let caption = browser.run("return document.querySelector('.caption').textContent");
+    assert!(caption.as_str().unwrap().starts_with("strawberry 100 %"), "{caption}");
+    assert!(
+        browser.run("return document.querySelector('.said').innerText").as_str().unwrap().contains("2 of 3")
+    );
+    browser.picture("words-1280");
+
+    browser.keys("/strawbery\u{e007}");
+    browser.wait("document.querySelector('.hint h2')?.textContent === 'No such word'");
+    assert!(
+        browser
+            .run("return document.querySelector('.hint').innerText")
+            .as_str()
+            .unwrap()
+            .contains("strawberry")
+    );
+
+    // What a photo shows is a word to be pressed.
+    browser.run("location.hash = '#/photos'");
+    browser.wait(&format!("{PHOTOS}.length === 3"));
+    browser.run(
+        "[...document.querySelectorAll('.tile button')].find((b) => b.innerHTML.includes('green')).click()",
+    );
+    browser.wait("document.querySelector('.tags button')?.textContent === 'cucumber'");
+    browser.run("document.querySelector('.tags button').click()");
+    browser.wait(&format!("location.hash.includes('cucumber') && {PHOTOS}.length === 1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

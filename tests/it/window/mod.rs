@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use self::http::{Answer, send};
 use crate::pictures::{self, Facts};
+use crate::words;
 use crate::world::{DEADLINE, Daemon, World, wait_for_end};
 
 /// A window that serves.
@@ -507,4 +508,43 @@ async fn the_library_of_another_machine_is_looked_at_and_nothing_is_moved_there(
         assert!(refused.text().contains("another machine"), "{name}: {}", refused.text());
     }
     assert!(world.photo("1.png").exists() && world.photo("again/1.png").exists());
+}
+
+/// Two photos that show a strawberry to a network that knows words, and one that shows none.
+async fn start_with_words(world: &World) -> Daemon {
+    words::install(world);
+    words::photo(world, "red.png", [250, 5, 5]);
+    words::photo(world, "dark-red.png", [200, 10, 10]);
+    words::photo(world, "green.png", [5, 250, 5]);
+    let photos = world.photos();
+    let daemon = world.start_with(&["--model".as_ref(), "colours".as_ref(), photos.as_os_str()]).await;
+    daemon.wait_for_files(3).await;
+    daemon
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_are_searched_for_offered_and_said_to_be_unknown() {
+    let world = World::new();
+    let _daemon = start_with_words(&world).await;
+    let window = Window::open(&world, &[]);
+    let inside = window.enter();
+    let search = |text: &str| inside.search(&json!({ "examples": [{ "text": text }] }), b"");
+    let begun = Instant::now();
+    let found = loop {
+        let found = search("strawberry").json();
+        // It takes a moment until it is known what a new photo shows.
+        if found["total"] == 2 || begun.elapsed() > DEADLINE {
+            break found;
+        }
+    };
+    assert_eq!((&found["total"], &found["words"]), (&json!(2), &json!(true)), "{found}");
+    assert_eq!(found["matches"][0]["labels"], json!(["strawberry"]));
+    assert_eq!(found["said"][0], "2 of 3 photos show strawberry");
+    let unknown = search("strawbery");
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.text().contains("alike: strawberry"), "{}", unknown.text());
+    assert_eq!(inside.ask("words", &json!({ "prefix": "strawb" })).json()["words"], json!(["strawberry"]));
+    let content = found["matches"][0]["content"].as_str().unwrap();
+    let labels = inside.get(&format!("api/labels/{content}")).json();
+    assert_eq!(labels["labels"][0]["label"], "strawberry", "{labels}");
 }
