@@ -2,7 +2,7 @@
 //!
 //! It trains a quantizer when the library has outgrown the one it has, writes new codes down, looks what new photos
 //! show, compares them with all others so that duplicates are known, has those that may be near looked at side by side
-//! ([`second_look`](super::second_look)), and measures recall in idle time. A commit wakes it; at rest it sleeps.
+//! ([`second_look`]), and measures recall in idle time. A commit wakes it; at rest it sleeps.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

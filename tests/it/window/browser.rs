@@ -258,6 +258,9 @@ async fn duplicates_go_to_the_trash_and_come_back_in_a_browser() {
     browser.wait(ALL_THERE);
     browser.run("location.hash = '#/duplicates'");
     browser.wait("document.querySelectorAll('.copy').length === 2 && document.querySelectorAll('.copy.goes').length === 1");
+    // Opened there at once, it knows as well that the files are here.
+    browser.run("location.reload()");
+    browser.wait("document.querySelectorAll('.copy.goes button[aria-pressed=true]').length === 1");
     // Only the folder differs.
     assert_eq!(browser.run("return document.querySelectorAll('.copy:first-child .differs').length"), 1);
     browser.wait("document.querySelector('.doing .strong:enabled')");

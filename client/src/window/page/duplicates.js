@@ -39,6 +39,7 @@ export async function show(main, asked, app) {
     fill(doing, make("p", { className: "number" }, going.length ? [make("b", { text: counted(going.length, "file") }), ` of ${counted(marked.length, "group")} shown, ${bytes(going.reduce((sum, member) => sum + member.photo.size, 0))}`] : "Nothing is marked to go"),
       make("button", { type: "button", className: "strong", text: "Move to the trash …", disabled: !going.length, onclick: () => confirm(marked, going, draw) }));
   };
+  await app.known;
   let token = "", busy = false;
   const more = async () => {
     if (busy || rest.hidden || !rest.isConnected) return;

@@ -17,10 +17,13 @@ const words = document.getElementById("words");
 const file = document.getElementById("file");
 const keys = document.getElementById("keys");
 
+let isKnown;
 const app = {
   // The picture that the user gave: { file, url }.
   picture: undefined,
   local: false,
+  // Kept once it is known whether the photos are on this machine.
+  known: new Promise((resolve) => { isKnown = resolve; }),
   onState: undefined,
   go(view, asked) {
     const to = address(view, asked);
@@ -150,9 +153,11 @@ let used = 0;
 for (const name of ["pointerdown", "keydown", "wheel"]) addEventListener(name, () => {
   if (performance.now() - used > 60000) { used = performance.now(); tell("used").catch(() => {}); }
 }, { passive: true });
+let wasAsked = false;
 async function watch() {
   let wait = 5000;
-  if (!document.hidden) {
+  if (!document.hidden || !wasAsked) {
+    wasAsked = true;
     try {
       const found = await ask("state");
       app.local = found.local;
@@ -168,6 +173,7 @@ async function watch() {
       busy.title = error.message;
     }
   }
+  isKnown();
   setTimeout(watch, wait);
 }
 

@@ -18,7 +18,7 @@ export async function show(main, asked, app) {
   const byDate = Boolean(asked.by_date);
   const again = (next) => app.go("search", { examples, filter, by_date: byDate, ...next });
   const count = make("span", { className: "small number" });
-  const order = make("button", { type: "button", text: byDate ? "Newest first" : "Nearest first", title: "Change the order", onclick: () => again({ by_date: !byDate }) });
+  const order = make("button", { type: "button", text: byDate ? "Newest first" : isWords(examples) ? "Likeliest first" : "Nearest first", title: "Change the order", onclick: () => again({ by_date: !byDate }) });
   const bar = make("div", { className: "bar" }, make("div", { className: "examples", role: "group", ariaLabel: "Searched for" }, examples.map((example, at) => shown(example, at, examples, again, app))),
     chips(filter, (next) => again({ filter: clean(next) })), order, count);
   const said = make("div", { className: "said" });
