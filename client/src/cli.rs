@@ -367,7 +367,7 @@ pub(crate) struct Wanted {
     #[arg(long, value_enum)]
     pub(crate) metric: Option<Metric>,
 
-    /// Leaves out what is farther away
+    /// Leaves out what is farther away; 0 leaves copies
     #[arg(long, value_name = "D")]
     pub(crate) max_distance: Option<f32>,
 

@@ -50,6 +50,6 @@ pub use filter::{Area, Facet, FacetValue, FactTable, Facts, Filter, PhotoSet, Ro
 pub use fitted::{MAX_FULL_VECTORS, SUFFICIENT_RECALL};
 pub use index::{Index, Snapshot};
 pub use pool::in_background;
-pub use query::{Example, Neighbor, Options, combine};
+pub use query::{Example, Neighbor, Options, combine, rounding};
 pub use recall::Recall;
 pub use rows::{Vectors, VectorsError};

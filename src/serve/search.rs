@@ -21,7 +21,7 @@ use crate::models::Bands;
 use crate::photo::{Embedding, Metric, PhotoId};
 use crate::proto;
 use crate::proto::search_service_server::SearchService;
-use crate::search::{Facts, Filter, Neighbor, Options, PhotoSet, SearchError, Snapshot, TakenAt};
+use crate::search::{self, Facts, Filter, Neighbor, Options, PhotoSet, SearchError, Snapshot, TakenAt};
 use crate::store::StoreError;
 
 /// Matches where the request does not say how many.
@@ -280,7 +280,9 @@ fn nearest(
     };
     // A photo is its own nearest neighbor; nobody asks for that.
     let mut options = Options::new(k.saturating_add(query.photos.len()), ask.metric);
-    options.max_distance = ask.max_distance;
+    // Who asks for 0 asks for the picture itself.
+    let rounding = search::rounding(ask.metric, &query.embedding.0);
+    options.max_distance = ask.max_distance.map(|most| most + rounding);
     options.exact = ask.exact;
     options.filter = passing;
     options.cancelled = Some(cancelled);

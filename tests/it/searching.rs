@@ -177,6 +177,21 @@ async fn a_range_is_complete_in_pages_that_do_not_move(world: World) {
         next = proto::SearchPhotosRequest { page_token: page.next_page_token, ..first.clone() };
     }
     assert_eq!(found, expected);
+    for metric in [proto::Metric::Cosine, proto::Metric::L2] {
+        for seed in 0..25 {
+            let itself = proto::SearchPhotosRequest {
+                max_distance: Some(0.0),
+                k: 0,
+                metric: metric.into(),
+                ..request(image(seed))
+            };
+            let found = daemon.search().search_photos(itself).await.unwrap().into_inner().matches;
+            let names: Vec<_> = found.iter().filter_map(|found| Some(&found.photo.as_ref()?.name)).collect();
+            let name = format!("photos/{}", ContentHash::of(&pictures::png(seed)));
+            assert!(names.contains(&&name), "{metric:?}: {seed} is not within 0 of itself");
+            assert!(names.len() < 4, "{metric:?}: {names:?}");
+        }
+    }
     assert_eq!(
         daemon.search().search_photos(first).await.unwrap().into_inner().total_size,
         expected.len() as u64 + 1

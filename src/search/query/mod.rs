@@ -27,5 +27,5 @@ pub(super) use self::exact::Priority;
 pub use self::examples::{Example, combine};
 pub(super) use self::nearest::Nearest;
 pub use self::nearest::Neighbor;
-pub use self::options::Options;
+pub use self::options::{Options, rounding};
 pub(super) use self::scorer::Scorer;

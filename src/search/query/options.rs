@@ -5,6 +5,7 @@ use std::fmt;
 use crate::photo::{Metric, PhotoId};
 use crate::search::error::SearchError;
 use crate::search::filter::PhotoSet;
+use crate::search::kernels;
 
 /// What is wanted of a search.
 #[derive(Clone, Copy)]
@@ -42,6 +43,18 @@ impl Options<'_> {
 
     pub(in crate::search) fn limit(&self) -> f32 {
         self.max_distance.unwrap_or(f32::INFINITY)
+    }
+}
+
+/// Returns how far from 0 the distance of two embeddings of one picture may be: one step of the half precision in which
+/// embeddings are kept is 2^-11 of a number, which moves the vector by as much of its length at the most. To the cosine that
+/// is less than what the rounding of its sums in `f32` adds.
+pub fn rounding(metric: Metric, query: &[f32]) -> f32 {
+    const STEP: f32 = 1.0 / 2048.0;
+    const OF_SUMS: f32 = 1e-6;
+    match metric {
+        Metric::Cosine => OF_SUMS,
+        Metric::L2 => kernels::norm(query).unwrap_or(0.0) * STEP,
     }
 }
 
