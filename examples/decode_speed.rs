@@ -28,6 +28,8 @@ fn main() -> anyhow::Result<()> {
         crop: resize_short_side * 7 / 8,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
+        squash: false,
+        resampling: Default::default(),
     };
     let (square, limits) = (preprocessing.square(), Limits::default());
     let need = if mode == "full" { Need::full() } else { square.need() };

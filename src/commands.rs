@@ -57,11 +57,20 @@ pub(crate) fn repair(config: &Config) -> anyhow::Result<ExitCode> {
 /// Lists, fetches or checks networks.
 pub(crate) fn models(config: &Config, command: &Models) -> anyhow::Result<ExitCode> {
     let catalogue = catalogue(config)?;
-    match command {
+    let done = match command {
         Models::List => list(config, &catalogue),
         Models::Pull { name } => pull(config, &catalogue, name.as_deref()),
         Models::Verify => verify(&catalogue),
+    };
+    match done {
+        // Whoever reads, as `head` does, has had enough.
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        done => done,
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
@@ -96,6 +105,7 @@ fn list(config: &Config, catalogue: &Catalogue) -> anyhow::Result<ExitCode> {
             _ => manifest.labels.map_or(0, |labels| Vocabulary::of(labels).len()),
         };
         match words {
+            _ if manifest.text.is_some() => writeln!(out, "    finds by pictures, and by any text")?,
             0 => writeln!(out, "    finds by pictures, not by words")?,
             words => writeln!(out, "    finds by pictures, and by {words} words")?,
         }

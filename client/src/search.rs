@@ -123,8 +123,16 @@ async fn ask(
         }
         let is_last = page.next_page_token.is_empty();
         let is_first = request.page_token.is_empty();
+        // Texts that were encoded have distances, as pictures have.
+        let is_worded = is_worded && !page.free_text;
         if is_first && !page.meanings.is_empty() && !wanted.listing.is_for_programs() {
             words::say(&page);
+        }
+        if is_first && page.free_text && !page.matches.is_empty() && !wanted.listing.is_for_programs() {
+            eprintln!(
+                "the nearest of {} photos; from where on they do not show it, is for you to see",
+                page.photos_searched
+            );
         }
         match (&mut sheet, answer) {
             _ if wanted.listing.json => print_json(&page.matches)?,

@@ -169,6 +169,7 @@ pub(crate) fn status_json(status: &proto::Status) -> serde_json::Map<String, ser
         "model_digest": model.digest,
         "dimensions": model.dimensions,
         "words": model.words,
+        "free_text": model.free_text,
         "filling": status.filling.as_ref().map(|filling| json!({
             "model": filling.model.as_ref().map(|model| &model.name),
             "photos": filling.photos,
@@ -227,6 +228,7 @@ fn print_text(status: &proto::Status) -> anyhow::Result<()> {
         output::line(format_args!("failed   {} (`resemble failures` lists them)", status.failed))?;
     }
     let words = match model.words {
+        _ if model.free_text => "any text".to_owned(),
         0 => "no words".to_owned(),
         words => format!("{words} words"),
     };

@@ -99,10 +99,18 @@ mod tests {
         let load = Arc::new(move || Ok(Box::new(encoder.clone()) as Box<dyn Encoder>));
         let (_, encoder) = EncoderPool::start(options, load).unwrap();
         let decoders = Decoders::new(Program::of_tests("decode"), Limits::default());
-        let preprocessing = Preprocessing { resize_short_side: 8, crop: 8, mean: [0.0; 3], std: [1.0; 3] };
+        let preprocessing = Preprocessing {
+            resize_short_side: 8,
+            crop: 8,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            squash: false,
+            resampling: Default::default(),
+        };
         let encoding = Encoding { encoder, preprocessing, query_decoders: decoders.clone(), decoders };
         let served = Served {
             words: None,
+            text: None,
             model: model.clone(),
             manifest: Catalogue::new(&[], Vec::new()).unwrap().default_model().unwrap().model.manifest,
             digest: ModelDigest([1; 32]),

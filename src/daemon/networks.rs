@@ -13,7 +13,9 @@ use super::priority;
 use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::decode::{Decoders, Program};
-use crate::encode::{EncodeError, EncoderHandle, EncoderPool, Loader, Network, PoolOptions, Runtime};
+use crate::encode::{
+    EncodeError, EncoderHandle, EncoderPool, Loader, Network, PoolOptions, Runtime, TextHandle, TextPool,
+};
 use crate::ingest::{Encoding, Former};
 use crate::models::{Catalogue, Model};
 use crate::search::{FactTable, Index};
@@ -78,13 +80,26 @@ pub(super) fn load(
             let (pool, encoder, head) = start_encoders(&runtime, &model, 1)?;
             supervisor.start("the former encoder", ended_before(pool, stop.clone()));
             let words = load_words(store, &model, &record, head)?;
-            Some(serve(model, record, index, words, encoder, &decoders))
+            let text = start_text(&runtime, &model)?.map(|(pool, text)| {
+                let stop = stop.clone();
+                supervisor.start("the former text encoder", async move {
+                    pool.ended().await?;
+                    stop.cancelled().await;
+                    Ok::<(), EncodeError>(())
+                });
+                text
+            });
+            Some(serve(model, record, index, (words, text), encoder, &decoders))
         }
         None => None,
     };
     let cell = former.as_ref().map(|served| Former::new(served.model.clone(), served.encoding.clone()));
     let words = load_words(store, &model, &record, head)?;
-    let configured = serve(model, record, index, words, encoder, &decoders);
+    let text = start_text(&runtime, &model)?.map(|(pool, text)| {
+        supervisor.start("the text encoder", pool.ended());
+        text
+    });
+    let configured = serve(model, record, index, (words, text), encoder, &decoders);
     Ok(Loaded {
         networks: Arc::new(Networks::new(configured, former)),
         former: Arc::new(cell.unwrap_or_default()),
@@ -145,6 +160,20 @@ fn start_encoders(
     Ok((pool, encoder, head))
 }
 
+/// Starts what reads texts, where the network has it.
+fn start_text(runtime: &Arc<Runtime>, model: &Model) -> Result<Option<(TextPool, TextHandle)>, DaemonError> {
+    let name = &model.manifest.name;
+    let Some(text) = &model.text else {
+        if model.manifest.text.is_some() {
+            tracing::warn!(
+                "{name} answers no texts, as files of its text tower are missing: `resembled models pull {name}` gets them"
+            );
+        }
+        return Ok(None);
+    };
+    Ok(Some(TextPool::start(Arc::clone(runtime), text.clone(), IDLE)?))
+}
+
 /// Makes ready what answers words, with the labels that the store has. Maintenance makes those that are missing.
 fn load_words(
     store: &Store,
@@ -179,7 +208,7 @@ fn serve(
     model: Model,
     record: ModelRecord,
     index: Index,
-    words: Option<Arc<Words>>,
+    (words, text): (Option<Arc<Words>>, Option<TextHandle>),
     encoder: EncoderHandle,
     (decoders, query_decoders): &(Decoders, Decoders),
 ) -> Served {
@@ -195,6 +224,7 @@ fn serve(
         digest: model.digest,
         index: Arc::new(index),
         words,
+        text,
         encoding,
     }
 }

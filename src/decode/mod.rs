@@ -54,7 +54,7 @@ pub use confine::Protection;
 pub use error::{DecodeError, FailureKind};
 pub use info::{PhotoInfo, Position, Taken};
 pub use isolated::{Cancel, Decoders, IsolatedError, Program};
-pub use square::Square;
+pub use square::{Resampling, Square};
 pub use worker::serve_worker;
 
 use crate::appearance::{Appearance, PixelHash};

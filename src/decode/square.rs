@@ -12,8 +12,19 @@ use super::{DecodeError, Need};
 use crate::photo::Rgb;
 
 /// Rows and columns computed beyond the crop on each side. The bilinear filter reaches one pixel of the
-/// result to each side, so that with two the crop's own pixels are those of the whole resized picture.
+/// result to each side and the bicubic one two, so that with two the crop's own pixels are those of the whole resized picture.
 const MARGIN: u32 = 2;
+
+/// How pixels between pixels are computed; both antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resampling {
+    /// By straight lines.
+    #[default]
+    Bilinear,
+    /// By curves, as Pillow's.
+    Bicubic,
+}
 
 /// A square in the middle of the photo after a resize.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +33,10 @@ pub struct Square {
     pub resize_short_side: u32,
     /// Side of the square in pixels: from 1 to `resize_short_side`.
     pub side: u32,
+    /// The long side becomes as long as the short one: all of the photo is in the square, out of shape.
+    pub squash: bool,
+    /// How it is resized.
+    pub resampling: Resampling,
 }
 
 impl Square {
@@ -59,12 +74,17 @@ impl Square {
 
     fn tile(&self, image: &Rgb) -> Result<Tile, Box<dyn std::error::Error>> {
         let short_side = image.width.min(image.height);
-        let across = Span::new(image.width, short_side, *self);
-        let down = Span::new(image.height, short_side, *self);
+        let unit = |side: u32| if self.squash { side } else { short_side };
+        let across = Span::new(image.width, unit(image.width), *self);
+        let down = Span::new(image.height, unit(image.height), *self);
         let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.pixels)?;
         let mut pixels = vec![0; across.len as usize * down.len as usize * 3];
         let mut target = TypedImage::<U8x3>::from_buffer(across.len, down.len, &mut pixels)?;
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+        let filter = match self.resampling {
+            Resampling::Bilinear => FilterType::Bilinear,
+            Resampling::Bicubic => FilterType::CatmullRom,
+        };
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(
             across.source_start,
             down.source_start,
             across.source_len,
@@ -130,7 +150,45 @@ impl Span {
 mod tests {
     use super::*;
 
-    const SQUARE: Square = Square { resize_short_side: 256, side: 224 };
+    const SQUARE: Square =
+        Square { resize_short_side: 256, side: 224, squash: false, resampling: Resampling::Bilinear };
+
+    #[test]
+    fn a_squashed_photo_is_all_in_the_square() {
+        // Red on the left and blue on the right end of a wide photo.
+        let colour = |x: usize| match x {
+            0..20 => [255, 0, 0],
+            180..200 => [0, 0, 255],
+            _ => [0, 255, 0],
+        };
+        let pixels = (0..200 * 50).flat_map(|at| colour(at % 200)).collect();
+        let image = Rgb { width: 200, height: 50, pixels };
+        let row = |square: Square| {
+            let cut = square.cut_from(&image).unwrap();
+            assert_eq!((cut.width, cut.height), (20, 20));
+            let row = &cut.pixels[10 * 60..11 * 60];
+            [row[..3].to_vec(), row[30..33].to_vec(), row[57..].to_vec()]
+        };
+        for resampling in [Resampling::Bilinear, Resampling::Bicubic] {
+            let square = Square { resize_short_side: 20, side: 20, squash: true, resampling };
+            assert_eq!(row(square), [[255, 0, 0], [0, 255, 0], [0, 0, 255]]);
+            assert_eq!(row(Square { squash: false, ..square }), [[0, 255, 0]; 3], "the ends are cut off");
+        }
+    }
+
+    #[test]
+    fn bicubic_overshoots_at_an_edge_and_bilinear_does_not() {
+        let pixels = (0..64 * 64).flat_map(|at| [if at % 64 < 32 { 64 } else { 192 }; 3]).collect();
+        let image = Rgb { width: 64, height: 64, pixels };
+        let extremes = |resampling| {
+            let square = Square { resize_short_side: 32, side: 32, squash: false, resampling };
+            let pixels = square.cut_from(&image).unwrap().pixels;
+            (*pixels.iter().min().unwrap(), *pixels.iter().max().unwrap())
+        };
+        assert_eq!(extremes(Resampling::Bilinear), (64, 192));
+        let (darkest, brightest) = extremes(Resampling::Bicubic);
+        assert!(darkest < 64 && brightest > 192, "{darkest} {brightest}");
+    }
 
     #[test]
     fn the_square_lies_where_torchvision_puts_it() {

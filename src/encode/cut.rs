@@ -86,6 +86,14 @@ pub enum CutError {
         /// By the manifest.
         side: u32,
     },
+    /// What reads a text takes something else.
+    #[error("the network takes {found}, where one row of {length} tokens (int64) is needed")]
+    WrongTokens {
+        /// What it takes, for people.
+        found: String,
+        /// By the manifest.
+        length: usize,
+    },
     /// Weights in a file that the manifest does not list.
     #[error("the network keeps weights in `{0}`: add that file to the manifest, under [[source.external]]")]
     Unlisted(String),
@@ -140,7 +148,7 @@ fn end(graph: &Graph<'_>, output: &Output) -> Result<End, CutError> {
     }
 }
 
-fn last_tensors(graph: &Graph<'_>) -> Vec<String> {
+pub(super) fn last_tensors(graph: &Graph<'_>) -> Vec<String> {
     const SHOWN: usize = 8;
     let outputs = graph.proto.node.iter().rev().filter_map(|node| node.output.first());
     outputs.filter(|name| graph.varies(name)).take(SHOWN).cloned().collect()
@@ -203,7 +211,7 @@ fn before(graph: &Graph<'_>, classifier: &NodeProto) -> End {
 }
 
 /// Leaves the part of the graph that `tensor` needs, with `tensor` as rows of 32-bit floats at its end.
-fn cut(graph: GraphProto, tensor: &str) -> GraphProto {
+pub(super) fn cut(graph: GraphProto, tensor: &str) -> GraphProto {
     let rank = Graph::new(&graph).rank(tensor);
     let is_half = graph
         .output
@@ -345,7 +353,7 @@ fn fix_reshapes(graph: &mut GraphProto, batch: i64) {
     }
 }
 
-fn inline(tensor: &mut TensorProto, external: &[(String, Content)]) -> Result<(), CutError> {
+pub(super) fn inline(tensor: &mut TensorProto, external: &[(String, Content)]) -> Result<(), CutError> {
     if tensor.data_location != Some(DataLocation::External as i32) {
         return Ok(());
     }

@@ -22,6 +22,9 @@ mod runtime;
 mod runtime_tests;
 #[cfg(test)]
 mod test_networks;
+mod text;
+#[cfg(test)]
+mod text_tests;
 mod thread;
 mod tract;
 mod trial;
@@ -33,6 +36,7 @@ pub use loaded::{Loaded, Loader};
 pub use onnx::OnnxEncoder;
 pub use preprocess::Input;
 pub use runtime::{Runtime, RuntimeChoice, RuntimeError};
+pub use text::{TextEncoder, TextError, TextHandle, TextPool};
 pub use thread::{EncoderHandle, EncoderPool, LoadEncoder, PoolOptions};
 pub use trial::{Trial, TrialError, try_out};
 

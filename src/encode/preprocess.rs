@@ -8,7 +8,12 @@ use crate::photo::Rgb;
 impl Preprocessing {
     /// Returns what of a photo the network looks at.
     pub fn square(&self) -> Square {
-        Square { resize_short_side: self.resize_short_side, side: self.crop }
+        Square {
+            resize_short_side: self.resize_short_side,
+            side: self.crop,
+            squash: self.squash,
+            resampling: self.resampling,
+        }
     }
 
     /// Makes numbers of that square.
@@ -63,13 +68,21 @@ mod tests {
             crop: 224,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            squash: false,
+            resampling: Default::default(),
         }
     }
 
     #[test]
     fn an_input_is_turned_as_its_picture_is() {
-        let preprocessing =
-            Preprocessing { resize_short_side: 3, crop: 3, mean: [0.0; 3], std: [1.0, 0.5, 0.25] };
+        let preprocessing = Preprocessing {
+            resize_short_side: 3,
+            crop: 3,
+            mean: [0.0; 3],
+            std: [1.0, 0.5, 0.25],
+            squash: false,
+            resampling: Default::default(),
+        };
         let square = |at: fn(usize, usize) -> (usize, usize)| Rgb {
             width: 3,
             height: 3,
@@ -88,8 +101,14 @@ mod tests {
 
     #[test]
     fn numbers_are_by_channel_then_row_then_column() {
-        let preprocessing =
-            Preprocessing { resize_short_side: 2, crop: 2, mean: [0.0; 3], std: [1.0, 0.5, 0.25] };
+        let preprocessing = Preprocessing {
+            resize_short_side: 2,
+            crop: 2,
+            mean: [0.0; 3],
+            std: [1.0, 0.5, 0.25],
+            squash: false,
+            resampling: Default::default(),
+        };
         let square = Rgb { width: 2, height: 2, pixels: vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 51] };
         let input = preprocessing.input(&square);
         assert_eq!(input.side, 2);

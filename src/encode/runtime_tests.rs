@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::contract::{self, noise};
 use super::preprocess::preprocess;
 use super::test_networks::{Batch, Builder, int, model};
+use super::text_tests;
 use super::{Candidate, Encoder, Input, Network, OnnxEncoder, Runtime, RuntimeChoice, cut};
 use crate::models::Catalogue;
 use crate::photo::Rgb;
@@ -97,6 +98,7 @@ fn in_another_process() {
     assert!(runtime.is_onnx_runtime() && runtime.library.is_some(), "{runtime}");
     assert!(Runtime::start(RuntimeChoice::Tract, &[]).is_err());
     cut::tests::check_all(&runtime);
+    text_tests::check(&runtime);
     for network in networks() {
         contract::check(&mut OnnxEncoder::new(&runtime, network).unwrap());
     }

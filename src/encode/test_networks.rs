@@ -122,8 +122,16 @@ pub fn model(onnx: Vec<u8>, output: &str, side: u32, dim: usize) -> Model {
         output: output.clone(),
         dim,
         metric: Metric::Cosine,
-        preprocessing: Preprocessing { resize_short_side: side, crop: side, mean: [0.0; 3], std: [1.0; 3] },
+        preprocessing: Preprocessing {
+            resize_short_side: side,
+            crop: side,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            squash: false,
+            resampling: Default::default(),
+        },
         bands: Default::default(),
+        text: None,
         labels: None,
         quality: None,
         known: None,
@@ -135,6 +143,7 @@ pub fn model(onnx: Vec<u8>, output: &str, side: u32, dim: usize) -> Model {
         content: Content::in_memory(onnx),
         external: Vec::new(),
         output,
+        text: None,
         digest: ModelDigest([0; 32]),
     }
 }

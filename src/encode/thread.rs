@@ -174,7 +174,7 @@ impl Wake for Unpark {
 }
 
 /// Blocks this thread until there is something, at most for `limit`.
-fn wait<T>(future: impl Future<Output = T>, limit: Option<Duration>) -> Option<T> {
+pub(super) fn wait<T>(future: impl Future<Output = T>, limit: Option<Duration>) -> Option<T> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let (mut context, mut future) = (Context::from_waker(&waker), pin!(future));
     let begun = Instant::now();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{InferenceModelExt, Tensor, TypedSimplePlan, tvec};
+use tract_onnx::prelude::{Datum, InferenceModelExt, Tensor, TypedSimplePlan, tvec};
 use tract_onnx::tract_core::model::IntoRunnable;
 
 use super::error::Cause;
@@ -22,7 +22,11 @@ pub(super) fn load(proto: ModelProto) -> Result<Arc<Plan>, Cause> {
 }
 
 /// Computes the one output from the one input.
-pub(super) fn run(plan: &Arc<Plan>, shape: &[usize], values: &[f32]) -> Result<Vec<f32>, Cause> {
+pub(super) fn run<T: Datum + Copy>(
+    plan: &Arc<Plan>,
+    shape: &[usize],
+    values: &[T],
+) -> Result<Vec<f32>, Cause> {
     let input = Tensor::from_shape(shape, values)?;
     let outputs = plan.run(tvec![input.into()])?;
     let output = outputs.first().ok_or("the network gives nothing")?;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CutError, EncodeError, Encoder, Network, OnnxEncoder, Runtime};
+use super::{CutError, EncodeError, Encoder, Network, OnnxEncoder, Runtime, TextEncoder, TextError};
 use crate::models::Model;
 use crate::photo::Rgb;
 
@@ -31,6 +31,9 @@ pub enum TrialError {
     /// It does not run.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// What reads texts does not run.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// It runs, and gives other numbers than were measured when its manifest was written.
     #[error("it gives other numbers here than it should: {found:?} instead of {promised:?}")]
     Differs {
@@ -43,6 +46,9 @@ pub enum TrialError {
 
 /// Encodes the made picture a few times, and compares the embedding with the known one where the manifest has it.
 pub fn try_out(runtime: &Runtime, model: &Model) -> Result<Trial, TrialError> {
+    if let Some(text) = &model.text {
+        TextEncoder::new(runtime, text)?;
+    }
     let mut encoder = OnnxEncoder::new(runtime, Network::of(model)?)?;
     let input = model.manifest.preprocessing.input(&picture(encoder.side()));
     let photo = std::slice::from_ref(&input);

@@ -45,7 +45,14 @@ impl World {
             Ok(())
         })
         .unwrap();
-        let preprocessing = Preprocessing { resize_short_side: 8, crop: 8, mean: [0.0; 3], std: [1.0; 3] };
+        let preprocessing = Preprocessing {
+            resize_short_side: 8,
+            crop: 8,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            squash: false,
+            resampling: Default::default(),
+        };
         let decoders = Decoders::new(Program::of_tests("decode"), Limits::default());
         let query_decoders = decoders.clone();
         let encoding = Encoding { encoder, preprocessing, decoders, query_decoders };

@@ -19,6 +19,8 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     BuiltIn { manifest: include_str!("../../models/efficientnet_lite0/manifest.toml"), network: None },
     BuiltIn { manifest: include_str!("../../models/efficientnet_lite0_160/manifest.toml"), network: None },
     BuiltIn { manifest: include_str!("../../models/mobilenet_v2/manifest.toml"), network: None },
+    BuiltIn { manifest: include_str!("../../models/clip_vit_b32_256/manifest.toml"), network: None },
+    BuiltIn { manifest: include_str!("../../models/siglip2_base_256/manifest.toml"), network: None },
     BuiltIn {
         manifest: include_str!("../../models/builtin/manifest.toml"),
         network: Some(include_bytes!("../../models/builtin/encoder.onnx")),

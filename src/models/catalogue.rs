@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::built_in::{BUILT_IN, BuiltIn, FALLBACK};
 use super::error::Difference;
-use super::{Content, FileDigest, Manifest, ModelError, Output, Quality, Source};
+use super::{Content, FileDigest, Manifest, ModelError, Output, Quality, Source, TextTower};
+use crate::decode::Resampling;
 use crate::photo::ModelDigest;
 
 /// A network whose bytes are the ones that its manifest promises.
@@ -25,9 +26,24 @@ pub struct Model {
     pub external: Vec<(String, Content)>,
     /// The tensor that is the embedding.
     pub output: Output,
+    /// What reads texts, where the model has that and its files are there.
+    pub text: Option<TextModel>,
     /// Says which embeddings may be compared: SHA-256 over the digests of all files, the output and the
     /// preprocessing. The title, the bands and the place of the file do not change it.
     pub digest: ModelDigest,
+}
+
+/// The files of a text tower, which are those that the manifest promises.
+#[derive(Clone, Debug)]
+pub struct TextModel {
+    /// How they are used.
+    pub tower: TextTower,
+    /// The ONNX file.
+    pub encoder: Content,
+    /// The file of the tokenizer.
+    pub tokenizer: Content,
+    /// Numbers in an embedding, as of a photo.
+    pub dim: usize,
 }
 
 /// The model that serves where the configuration names none.
@@ -192,8 +208,8 @@ impl Catalogue {
         for entry in &self.entries {
             if let Some(source) = entry.manifest.sources.iter().find(|source| source.sha256 == Some(digest)) {
                 let external = read_external(&entry.manifest, source, path)?;
-                let path = Some(path.to_path_buf());
-                return Ok(Model::new(&entry.manifest, source, path, content, external));
+                let model = Model::new(&entry.manifest, source, Some(path.to_path_buf()), content, external);
+                return model.with_text(path.parent().unwrap_or(Path::new("")));
             }
         }
         Err(ModelError::Undescribed {
@@ -208,7 +224,8 @@ impl Model {
     fn read(manifest: &Arc<Manifest>, source: &Source, path: PathBuf) -> Result<Self, ModelError> {
         let content = open_verified(manifest, &path, source.bytes, source.sha256)?;
         let external = read_external(manifest, source, &path)?;
-        Ok(Self::new(manifest, source, Some(path), content, external))
+        let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Self::new(manifest, source, Some(path), content, external).with_text(&dir)
     }
 
     pub(super) fn new(
@@ -220,7 +237,20 @@ impl Model {
     ) -> Self {
         let output = source.output.as_ref().unwrap_or(&manifest.output).clone();
         let digest = encoder_digest(manifest, &content, &external, &output);
-        Self { manifest: Arc::clone(manifest), path, content, external, output, digest }
+        Self { manifest: Arc::clone(manifest), path, content, external, output, text: None, digest }
+    }
+
+    /// Adds the text tower where all its files are in `dir`.
+    pub(super) fn with_text(mut self, dir: &Path) -> Result<Self, ModelError> {
+        let Some(tower) = self.manifest.text.clone() else { return Ok(self) };
+        if tower.files().iter().all(|source| dir.join(&source.file).is_file()) {
+            let open = |source: &Source| {
+                open_verified(&self.manifest, &dir.join(&source.file), source.bytes, source.sha256)
+            };
+            let (encoder, tokenizer) = (open(&tower.encoder)?, open(&tower.tokenizer)?);
+            self.text = Some(TextModel { tower, encoder, tokenizer, dim: self.manifest.dim });
+        }
+        Ok(self)
     }
 }
 
@@ -264,6 +294,13 @@ fn encoder_digest(
     }
     for number in preprocessing.mean.iter().chain(&preprocessing.std) {
         sha.update(number.to_le_bytes());
+    }
+    // Written only where it is used: digests are older than this.
+    if preprocessing.squash || preprocessing.resampling != Resampling::default() {
+        sha.update([
+            u8::from(preprocessing.squash),
+            u8::from(preprocessing.resampling == Resampling::Bicubic),
+        ]);
     }
     ModelDigest(sha.finalize().into())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::catalogue::{Catalogue, Entry};
 use super::error::Difference;
-use super::{FileDigest, Manifest, Source};
+use super::{FileDigest, Manifest, Source, TextTower};
 
 /// One model of the catalogue.
 #[derive(Clone, Debug)]
@@ -72,7 +72,9 @@ impl Catalogue {
             return ModelState::Installed(path);
         }
         let pullable = entry.manifest.sources.iter().find(|source| source.is_to_be_had());
-        pullable.and_then(Source::download_bytes).map_or(ModelState::Missing, ModelState::Pullable)
+        let beside = entry.manifest.text.iter().flat_map(TextTower::files).filter_map(Source::download_bytes);
+        let bytes = pullable.and_then(Source::download_bytes).map(|bytes| bytes + beside.sum::<u64>());
+        bytes.map_or(ModelState::Missing, ModelState::Pullable)
     }
 
     /// Reads every file of every model that is there, in all folders, and compares it with its manifest.
@@ -85,8 +87,9 @@ impl Catalogue {
                 rows.push(VerifyRow { name: name(), path: None, verdict: verdict.into() });
             }
             for dir in self.folders(entry) {
+                let beside = entry.manifest.text.iter().flat_map(TextTower::files);
                 for (path, bytes, sha256) in
-                    entry.manifest.sources.iter().flat_map(|source| files(dir, source))
+                    entry.manifest.sources.iter().chain(beside).flat_map(|source| files(dir, source))
                 {
                     // `Err` is a row too: somebody has to be told of a file that cannot even be looked at.
                     if path.try_exists().unwrap_or(true) {

@@ -29,6 +29,8 @@ pub struct Manifest {
     /// Where the bands of a search lie, where somebody has measured them.
     #[serde(default)]
     pub bands: BandsByMetric,
+    /// The part of a dual encoder that reads texts.
+    pub text: Option<TextTower>,
     /// What the labels of its classifier are, where they have words.
     pub labels: Option<LabelSet>,
     /// How good it is, where somebody has measured it.
@@ -142,6 +144,31 @@ pub struct Wheel {
     pub architecture: Architecture,
 }
 
+/// A network that gives texts embeddings which can be compared with those of photos.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextTower {
+    /// Tokens that it takes; longer texts are cut, shorter ones are filled up.
+    pub context_length: usize,
+    /// The token that fills up.
+    #[serde(default)]
+    pub padding: i64,
+    /// It was trained with small letters.
+    #[serde(default)]
+    pub lower_case: bool,
+    /// The file that holds it. Its output is the one that the graph has, unless it is named.
+    pub encoder: Source,
+    /// The file that says how a text becomes tokens: `tokenizer.json`.
+    pub tokenizer: Source,
+}
+
+impl TextTower {
+    /// Returns its files, the smaller first.
+    pub fn files(&self) -> [&Source; 2] {
+        [&self.tokenizer, &self.encoder]
+    }
+}
+
 /// A file of weights beside an ONNX file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +262,20 @@ impl Manifest {
         if self.known.as_ref().is_some_and(|known| known.sums.is_empty()) {
             return Err("known: sums must hold some".to_owned());
         }
+        if let Some(text) = &self.text {
+            if text.context_length == 0 || text.context_length > 4096 {
+                return Err("text: context_length must be from 1 to 4096".to_owned());
+            }
+            if self.metric != Metric::Cosine {
+                return Err(
+                    "text: texts and photos are compared by cosine, so write metric = \"cosine\"".to_owned()
+                );
+            }
+            if text.files().iter().any(|file| file.wheel.is_some() || !file.external.is_empty()) {
+                return Err("text: its files are taken as they are, without wheel or external".to_owned());
+            }
+            text.files().into_iter().try_for_each(Source::check)?;
+        }
         self.sources.iter().try_for_each(Source::check)
     }
 }
@@ -316,6 +357,10 @@ mod tests {
         relative_time = 2.5
         [known]
         sums = [1.0, 2.0]
+        [text]
+        context_length = 77
+        encoder = { file = "text.onnx", output = "features" }
+        tokenizer = { file = "tokenizer.json" }
         [[source]]
         file = "net.onnx"
         bytes = 3
@@ -351,6 +396,9 @@ mod tests {
             ("crop = 224", "crop = 300", "crop"),
             ("0.229,", "0.0,", "std"),
             ("near = 0.1", "near = 0.9", "bands"),
+            ("context_length = 77", "context_length = 0", "context_length"),
+            ("metric = \"cosine\"", "metric = \"l2\"", "compared by cosine"),
+            ("\"tokenizer.json\"", "\"../tokenizer.json\"", "without a folder"),
             ("near_share = 0.25", "near_share = 25.0", "near_share"),
             ("file = \"net.onnx\"", "file = \"../net.onnx\"", "without a folder"),
             ("weights/other.bin", "../other.bin", "leaves the folder"),

@@ -20,7 +20,7 @@ mod preprocessing;
 mod pull;
 mod torch;
 
-pub use catalogue::{Catalogue, DefaultModel, Model};
+pub use catalogue::{Catalogue, DefaultModel, Model, TextModel};
 pub use choice::Choice;
 pub use content::{Content, ContentError};
 pub use digest::FileDigest;
@@ -28,7 +28,7 @@ pub use efficientnet_lite::{Architecture, MakeError};
 pub use error::{Difference, ModelError};
 pub use listing::{ModelRow, ModelState, Verdict, VerifyRow};
 pub use manifest::{
-    Bands, BandsByMetric, External, Known, LabelSet, Manifest, Output, Quality, Source, Wheel,
+    Bands, BandsByMetric, External, Known, LabelSet, Manifest, Output, Quality, Source, TextTower, Wheel,
 };
 pub use preprocessing::{ImpossiblePreprocessing, Preprocessing};
 pub use pull::{Accept, Progress, PullError};

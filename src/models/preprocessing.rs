@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::decode::Resampling;
+
 /// What a network wants its input to look like, as its manifest says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +16,12 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Each channel is divided by it at the end.
     pub std: [f32; 3],
+    /// The aspect ratio is not kept: both sides become `resize_short_side`.
+    #[serde(default)]
+    pub squash: bool,
+    /// How the photo is resized.
+    #[serde(default)]
+    pub resampling: Resampling,
 }
 
 impl Preprocessing {
@@ -58,6 +66,8 @@ mod tests {
             crop: 224,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            squash: false,
+            resampling: Resampling::Bilinear,
         };
         let refused = |change: fn(&mut Preprocessing)| {
             let mut preprocessing = mobilenet();

@@ -230,6 +230,7 @@ pub(super) fn model(served: &Served) -> proto::Model {
         default_metric: metric(served.manifest.metric).into(),
         input_pixels: served.encoding.preprocessing.crop,
         words: served.words.as_ref().map_or(0, |words| words.vocabulary.len() as u32),
+        free_text: served.text.is_some(),
     }
 }
 

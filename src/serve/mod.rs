@@ -32,6 +32,7 @@ mod disk;
 mod duplicates;
 mod files;
 mod filter;
+mod free_text;
 mod incoming;
 mod library;
 mod limiter;

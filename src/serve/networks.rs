@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::encode::TextHandle;
 use crate::ingest::Encoding;
 use crate::models::Manifest;
 use crate::photo::ModelDigest;
@@ -27,6 +28,8 @@ pub struct Served {
     pub index: Arc<Index>,
     /// What answers words; `None` where the network has no classifier with labels that have words.
     pub words: Option<Arc<Words>>,
+    /// What reads texts; `None` where the network has no text tower.
+    pub text: Option<TextHandle>,
     /// Bytes to embedding, for queries.
     pub encoding: Encoding,
 }

@@ -8,7 +8,7 @@ use tonic::Status;
 use super::blocking::blocking;
 use super::limiter::Permit;
 use super::second_look::Sight;
-use super::{Api, Served, convert, disk, files, refuse};
+use super::{Api, Served, convert, disk, files, free_text, refuse};
 use crate::appearance::Appearance;
 use crate::decode::{Cancel, Decoders, FailureKind, IsolatedError};
 use crate::encode::EncodeError;
@@ -195,12 +195,17 @@ pub(super) async fn embed(
     api: &Arc<Api>,
     served: &Arc<Served>,
     permit: &Arc<Permit>,
-    Asked { pictures, is_one, .. }: Asked,
+    Asked { pictures, words, is_one }: Asked,
     metric: Metric,
     wants_features: bool,
 ) -> Result<Query, Status> {
     let (mut vectors, mut photos) = (Vec::with_capacity(pictures.len()), Vec::new());
     let (mut input, mut appearance, mut features) = (None, None, None);
+    // A text moves the place from which distances are measured.
+    let is_one = is_one && (served.text.is_none() || words.is_empty());
+    if let Some(text) = &served.text {
+        vectors.extend(free_text::embed(text, &words).await?);
+    }
     for (picture, weight) in pictures {
         let one = embed_one(api, served, permit, picture, wants_features).await?;
         vectors.push((one.embedding.0, weight));

@@ -14,7 +14,7 @@ use super::near::{Around, Neighborhoods};
 use super::pages::{self, Pages};
 use super::query::{self, Asked, Query};
 use super::words::{self, Spoken};
-use super::{Api, Served, calls, compare, files, filter, refuse, second_look};
+use super::{Api, Served, calls, compare, files, filter, free_text, refuse, second_look};
 use crate::appearance::Appearance;
 use crate::encode::preprocess::Input;
 use crate::models::Bands;
@@ -52,6 +52,8 @@ struct Found {
     photos: usize,
     /// What words were taken for.
     spoken: Option<Spoken>,
+    /// Whether a text was encoded.
+    is_free: bool,
     /// By how many quarters the query must be turned to be so near, where that is not none.
     turns: HashMap<PhotoId, u32>,
 }
@@ -262,7 +264,7 @@ fn find(
     ask.arrange(&facts, &mut neighbors);
     let (photos, turns) = (snapshot.len(), HashMap::new());
     let bands = around.bands;
-    Ok(Found { neighbors, metric, bands, appearance, near, searched, photos, spoken, turns })
+    Ok(Found { neighbors, metric, bands, appearance, near, searched, photos, spoken, is_free: false, turns })
 }
 
 /// Returns the neighbors of a query: all within a distance that is given, else the k nearest.
@@ -312,8 +314,9 @@ impl SearchService for Search {
         let mut sight = None;
         let (page, mut matches) = if token.is_empty() {
             let asked = Asked::of(request.query.take()).await?;
-            let spoken = Spoken::of(&served, &asked.words)?;
-            let is_worded = !asked.has_pictures();
+            let is_free = served.text.is_some() && !asked.words.is_empty();
+            let spoken = if is_free { None } else { Spoken::of(&served, &asked.words)? };
+            let is_worded = !asked.has_pictures() && !is_free;
             if request.verify && !asked.is_one_picture() {
                 return Err(refuse::field(
                     "verify",
@@ -321,6 +324,9 @@ impl SearchService for Search {
                 ));
             }
             let ask = Arc::new(Ask::of(&request, served.manifest.metric, is_worded)?);
+            if is_free {
+                free_text::check(&asked.words, asked.has_pictures(), ask.metric)?;
+            }
             if is_worded && !spoken.as_ref().is_some_and(Spoken::wants_something) {
                 return Err(refuse::field("text", "must say what photos show, not only what they do not"));
             }
@@ -342,6 +348,7 @@ impl SearchService for Search {
             }
             let (found, matches) =
                 self.find(&served, Arc::clone(&permit), query, spoken, Arc::clone(&ask), size).await?;
+            let found = Found { is_free, ..found };
             let (found, matches) = match (input, turning(request.turned, &found)) {
                 (Some(input), Some(limit)) => {
                     let turned = turned(&served, input).await?;
@@ -369,6 +376,7 @@ impl SearchService for Search {
             next_page_token: page.next_token,
             total_size: page.answer.neighbors.len() as u64,
             meanings: spoken.map_or_else(Vec::new, |spoken| spoken.meanings.clone()),
+            free_text: page.answer.is_free,
             photos_showing: spoken.map_or(0, |spoken| spoken.photos_showing),
             photos_waiting: spoken
                 .map_or(0, |spoken| page.answer.photos.saturating_sub(spoken.photos_known()) as u64),

@@ -12,7 +12,7 @@ use crate::search::{Neighbor, PhotoSet};
 use crate::words::{Labels, Meaning, SHOWN_FROM, Sense, Term, Unknown, Vocabulary, Wanted, Words};
 
 /// The longest text that is looked up.
-const MAX_TEXT_BYTES: usize = 200;
+pub(super) const MAX_TEXT_BYTES: usize = 200;
 
 /// Kinds of a thing that are named.
 const NAMED_KINDS: usize = 5;
@@ -31,9 +31,15 @@ pub(super) struct Spoken {
 /// Returns what answers words, or says what to do where the network knows none.
 pub(super) fn of(served: &Served) -> Result<&Arc<Words>, Status> {
     served.words.as_ref().ok_or_else(|| {
+        let name = &served.model.name;
+        if served.text.is_some() {
+            return Status::failed_precondition(format!(
+                "the network {name} takes any text, so it has no list of words, and names nothing that it sees"
+            ));
+        }
         Status::failed_precondition(format!(
             "the network {} knows no words: `resembled models pull` gets one that does, and a restart of the daemon takes it",
-            served.model.name
+            name
         ))
     })
 }
@@ -119,7 +125,8 @@ fn not_known(vocabulary: &Vocabulary, Unknown { word, kind, nearest, words }: &U
     if !nearest.is_empty() {
         told += &format!("; written alike: {}", nearest.join(", "));
     }
-    Status::not_found(told + "; `resemble words` lists them")
+    told += "; `resemble words` lists them, and `resembled models pull clip_vit_b32_256` gets a network that takes any text";
+    Status::not_found(told)
 }
 
 fn explained<'a>(

@@ -12,6 +12,7 @@ mod checking;
 mod client;
 mod comparing;
 mod crash;
+mod dual;
 mod failing_disk;
 mod faults;
 mod formats;

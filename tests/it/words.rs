@@ -19,7 +19,7 @@ const LABELS: usize = 1000;
 /// Labels of ImageNet: strawberry, cucumber, jay.
 const COLOURED: [usize; 3] = [949, 943, 17];
 
-fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+pub fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
     let dim = |&dim: &i64| Dimension { denotation: String::new(), value: Some(Dim::DimValue(dim)) };
     let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
     let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
@@ -27,7 +27,7 @@ fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
     ValueInfoProto { name: name.to_owned(), r#type: Some(tensor), doc_string: String::new() }
 }
 
-fn node(op: &str, input: &[&str], output: &str, integer: Option<(&str, i64)>) -> NodeProto {
+pub fn node(op: &str, input: &[&str], output: &str, integer: Option<(&str, i64)>) -> NodeProto {
     let attribute = integer.map(|(name, i)| AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Int as i32,
@@ -89,7 +89,7 @@ pub fn photo(world: &World, name: &str, colour: [u8; 3]) {
     RgbImage::from_pixel(32, 24, Rgb(colour)).save(world.photo(name)).unwrap();
 }
 
-fn text(output: &Output) -> (String, String) {
+pub fn text(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }

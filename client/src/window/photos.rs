@@ -141,7 +141,7 @@ pub(super) async fn search(window: &Window, asked: SearchAsked, picture: Bytes) 
         "next": page.next_page_token,
         "total": page.total_size,
         "searched": page.photos_searched,
-        "words": is_worded,
+        "words": is_worded && !page.free_text,
         "said": if page.meanings.is_empty() { Vec::new() } else { words::said(&page) },
     }))
 }

