@@ -59,7 +59,9 @@ impl Asked {
         let liked = liked.iter().map(|liked| more(liked, 1.0));
         let unlike = unlike.iter().map(|unlike| more(unlike, -1.0));
         let examples = std::iter::once(self.example(1.0)).chain(liked).chain(unlike);
-        Ok(Query::Examples(proto::Examples { examples: examples.collect::<anyhow::Result<_>>()? }))
+        let mut examples = examples.collect::<anyhow::Result<Vec<_>>>()?;
+        balance(&mut examples);
+        Ok(Query::Examples(proto::Examples { examples }))
     }
 
     fn example(self, weight: f32) -> anyhow::Result<proto::Example> {
@@ -68,6 +70,25 @@ impl Asked {
                 Ok(proto::Example { query: Some(example::Query::Text(text)), weight: Some(weight) })
             }
             Self::File(file) => search::example(&file, weight),
+        }
+    }
+}
+
+/// Lowers the weights of disliked pictures so far that all of them weigh half as much as the liked ones at the most: pictures
+/// that weigh nothing together ask for nothing. Of words only the sign counts.
+pub(crate) fn balance(examples: &mut [proto::Example]) {
+    let is_word = |example: &proto::Example| matches!(example.query, Some(example::Query::Text(_)));
+    let pictures = examples.iter().filter(|example| !is_word(example));
+    let (liked, disliked) = pictures.fold((0.0f32, 0.0f32), |(liked, disliked), example| {
+        let weight = example.weight.unwrap_or(1.0);
+        (liked + weight.max(0.0), disliked - weight.min(0.0))
+    });
+    if liked <= 0.0 || disliked <= liked / 2.0 {
+        return;
+    }
+    for example in examples.iter_mut().filter(|example| !is_word(example)) {
+        if let Some(weight) = example.weight.as_mut().filter(|weight| **weight < 0.0) {
+            *weight *= liked / 2.0 / disliked;
         }
     }
 }
@@ -98,6 +119,27 @@ pub(crate) fn looks_like_a_path(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn disliked_pictures_weigh_half_of_what_is_liked_at_the_most() {
+        let check = |weights: &[f32], expected: &[f32]| {
+            let picture = |&weight: &f32| proto::Example {
+                query: Some(example::Query::Photo("photos/a".into())),
+                weight: Some(weight),
+            };
+            let mut examples: Vec<_> = weights.iter().map(picture).collect();
+            let word = Some(example::Query::Text("dog".into()));
+            examples.push(proto::Example { query: word, weight: Some(-1.0) });
+            balance(&mut examples);
+            let balanced: Vec<f32> = examples.iter().filter_map(|example| example.weight).collect();
+            assert_eq!(balanced, [expected, &[-1.0]].concat(), "{weights:?}");
+        };
+        check(&[1.0, -0.25], &[1.0, -0.25]);
+        check(&[1.0, -1.0], &[1.0, -0.5]);
+        check(&[1.0, -1.0, -3.0], &[1.0, -0.125, -0.375]);
+        check(&[1.0, 1.0, -1.0], &[1.0, 1.0, -1.0]);
+        check(&[-1.0], &[-1.0]);
+    }
 
     #[test]
     fn a_path_is_told_from_words() {

@@ -303,7 +303,8 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "[WEIGHT:]FILE|WORD")]
     pub(crate) like: Vec<Weighted>,
 
-    /// An example of what is not meant; 0.5:FILE counts half. A word must not be shown
+    /// An example of what is not meant; 0.5:FILE counts half. Pictures that are not meant count half of those that are, at the
+    /// most. A word must not be shown
     #[arg(long, value_name = "[WEIGHT:]FILE|WORD")]
     pub(crate) unlike: Vec<Weighted>,
 

@@ -249,6 +249,8 @@ async fn examples_are_liked_and_disliked_and_not_among_the_matches(world: World)
     let output = world.resemble(args);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 4);
+    let alike = world.resemble(["search", "photos/1.png", "--unlike", "photos/3.png", "--json"]);
+    assert_eq!(alike.status.code(), Some(0), "one liked and one not: {alike:?}");
 }
 
 async fn a_stored_photo_is_searched_for_by_its_path_even_when_it_cannot_be_read(world: World) {

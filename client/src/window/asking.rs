@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::Failure;
-use crate::filter;
+use crate::{asked, filter};
 
 /// Reads `q` of a query, percent-encoded JSON. Without one, the default is asked for.
 ///
@@ -111,25 +111,14 @@ pub(super) fn query(examples: &[Example], picture: &Bytes) -> Result<Query, Fail
             _ => return Err(Failure::bad("an example is a photo, a text or a picture")),
         }),
         several => {
-            let scale = scale_of_dislikes(several);
-            let weighed = several.iter().map(|example| {
-                let weight = example.weight.map(|weight| if weight < 0.0 { weight * scale } else { weight });
-                Ok(proto::Example { query: Some(one(example)?), weight })
-            });
-            Ok(Query::Examples(proto::Examples { examples: weighed.collect::<Result<_, Failure>>()? }))
+            let weighed = several
+                .iter()
+                .map(|example| Ok(proto::Example { query: Some(one(example)?), weight: example.weight }));
+            let mut examples = weighed.collect::<Result<Vec<_>, Failure>>()?;
+            asked::balance(&mut examples);
+            Ok(Query::Examples(proto::Examples { examples }))
         }
     }
-}
-
-/// What the weights of disliked pictures are multiplied by, so that all of them weigh half as much as the liked ones at the
-/// most: pictures that weigh nothing together ask for nothing. Of words only the sign counts.
-fn scale_of_dislikes(examples: &[Example]) -> f32 {
-    let weights = examples.iter().filter(|example| example.text.is_none());
-    let (liked, disliked) = weights.fold((0.0, 0.0), |(liked, disliked), example| {
-        let weight = example.weight.unwrap_or(1.0);
-        (liked + weight.max(0.0), disliked - weight.min(0.0))
-    });
-    if disliked > liked / 2.0 && liked > 0.0 { liked / 2.0 / disliked } else { 1.0 }
 }
 
 /// Whether it is the hash of a content, as names of photos have it.
@@ -176,20 +165,6 @@ mod tests {
         let weights: Vec<_> = examples.examples.iter().map(|example| example.weight).collect();
         assert_eq!(weights, [None, Some(-1.0)]);
         assert!(matches!(ask(r#"[{"text":"dog","weight":-1}]"#, b""), Ok(Query::Examples(_))));
-    }
-
-    #[test]
-    fn disliked_pictures_weigh_half_of_what_is_liked_at_the_most() {
-        let check = |weights: &[f32], expected: f32| {
-            let example = |&weight: &f32| Example { weight: Some(weight), ..Default::default() };
-            let examples: Vec<Example> = weights.iter().map(example).collect();
-            assert_eq!(scale_of_dislikes(&examples), expected, "{weights:?}");
-        };
-        check(&[1.0, -0.25], 1.0);
-        check(&[1.0, -1.0], 0.5);
-        check(&[1.0, -1.0, -1.0], 0.25);
-        check(&[1.0, 1.0, -1.0], 1.0);
-        check(&[-1.0], 1.0);
     }
 
     #[test]
