@@ -4,6 +4,9 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 
+use jiff::Zoned;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, fmt};
@@ -39,11 +42,23 @@ pub fn start(filter: &str) -> Result<(), LogError> {
     if let Some(journal) = stderr_is_journal().then(tracing_journald::layer).and_then(Result::ok) {
         registry.with(journal).try_init()?;
     } else {
-        let is_terminal = io::stderr().is_terminal();
-        let lines = fmt::layer().with_writer(io::stderr).with_ansi(is_terminal).with_target(false);
+        // By <https://no-color.org>: set to anything but nothing, it means no.
+        let no_color = env::var_os("NO_COLOR").is_some_and(|no| !no.is_empty());
+        let is_colored = io::stderr().is_terminal() && !no_color;
+        let lines = fmt::layer().with_writer(io::stderr).with_ansi(is_colored).with_target(false);
+        let lines = lines.with_timer(LocalTime);
         registry.with(lines).try_init()?;
     }
     Ok(())
+}
+
+/// The clock on the wall, and how far it is from UTC; fractions of seconds tell nobody anything.
+struct LocalTime;
+
+impl FormatTime for LocalTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", Zoned::now().strftime("%Y-%m-%d %H:%M:%S%:z"))
+    }
 }
 
 /// Whether the standard error is the journal's socket: `JOURNAL_STREAM` then holds its device and inode

@@ -5,6 +5,7 @@
 //! to it that the process ends in time whatever hangs.
 
 mod adapters;
+mod batches;
 mod cores;
 mod decoders;
 mod descriptors;

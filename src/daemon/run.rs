@@ -23,7 +23,7 @@ use super::maintenance::{self, MaintenanceThread, Waker};
 use super::retries::Retries;
 use super::second_look::Eyes;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{decoders, disk, networks, power, priority, reload, roots, systemd};
+use super::{batches, decoders, disk, networks, power, priority, reload, roots, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode;
 use crate::ingest::{Again, Parts, Progress, Queue, Workers};
@@ -217,6 +217,9 @@ async fn run_rooms(
             root.is_reachable(&file.path).then(|| file.path.under(&root.path))
         }),
     };
+    let telling =
+        batches::tell(api.watch.activity(), Arc::clone(&queue), Arc::clone(&api.progress), stop.clone());
+    supervisor.start("telling what was done", telling);
     // A drive may be back.
     supervisor.start("hearing of rest", wake_at_rest(api.watch.activity(), waker.clone(), stop.clone()));
     let maintenance = MaintenanceThread::start(maintained, eyes, waker, wake_receiver)?;
@@ -227,7 +230,11 @@ async fn run_rooms(
     let keep_for = Duration::from_secs(u64::from(config.ingest.keep_deleted_days) * 86_400);
     supervisor.start("purging", purge_now_and_then(Arc::clone(&api), keep_for, stop.clone()));
     systemd::ready().await;
-    tracing::info!(photos = api.networks.answering().index.len(), "ready after {:.1?}", begun.elapsed());
+    tracing::info!(
+        "ready after {:.0?}: {} photos can be searched; `resemble window` shows them, `resemble --help` lists the rest",
+        begun.elapsed(),
+        api.networks.answering().index.len()
+    );
 
     let watched = supervisor.watch().await;
     systemd::stopping().await;

@@ -173,13 +173,17 @@ pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress, again: &A
                 settled(from);
                 settled(to);
             }
-            Write::Failed { file, failure, .. } if first_wait(failure.kind).is_some() => {
-                again.failed(file);
-                queue.done(file);
+            Write::Failed { file, failure, .. } => {
+                progress.add_failed();
+                match first_wait(failure.kind) {
+                    Some(_) => {
+                        again.failed(file);
+                        queue.done(file);
+                    }
+                    None => settled(file),
+                }
             }
-            Write::Failed { file, .. } | Write::NotAPhoto { file, .. } | Write::Gone { file } => {
-                settled(file)
-            }
+            Write::NotAPhoto { file, .. } | Write::Gone { file } => settled(file),
             Write::Doubtful { file } => queue.done(file),
             Write::TryFailuresAgain { .. } | Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
         }

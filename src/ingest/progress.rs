@@ -8,6 +8,7 @@ use std::time::Duration;
 pub struct Progress {
     files_indexed: AtomicU64,
     photos_encoded: AtomicU64,
+    files_failed: AtomicU64,
     step_ns: [AtomicU64; 4],
 }
 
@@ -44,6 +45,16 @@ impl Progress {
     /// Returns the files committed.
     pub fn files_indexed(&self) -> u64 {
         self.files_indexed.load(Ordering::Relaxed)
+    }
+
+    /// Adds a file that was committed as one that cannot be read.
+    pub fn add_failed(&self) {
+        self.files_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the files that could not be read.
+    pub fn files_failed(&self) -> u64 {
+        self.files_failed.load(Ordering::Relaxed)
     }
 
     /// Adds one photo that went through the network.

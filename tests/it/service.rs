@@ -25,6 +25,35 @@ async fn a_second_daemon_on_the_same_data_ends_with_a_clear_word() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_says_what_was_done_when_it_is_done() {
+    let world = World::new();
+    for seed in 0..3 {
+        pictures::write(&world.photo(format!("{seed}.png")), seed);
+    }
+    fs::write(world.photo("broken.jpg"), b"\xff\xd8\xff\xe0 no more than a beginning").unwrap();
+    let daemon = world.start().await;
+    daemon.wait_for_files(3).await;
+    // It may have come to rest more than once on the way.
+    let sum_before = |log: &str, what: &str| -> u64 {
+        let before =
+            log.match_indices(what).filter_map(|(place, _)| log[..place].split_whitespace().next_back());
+        before.filter_map(|number| number.parse::<u64>().ok()).sum()
+    };
+    let begun = Instant::now();
+    loop {
+        let log = world.log();
+        let indexed = sum_before(&log, " files indexed") + sum_before(&log, " file indexed");
+        let failed = sum_before(&log, " file could not be read, `resemble failures` says why");
+        if (indexed, failed) == (3, 1) {
+            break;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{indexed} {failed}\n{log}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    daemon.stop(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_commits_what_is_in_hand_and_leaves_no_socket() {
     let world = World::new();
     for seed in 0..30 {
