@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use resembled::deadline::{self, PATIENCE};
 
 /// Commands of `resemble`; a test compares them with its help.
-const ASKING: [&str; 17] = [
+const ASKING: [&str; 18] = [
+    "window",
     "search",
     "similar",
     "words",
