@@ -103,8 +103,11 @@ pub(crate) fn examine(status: &proto::Status) -> Vec<Finding> {
     findings
         .extend(status.pauses().map(|pause| unwell(format!("photos wait: {}", status::why(status, pause)))));
     findings.push(match status.failed {
-        0 => well(format!("{} files are searchable, and none failed", status.files)),
-        failed => unwell(format!("{failed} files could not be indexed: `resemble failures` says why")),
+        0 => well(format!("{} searchable, none failed", output::counted(status.files, "file"))),
+        failed => {
+            let failed = output::counted(failed, "file");
+            unwell(format!("{failed} could not be indexed: `resemble failures` says why"))
+        }
     });
     if status.roots.is_empty() {
         findings.push(unwell("no folder is watched: `resemble roots add DIR` adds one"));

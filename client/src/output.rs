@@ -28,6 +28,14 @@ pub(crate) fn print_all(bytes: &[u8]) -> anyhow::Result<()> {
     Ok(io::stdout().lock().write_all(bytes).map_err(CannotPrint)?)
 }
 
+/// `1 photo`, `2 photos`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// Prints one JSON object on a line.
 pub(crate) fn json_line(object: &Map<String, Value>) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec(object)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::finding::Finding;
 use super::walk::NoPhoto;
 use crate::Answer;
+use crate::output::counted;
 
 /// Kinds of files that are named one by one.
 const MAX_KINDS: usize = 6;
@@ -82,13 +83,6 @@ fn kind(file: &Path, why: NoPhoto) -> String {
             }
             _ => "without an extension".to_owned(),
         },
-    }
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
     }
 }
 
