@@ -1,10 +1,12 @@
-//! The decode room by itself. The other rooms would take many minutes to build with instrumentation, and nothing here
+//! The decode room by itself, with what it makes of whole pictures. The other rooms would take many minutes to build with instrumentation, and nothing here
 //! needs them. Of the package in `api/` it needs two files, and goes by that name for them.
 
 #![allow(dead_code, reason = "other rooms use the rest")]
 
 extern crate self as resembled_api;
 
+#[path = "../../src/appearance/mod.rs"]
+pub mod appearance;
 #[path = "../../api/src/content.rs"]
 pub mod content;
 #[path = "../../src/decode/mod.rs"]
