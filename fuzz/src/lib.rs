@@ -37,7 +37,10 @@ pub fn check(bytes: &[u8], square: Square) {
             assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3);
             assert!(image.width > 0 && image.height > 0);
             let full_short = decoded.info.width.min(decoded.info.height);
-            assert!(image.width.min(image.height) >= need.short_side.min(full_short) || decoded.info.format.is_raw());
+            assert!(
+                image.width.min(image.height) >= need.short_side.min(full_short)
+                    || decoded.info.format.is_raw()
+            );
             square.cut_from(image).expect("what was decoded cannot be resized");
         }
         Err(DecodeError::Crashed { reason }) => panic!("a decoder panicked: {reason}"),
