@@ -69,19 +69,10 @@ pub(in crate::serve) fn fold(files: Vec<Looked>) -> Vec<Physical> {
 #[cfg(test)]
 mod tests {
     use super::super::identity::Identity;
+    use super::super::identity::tests::{NS, identity, print};
     use super::*;
     use crate::photo::{Fingerprint, RelativePath, RootId};
     use crate::proto::FilePresence;
-
-    const NS: i128 = 1_000_000_000;
-
-    fn print(inode: u64, changed_ns: i128) -> Fingerprint {
-        Fingerprint { len: 7, modified_ns: NS, changed_ns, inode }
-    }
-
-    fn identity(device: u64, inode: u64, changed_ns: i128) -> Identity {
-        Identity { device, fingerprint: print(inode, changed_ns) }
-    }
 
     fn looked(path: &str, presence: FilePresence, known: Fingerprint, seen: Option<Identity>) -> Looked {
         let known = Known {

@@ -53,16 +53,16 @@ fn is_telling(fingerprint: &Fingerprint) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const NS: i128 = 1_000_000_000;
+    pub(in crate::serve::files) const NS: i128 = 1_000_000_000;
 
-    fn print(inode: u64, changed_ns: i128) -> Fingerprint {
+    pub(in crate::serve::files) fn print(inode: u64, changed_ns: i128) -> Fingerprint {
         Fingerprint { len: 7, modified_ns: NS, changed_ns, inode }
     }
 
-    fn identity(device: u64, inode: u64, changed_ns: i128) -> Identity {
+    pub(in crate::serve::files) fn identity(device: u64, inode: u64, changed_ns: i128) -> Identity {
         Identity { device, fingerprint: print(inode, changed_ns) }
     }
 
