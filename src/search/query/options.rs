@@ -46,14 +46,14 @@ impl Options<'_> {
     }
 }
 
-/// Returns how far from 0 the distance of two embeddings of one picture may be: one step of the half precision in which
-/// embeddings are kept is 2^-11 of a number, which moves the vector by as much of its length at the most. To the cosine that
-/// is less than what the rounding of its sums in `f32` adds.
+/// Returns how far from 0 the distance of two embeddings of one picture may be. Where a number lies between two of half
+/// precision, in which embeddings are kept, it may become either: they are 2^-10 of it apart at the most, which moves the
+/// vector by as much of its length. To the cosine that is less than the square of it, 1e-6.
 pub fn rounding(metric: Metric, query: &[f32]) -> f32 {
-    const STEP: f32 = 1.0 / 2048.0;
-    const OF_SUMS: f32 = 1e-6;
+    const STEP: f32 = 1.0 / 1024.0;
+    const IN_COSINE: f32 = 1e-6;
     match metric {
-        Metric::Cosine => OF_SUMS,
+        Metric::Cosine => IN_COSINE,
         Metric::L2 => kernels::norm(query).unwrap_or(0.0) * STEP,
     }
 }
@@ -67,5 +67,27 @@ impl fmt::Debug for Options<'_> {
             .field("exact", &self.exact)
             .field("filtered", &self.filter.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+    use crate::search::query::Scorer;
+
+    #[test]
+    fn a_picture_whose_numbers_were_all_rounded_the_other_way_is_within_0_and_the_rounding() {
+        let number = |at: u32| f16::from_f32(((at * 7919) % 997) as f32 / 100.0 - 4.0);
+        let one: Vec<f32> = (0..1280).map(|at| number(at).to_f32()).collect();
+        let other: Vec<f32> = (0..1280).map(|at| f16::from_bits(number(at).to_bits() ^ 1).to_f32()).collect();
+        let inverse_norm = kernels::inverse_norm(kernels::norm(&other).unwrap());
+        for metric in [Metric::Cosine, Metric::L2] {
+            let scorer = Scorer::new(&one, one.len(), metric).unwrap();
+            let within = |limit| scorer.distance_within(&other, inverse_norm, limit).is_some();
+            assert!(!within(0.0) && within(rounding(metric, &one)), "{metric:?}");
+            assert!(!within(rounding(metric, &one) / 10.0), "{metric:?}: it is no wider than it must be");
+        }
     }
 }
