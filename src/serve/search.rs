@@ -282,9 +282,9 @@ fn nearest(
     };
     // A photo is its own nearest neighbor; nobody asks for that.
     let mut options = Options::new(k.saturating_add(query.photos.len()), ask.metric);
-    // Who asks for 0 asks for the picture itself.
+    // Who asks for 0 asks for the picture itself; every limit that rounding cannot hide is taken to the letter.
     let rounding = search::rounding(ask.metric, &query.embedding.0);
-    options.max_distance = ask.max_distance.map(|most| most + rounding);
+    options.max_distance = ask.max_distance.map(|most| most.max(rounding));
     options.exact = ask.exact;
     options.filter = passing;
     options.cancelled = Some(cancelled);
