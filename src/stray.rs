@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use resembled::deadline::{self, PATIENCE};
 
 /// Commands of `resemble`; a test compares them with its help.
-const ASKING: [&str; 18] = [
+const ASKING: [&str; 19] = [
     "window",
     "search",
     "similar",
@@ -25,6 +25,7 @@ const ASKING: [&str; 18] = [
     "pause",
     "resume",
     "doctor",
+    "mcp",
     "completions",
     "man",
     "roots",

@@ -48,7 +48,7 @@ pub(crate) struct Cli {
 }
 
 /// Which daemon to ask.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
     /// Unix socket of the daemon [default: $XDG_RUNTIME_DIR/resembled/resembled.sock]
     #[arg(long, value_name = "PATH", env = "RESEMBLED_SOCKET", global = true)]
@@ -223,6 +223,8 @@ pub(crate) enum Command {
     Pause,
     /// Ends `pause`
     Resume,
+    /// Lets an assistant ask, by the Model Context Protocol on the standard input and output
+    Mcp,
     /// Looks for what could be better: the daemon, its service, configuration, network and runtime, folders, disk
     #[command(after_help = EXIT_CODES_OF_DOCTOR)]
     Doctor(Output),

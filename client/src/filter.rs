@@ -122,11 +122,21 @@ pub(crate) fn media_types(text: &str) -> Result<MediaTypes, String> {
     Ok(MediaTypes(meant))
 }
 
-/// Where nothing met a filter, says what there is instead: cameras with other names, folders that are watched.
+/// Where nothing met a filter, says what there is instead.
 pub(crate) async fn say_what_there_is(
-    mut client: LibraryServiceClient<Connection>,
+    client: LibraryServiceClient<Connection>,
     args: &FilterArgs,
 ) -> anyhow::Result<()> {
+    what_there_is(client, args).await?.iter().for_each(|line| eprintln!("{line}"));
+    Ok(())
+}
+
+/// Returns what there is instead of what was asked for, a line each: cameras with other names, folders that are watched.
+pub(crate) async fn what_there_is(
+    mut client: LibraryServiceClient<Connection>,
+    args: &FilterArgs,
+) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
     if !args.camera.is_empty() {
         let request = proto::CountPhotosRequest { filter: None, facet: proto::Facet::Camera.into() };
         let counted = client.count_photos(request).await.map_err(refused)?.into_inner();
@@ -139,7 +149,7 @@ pub(crate) async fn say_what_there_is(
         for asked in &args.camera {
             let word = asked.to_lowercase();
             if !cameras.iter().any(|camera| camera.to_lowercase().contains(&word)) {
-                eprintln!("{}", no_camera(asked, &cameras));
+                lines.push(no_camera(asked, &cameras));
             }
         }
     }
@@ -154,15 +164,15 @@ pub(crate) async fn say_what_there_is(
             });
             if !is_watched {
                 let watched: Vec<String> = roots.iter().map(|root| output::shown(&root.path)).collect();
-                eprintln!(
+                lines.push(format!(
                     "{} is not in a watched folder; those are {}",
                     folder.display(),
                     watched.join(", ")
-                );
+                ));
             }
         }
     }
-    Ok(())
+    Ok(lines)
 }
 
 fn no_camera(asked: &str, cameras: &[&str]) -> String {

@@ -13,6 +13,7 @@ mod filter;
 mod library;
 mod list;
 mod manual;
+mod mcp;
 mod naming;
 mod output;
 mod rest;
@@ -68,6 +69,8 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Man { folder } => return manual::pages(folder),
         // It has something to say of a daemon that does not answer.
         Command::Doctor(args) => return doctor::doctor(&cli.target, args.json).await,
+        // It asks a daemon for each call, and has something to say of one that is away.
+        Command::Mcp => return mcp::mcp(&cli.target).await,
         // It says the address only where somebody answers, and then needs to know where that is.
         Command::Window(args) => return window::window(&cli.target, args).await,
         // Its paths are those of another machine.
@@ -93,9 +96,11 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
         Command::Pause => status::pause(channel).await,
         Command::Resume => status::resume(channel).await,
-        Command::Completions { .. } | Command::Man { .. } | Command::Doctor(_) | Command::Window(_) => {
-            Ok(Answer::Nothing)
-        }
+        Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Doctor(_)
+        | Command::Mcp
+        | Command::Window(_) => Ok(Answer::Nothing),
         Command::Status { watch, output } => status::status(channel, watch, output.json).await,
     }
 }

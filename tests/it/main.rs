@@ -22,6 +22,7 @@ mod hangs;
 mod leaving;
 mod library;
 mod listing;
+mod mcp;
 mod model_based;
 mod namespace;
 mod networks;

@@ -28,7 +28,7 @@ async fn at(daemon: &Daemon, path: &Path) -> Result<Vec<u8>, Status> {
     get(daemon, Photo::Path(path.as_os_str().as_bytes().to_vec()), 128).await
 }
 
-fn shown(jpeg: &[u8]) -> RgbImage {
+pub fn shown(jpeg: &[u8]) -> RgbImage {
     let image = decode(jpeg, Need::full(), &Limits::default()).unwrap().image;
     RgbImage::from_raw(image.width, image.height, image.pixels).unwrap()
 }
