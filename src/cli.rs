@@ -67,6 +67,15 @@ pub enum Command {
     DecodeReport(DecodeReport),
     /// Checks every byte of the store; a damaged one is moved aside, and what can be read of it is kept
     Repair,
+    /// Makes the index of a backup that `resemble backup` has written, here or on another computer; the daemon must not run
+    Restore {
+        /// The backup
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Takes the place of an index that is there, which is kept beside it
+        #[arg(long)]
+        force: bool,
+    },
     /// Reads the configuration, says what is wrong with it, or what follows from it
     CheckConfig,
 }

@@ -1,7 +1,9 @@
-//! Commands that are not the daemon: `check-config`, `repair` and `models`.
+//! Commands that are not the daemon: `check-config`, `repair`, `restore` and `models`.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,9 +12,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use resembled::cli::Models;
 use resembled::config::Config;
 use resembled::daemon;
+use resembled::deadline;
 use resembled::encode::{self, Runtime};
 use resembled::models::{Catalogue, Model, ModelState, Quality, Verdict};
-use resembled::store::{self, Repair};
+use resembled::store::{self, Repair, RootRecord};
+use resembled::watch::{MountTable, Volumes};
 use resembled::words::Vocabulary;
 
 /// Says what follows from the configuration, or why the daemon would neither start nor reload with it.
@@ -52,6 +56,46 @@ pub(crate) fn repair(config: &Config) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the index of a backup.
+pub(crate) fn restore(config: &Config, file: &Path, force: bool) -> anyhow::Result<ExitCode> {
+    let restored = store::restore(&config.store, file, force, &is_elsewhere)?;
+    let mut out = io::stdout().lock();
+    let holds = restored.holds;
+    writeln!(
+        out,
+        "the index has: {} photos in {} files, {} folders, {} marks of \"not the same\"",
+        holds.photos, holds.files, holds.folders, holds.marks
+    )?;
+    if let Some(former) = restored.former {
+        writeln!(out, "what was there before is {}: delete it when all is well", former.display())?;
+    }
+    let catalogue = catalogue(config)?;
+    let is_here = |name: &String| {
+        let row = catalogue.list().into_iter().find(|row| row.manifest.name == *name);
+        row.is_some_and(|row| matches!(row.state, ModelState::BuiltIn | ModelState::Installed(_)))
+    };
+    if !restored.networks.is_empty() && !restored.networks.iter().any(is_here) {
+        let names = restored.networks.join(" and ");
+        writeln!(
+            out,
+            "its photos were encoded with {names}, which is not installed here: get it first (`resembled models pull`), or \
+             all photos are encoded anew"
+        )?;
+    }
+    writeln!(out, "start resembled: it compares the index with the folders")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says whether a watched folder is on another volume than when it was last seen, as on another computer. One that is not there,
+/// or does not answer, is not.
+fn is_elsewhere(root: &RootRecord) -> bool {
+    let path = PathBuf::from(OsStr::from_bytes(&root.path));
+    let Some(known) = root.volume.clone() else { return false };
+    let asked = path.clone();
+    let found = deadline::ask_blocking(&path, deadline::PATIENCE, move |_| MountTable.at(&asked));
+    matches!(found, Ok(Ok(mounted)) if !known.is_same_volume(&mounted.volume))
 }
 
 /// Lists, fetches or checks networks.

@@ -71,6 +71,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::CheckConfig) => commands::check_config(&load()?),
         Some(Command::Repair) => commands::repair(&load()?),
+        Some(Command::Restore { file, force }) => commands::restore(&load()?, &file, force),
         Some(Command::Models(models)) => commands::models(&load()?, &models),
         Some(Command::DecodeReport(report)) => decode_report::run(load()?.decode.limits(), &report),
         None => {

@@ -22,6 +22,7 @@ const ASKING: [&str; 19] = [
     "duplicates",
     "list",
     "status",
+    "backup",
     "pause",
     "resume",
     "doctor",

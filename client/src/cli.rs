@@ -219,6 +219,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Writes the whole index into one file, while the daemon goes on; `resembled restore FILE` takes it, here or on another
+    /// computer
+    Backup {
+        /// A new file
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Replaces a file that is there
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Lets new and changed photos wait until `resume`, or until the daemon is started anew
     Pause,
     /// Ends `pause`

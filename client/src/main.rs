@@ -3,6 +3,7 @@
 //! Exit codes: 0 something was found or done, 1 nothing was found, 2 an error; `--help` says more.
 
 mod asked;
+mod backup;
 mod check;
 mod cli;
 mod compare;
@@ -94,6 +95,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Failures { ignored, output } => library::failures(channel, ignored, output.json).await,
         Command::Roots { command, output } => library::roots(channel, command, output.json).await,
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
+        Command::Backup { file, force, output } => backup::backup(channel, &file, force, output.json).await,
         Command::Pause => status::pause(channel).await,
         Command::Resume => status::resume(channel).await,
         Command::Completions { .. }

@@ -28,6 +28,13 @@ pub(crate) fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     name
 }
 
+/// The name of a file that is not whole yet: a hidden one, which no daemon looks at.
+pub(crate) fn part_name(name: &OsStr) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    with_suffix(&hidden, ".part")
+}
+
 /// Renames a file to a name that nothing has.
 ///
 /// # Errors

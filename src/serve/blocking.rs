@@ -49,7 +49,7 @@ where
 }
 
 /// A call that the client gave up drops its future, and this with it.
-struct CancelOnDrop(Cancel);
+pub(super) struct CancelOnDrop(pub(super) Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
-use super::{Api, convert, refuse};
+use super::{Api, backup, convert, refuse};
 use crate::ingest::{Hold, Step};
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonService;
@@ -172,5 +172,14 @@ impl DaemonService for Daemon {
             tracing::info!("indexing goes on");
         }
         Ok(Response::new(proto::ResumeIndexingResponse {}))
+    }
+
+    type BackUpIndexStream = ReceiverStream<Result<proto::BackUpIndexResponse, Status>>;
+
+    async fn back_up_index(
+        &self,
+        _request: Request<proto::BackUpIndexRequest>,
+    ) -> Result<Response<Self::BackUpIndexStream>, Status> {
+        backup::stream(&self.api).map(Response::new)
     }
 }

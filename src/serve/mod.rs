@@ -12,6 +12,7 @@
 //! | the files of an answer, as they stand on the disk | `files`, `copies` |
 //! | the library without a query: lists and counts | `listing` |
 //! | which matches are near | `near` |
+//! | the whole index in one stream | `backup` |
 //! | answers of more than one page | `pages` |
 //! | small pictures of photos | `thumbnails` |
 //! | what two pictures are to each other | `compare` |
@@ -21,6 +22,7 @@
 //! stops at its next step, and its place is free when it has really ended. Invariant: nothing that takes the processor,
 //! the disk or the store runs on a thread that serves.
 
+mod backup;
 mod blocking;
 mod calls;
 mod compare;

@@ -40,14 +40,27 @@ pub(super) fn build_beside<T>(
     fill: impl FnOnce(&Database) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let new = new_name(path);
+    let built = build_on(open_disk(&new)?, path, fill);
+    if built.is_err() {
+        // It would be begun anew at the next start; until then it only takes room.
+        let _ = fs::remove_file(&new);
+    }
+    built
+}
+
+/// Fills a disk that belongs to the store at `path`, whatever is on it.
+pub(super) fn build_on<T>(
+    disk: impl Disk + 'static,
+    path: &Path,
+    fill: impl FnOnce(&Database) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let at = |source| StoreError::Build { path: path.to_path_buf(), source };
-    let disk = open_disk(&new)?;
     let built = catch_unwind(AssertUnwindSafe(|| {
         let checked = Arc::new(Checked::create(disk, SCHEMA_VERSION).map_err(at)?);
         let db = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(SyncedAtLast(Arc::clone(&checked)))
-            .map_err(|error| StoreError::not_opened(&new, error))?;
+            .map_err(|error| StoreError::not_opened(path, error))?;
         schema::make_tables(&db)?;
         let filled = fill(&db)?;
         drop(db);
@@ -55,10 +68,6 @@ pub(super) fn build_beside<T>(
         Ok(filled)
     }));
     let built = built.unwrap_or_else(|_panic| Err(StoreError::Refused { path: path.to_path_buf() }));
-    if built.is_err() {
-        // It would be begun anew at the next start; until then it only takes room.
-        let _ = fs::remove_file(&new);
-    }
     built.map_err(|error| match error {
         StoreError::Database(source) => match *source {
             redb::Error::Io(source) => at(source),
@@ -71,6 +80,27 @@ pub(super) fn build_beside<T>(
 /// The name of a file that is not whole yet.
 pub(super) fn new_name(path: &Path) -> PathBuf {
     with_suffix(path, "new")
+}
+
+/// A name beside the store's that no other file has: for one that gives way to another.
+pub(super) fn free_name(path: &Path, suffix: &str) -> PathBuf {
+    let first = with_suffix(path, suffix);
+    let others = (2u32..).map(|number| with_suffix(path, &format!("{suffix}-{number}")));
+    std::iter::once(first)
+        .chain(others)
+        .find(|path| fs::symlink_metadata(path).is_err())
+        .expect("fewer than 2^32 stores were put aside")
+}
+
+/// Gives the new file the store's name, and the old one another that is free. Returns that.
+pub(super) fn take_name_from(path: &Path, suffix: &str) -> Result<PathBuf, StoreError> {
+    let moved_to = free_name(path, suffix);
+    // The old one has two names until the new one takes the first. Without links there is a moment with none.
+    fs::hard_link(path, &moved_to)
+        .or_else(|_| fs::rename(path, &moved_to))
+        .map_err(|source| StoreError::Build { path: path.to_path_buf(), source })?;
+    take_name(path)?;
+    Ok(moved_to)
 }
 
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -119,6 +119,11 @@ impl FileDisk {
         Ok(Self { path: path.to_path_buf(), file, writable })
     }
 
+    /// Opens a file that nobody writes to, for reading. It is not locked.
+    pub(super) fn to_read(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_path_buf(), file: File::open(path)?, writable: OnceLock::new() })
+    }
+
     fn writable(&self) -> io::Result<&File> {
         self.writable.get().ok_or_else(|| Errno::ROFS.into())
     }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use indicatif::HumanBytes;
 use rustix::io::Errno;
 
 use super::{Problem, ProblemKind};
@@ -121,6 +122,21 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
+
+    /// There is no room for a copy.
+    #[error("a copy of {} needs {} of room beside it, and {} are free there: make room on that disk", path.display(), HumanBytes(*needed), HumanBytes(*free))]
+    NoRoom {
+        /// The store's file.
+        path: PathBuf,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that there are.
+        free: u64,
+    },
+
+    /// Nobody waits for it any more.
+    #[error("it is not wanted any more")]
+    GivenUp,
 
     /// An embedding is not as long as its network's are.
     #[error("an embedding of {found} numbers where the network has {expected}")]

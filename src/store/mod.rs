@@ -3,7 +3,7 @@
 //! From the disk upwards: `disk` (bytes), `checked` (a checksum for each block: **where a row is checked**), `backend` (what the
 //! disk refuses), redb, `schema` (tables), `rows` and `vectors` (bytes of a row), and then readers and writers. `open` makes,
 //! migrates and mends the file, `repair` what is damaged beyond that: all by `rebuild`, into a new file `beside` the old one.
-//! `decisions` is a second copy of what only the user knows.
+//! `decisions` is a second copy of what only the user knows, `backup` a copy of all of it for the user to keep, and the way back.
 //!
 //! [`Store`] opens the file, [`Reader`] is a consistent view that never waits, [`commit`](Store::commit)
 //! applies a batch of [`Write`]s in one transaction, and [`Writer`] is the one thread that calls it. What few rows
@@ -18,6 +18,7 @@
 
 mod appearances;
 mod backend;
+mod backup;
 mod batch;
 mod beside;
 mod checked;
@@ -51,6 +52,7 @@ use tokio::sync::watch;
 pub use self::appearances::Appearances;
 use self::backend::Backend;
 pub use self::backend::{Problem, ProblemKind};
+pub use self::backup::{Backup, RestoreError, Restored, restore};
 pub use self::batch::{Committed, Write};
 use self::checked::Checked;
 use self::decisions::{Decision, Decisions};

@@ -1,4 +1,4 @@
-//! A new file from an old one: how a store is migrated, mended after damage, and packed after it has shrunk.
+//! A new file from an old one: how a store is migrated, mended after damage, packed after it has shrunk, backed up and restored.
 //!
 //! Only what others are derived from is copied: folders, marks, networks, photos, embeddings, files. Which photo has which
 //! files, which content is which photo and what is counted is made again, so that nothing derived can be wrong. What cannot
@@ -162,7 +162,7 @@ impl Target<'_> {
     fn say(&mut self, what: &str, done: u64, all: u64) {
         if self.said.elapsed() > SAY_EVERY {
             self.said = Instant::now();
-            tracing::info!("the new store has {done} of {all} {what}");
+            tracing::info!("{done} of {all} {what} are copied");
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Repairing a store whose file is damaged, at the user's word.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StoreError;
-use super::beside::{build_beside, take_name, with_suffix};
+use super::beside::{build_beside, take_name_from};
 use super::checked::Checked;
 use super::decisions::Decisions;
 use super::disk::FileDisk;
@@ -57,28 +56,13 @@ pub fn repair(path: &Path) -> Result<Repair, StoreError> {
         },
     };
     let decided = Decisions::beside(path).read();
-    let moved_to = free_name(path);
     let kept = build_beside(path, |db| rebuild::fill(db, &mut from, kind, &decided, now()))?;
-    // The old one has two names until the new one takes the first. Without links there is a moment with none.
-    fs::hard_link(path, &moved_to)
-        .or_else(|_| fs::rename(path, &moved_to))
-        .map_err(|source| StoreError::Build { path: path.to_path_buf(), source })?;
-    take_name(path)?;
+    let moved_to = take_name_from(path, "damaged")?;
     Ok(Repair::Done { kept, moved_to })
 }
 
 /// Says whether redb finds its tables in a file all blocks of which are whole.
-fn is_sound(checked: &Arc<Checked<Arc<FileDisk>>>) -> bool {
+pub(super) fn is_sound(checked: &Arc<Checked<Arc<FileDisk>>>) -> bool {
     let mut source = Source::damaged(Arc::clone(checked));
     source.each(META, None, &mut |_, _| Ok(())).is_ok() && !source.is_damaged()
-}
-
-/// A name for a damaged file that no other file has.
-fn free_name(path: &Path) -> PathBuf {
-    let first = with_suffix(path, "damaged");
-    let others = (2u32..).map(|number| with_suffix(path, &format!("damaged-{number}")));
-    std::iter::once(first)
-        .chain(others)
-        .find(|path| fs::symlink_metadata(path).is_err())
-        .expect("fewer than 2^32 stores were damaged")
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,18 +31,41 @@ pub(super) type Visit<'a, K, V> =
 
 /// An open file.
 trait View {
-    fn begin(&self) -> Result<ReadTransaction, redb::TransactionError>;
+    fn begin(&self) -> Result<Begun<'_>, redb::TransactionError>;
+}
+
+/// A transaction, for one table or for all.
+enum Begun<'a> {
+    Own(ReadTransaction),
+    Shared(&'a ReadTransaction),
+}
+
+impl Deref for Begun<'_> {
+    type Target = ReadTransaction;
+
+    fn deref(&self) -> &ReadTransaction {
+        match self {
+            Self::Own(transaction) => transaction,
+            Self::Shared(transaction) => transaction,
+        }
+    }
 }
 
 impl View for ReadOnlyDatabase {
-    fn begin(&self) -> Result<ReadTransaction, redb::TransactionError> {
-        self.begin_read()
+    fn begin(&self) -> Result<Begun<'_>, redb::TransactionError> {
+        self.begin_read().map(Begun::Own)
     }
 }
 
 impl View for Arc<Database> {
-    fn begin(&self) -> Result<ReadTransaction, redb::TransactionError> {
-        self.begin_read()
+    fn begin(&self) -> Result<Begun<'_>, redb::TransactionError> {
+        self.begin_read().map(Begun::Own)
+    }
+}
+
+impl View for ReadTransaction {
+    fn begin(&self) -> Result<Begun<'_>, redb::TransactionError> {
+        Ok(Begun::Shared(self))
     }
 }
 
@@ -54,6 +77,8 @@ pub(super) struct Source {
     is_damaged: bool,
     /// Whether a table could be read to its end.
     has_given: bool,
+    /// Whether the copy is still wanted, asked before each row.
+    is_wanted: Box<dyn Fn() -> bool>,
 }
 
 impl Source {
@@ -82,8 +107,16 @@ impl Source {
         Self::new(Box::new(move || Ok(Box::new(Arc::clone(&db)))))
     }
 
+    /// A database that others write to meanwhile, as it is at one moment. Ends with [`StoreError::GivenUp`] as soon as the
+    /// copy is not wanted any more.
+    pub(super) fn snapshot(transaction: ReadTransaction, is_wanted: Box<dyn Fn() -> bool>) -> Self {
+        // One that failed is not opened again: there is no other way to this moment.
+        let again: Open = Box::new(|| Err(StoreError::Damaged { what: "a part" }));
+        Self { db: Some(Box::new(transaction)), is_wanted, ..Self::new(again) }
+    }
+
     fn new(open: Open) -> Self {
-        Self { open, db: None, is_damaged: false, has_given: false }
+        Self { open, db: None, is_damaged: false, has_given: false, is_wanted: Box::new(|| true) }
     }
 
     /// Whether something could not be read so far.
@@ -159,6 +192,7 @@ impl Source {
     ) -> Result<Pass, StoreError> {
         // An error of `visit` is none of the file's.
         let mut refused = None;
+        let is_wanted = std::mem::replace(&mut self.is_wanted, Box::new(|| true));
         let read = self.attempt(|view| {
             let table = match view.open_table(table) {
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
@@ -168,7 +202,9 @@ impl Source {
             let mut rows = table.range::<K::SelfType<'_>>((start, Bound::Unbounded))?;
             while let Some(row) = direction.next(&mut rows) {
                 let (key, value) = row?;
-                if let Err(error) = visit(key.value(), value.value()) {
+                let visited =
+                    if is_wanted() { visit(key.value(), value.value()) } else { Err(StoreError::GivenUp) };
+                if let Err(error) = visited {
                     refused = Some(error);
                     return Ok(());
                 }
@@ -178,6 +214,7 @@ impl Source {
             }
             Ok(())
         });
+        self.is_wanted = is_wanted;
         match (refused, read) {
             (Some(error), _) => Err(error),
             (None, Some(())) => {
@@ -197,7 +234,7 @@ impl Source {
                 Some(db) => db,
                 None => open()?,
             };
-            let read = read(&db.begin()?)?;
+            let read = read(&*db.begin()?)?;
             Ok::<_, StoreError>((db, read))
         }));
         match attempt {

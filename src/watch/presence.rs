@@ -114,7 +114,8 @@ impl Search<'_> {
         if let Some(reason) = self.why_not_there(&place) {
             return Ok(Presence::Absent(reason));
         }
-        let is_certain = self.volume.is_none_or(|volume| volume.is_certain(&mounted.volume));
+        // Photos, and no volume: a backup was restored on another computer.
+        let is_certain = self.is_free || self.volume.is_some_and(|volume| volume.is_certain(&mounted.volume));
         if !is_certain && !holds_what_is_known(self.shared, self.entry, &RelativePath::default(), &place)? {
             return Ok(Presence::Absent(OfflineReason::OtherVolume));
         }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod api;
+mod backup;
 mod checking;
 mod client;
 mod comparing;

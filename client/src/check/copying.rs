@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use resembled_api::content::ContentHash;
 
-use crate::naming::{numbered, rename_to_new, with_suffix};
+use crate::naming::{numbered, part_name, rename_to_new};
 
 /// Names that are tried for a file.
 const MOST_NAMES: usize = 10_000;
@@ -67,7 +67,7 @@ fn copy_one(file: &Path, target: &Path, content: ContentHash) -> io::Result<u64>
             Some(begun) => begun,
             None => {
                 // No daemon looks at it under this name.
-                let part = folder.join(with_suffix(&with_prefix(name), ".part"));
+                let part = folder.join(part_name(name));
                 let bytes = write(file, &part, content).inspect_err(|_| _ = fs::remove_file(&part))?;
                 (part, bytes)
             }
@@ -85,12 +85,6 @@ fn copy_one(file: &Path, target: &Path, content: ContentHash) -> io::Result<u64>
         let _ = fs::remove_file(part);
     }
     Err(io::Error::other("there are too many files of its name"))
-}
-
-fn with_prefix(name: &std::ffi::OsStr) -> std::ffi::OsString {
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden
 }
 
 /// Writes a copy down to the disk, with the time of the file.
