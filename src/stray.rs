@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use resembled::deadline::{self, PATIENCE};
 
 /// Commands of `resemble`; a test compares them with its help.
-const ASKING: [&str; 19] = [
+const ASKING: &[&str] = &[
     "window",
     "search",
     "similar",
