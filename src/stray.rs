@@ -21,6 +21,7 @@ const ASKING: &[&str] = &[
     "compare",
     "duplicates",
     "list",
+    "events",
     "status",
     "backup",
     "pause",

@@ -211,6 +211,8 @@ pub(crate) enum Command {
     Duplicates(DuplicatesArgs),
     /// Lists the searchable files, or counts photos by year, camera, ...
     List(ListArgs),
+    /// Tells what happens to the library, as it happens: photos that come, change, move and go, drives that come and go
+    Events(crate::events::EventsArgs),
     /// Says how far the daemon is
     Status {
         /// Goes on until everything is indexed

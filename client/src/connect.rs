@@ -210,7 +210,7 @@ pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
 }
 
 /// Says whether the status was made here, because the connection failed. What the daemon says has no cause.
-fn is_broken(status: &Status) -> bool {
+pub(crate) fn is_broken(status: &Status) -> bool {
     status.source().is_some()
 }
 

@@ -10,7 +10,9 @@ mod compare;
 mod connect;
 mod doctor;
 mod duplicates;
+mod events;
 mod filter;
+mod follow;
 mod library;
 mod list;
 mod manual;
@@ -74,6 +76,8 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Mcp => return mcp::mcp(&cli.target).await,
         // It says the address only where somebody answers, and then needs to know where that is.
         Command::Window(args) => return window::window(&cli.target, args).await,
+        // It looks for the daemon again and again.
+        Command::Events(args) => return events::events(&cli.target, args).await,
         // Its paths are those of another machine.
         Command::Duplicates(args) if args.trash && cli.target.connect.is_some() => {
             anyhow::bail!("--trash moves files of this machine: ask the daemon here, without --connect");
@@ -102,6 +106,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         | Command::Man { .. }
         | Command::Doctor(_)
         | Command::Mcp
+        | Command::Events(_)
         | Command::Window(_) => Ok(Answer::Nothing),
         Command::Status { watch, output } => status::status(channel, watch, output.json).await,
     }

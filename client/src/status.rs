@@ -187,6 +187,7 @@ pub(crate) fn status_json(status: &proto::Status) -> serde_json::Map<String, ser
             "lost_photos": mended.lost_photos,
             "lost_files": mended.lost_files,
         })),
+        "last_event": status.last_event,
         "version": status.version,
         "seconds": {
             "read": times.read_seconds,

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ingest::{Outlook, Queue};
 use crate::photo::{FileId, Fingerprint, RelativePath, RootId};
 use crate::search::Index;
-use crate::store::{Appearances, FileRecord, FileState, MountRecord, RootRecord, Store, StoreError};
+use crate::store::{
+    Appearances, FileRecord, FileState, MountRecord, RootRecord, Store, StoreError, Write, WriterHandle,
+};
 use crate::watch::{Change, Children, Known, KnownError, RootState, RootStatus, Sink, Volume, Watching};
 
 /// What the store knows, as far as the network in use has encoded it, and what the changes that wait will make of that: a
@@ -124,20 +126,27 @@ impl Place {
 pub(super) struct Changes {
     queue: Arc<Queue>,
     store: Arc<Store>,
+    writer: WriterHandle,
     /// What was last written down of each root.
     places: Mutex<HashMap<RootId, Place>>,
     /// What was last said of each root, and of each volume mounted below it.
     said: Mutex<HashMap<(RootId, RelativePath), String>>,
+    /// Which folders, and volumes mounted in them, could be reached and where, as it was last told.
+    told: Mutex<HashMap<(RootId, RelativePath), (PathBuf, bool)>>,
 }
 
 impl Changes {
-    pub(super) fn new(queue: Arc<Queue>, store: Arc<Store>) -> Self {
-        Self { queue, store, places: Mutex::default(), said: Mutex::default() }
+    pub(super) fn new(queue: Arc<Queue>, store: Arc<Store>, writer: WriterHandle) -> Self {
+        let (places, said, told) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { queue, store, writer, places, said, told }
     }
 
     /// Writes down again what could not be written when it was news.
     pub(super) fn remember_places(&self, roots: &[RootStatus]) {
-        roots.iter().for_each(|root| self.remember_place(root));
+        for root in roots {
+            self.remember_place(root);
+            self.tell(root);
+        }
     }
 
     /// Writes down where the root is, if that is news. What cannot be written now is when the disk takes writes again.
@@ -154,6 +163,33 @@ impl Changes {
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, root = %status.path.display(), "the folder's volume could not be written down");
+            }
+        }
+    }
+
+    /// Has the events tell that a root, or a volume mounted below it, went away, came back or is at another place. What does not
+    /// fit into the writer's queue now is told when there is news again, or the disk takes writes.
+    fn tell(&self, status: &RootStatus) {
+        let mut places = vec![(RelativePath::default(), &status.path, &status.state)];
+        let mounts: Vec<_> = status.mounts.iter().map(|mount| mount.at.under(&status.path)).collect();
+        // What becomes of those is not known while the root itself is away.
+        if !matches!(status.state, RootState::Offline(_)) {
+            let mounted = status.mounts.iter().zip(&mounts);
+            places.extend(mounted.map(|(mount, path)| (mount.at.clone(), path, &mount.state)));
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, path, state) in places {
+            let is_online = match state {
+                RootState::Waiting | RootState::Scanning => continue,
+                RootState::Offline(_) => false,
+                RootState::Online => true,
+            };
+            let (key, now) = ((status.id, at.clone()), (path.clone(), is_online));
+            if told.get(&key) == Some(&now) {
+                continue;
+            }
+            if self.writer.try_write(Write::Place { root: status.id, at, path: path.clone(), is_online }) {
+                told.insert(key, now);
             }
         }
     }
@@ -197,6 +233,7 @@ impl Sink for Changes {
     fn root_changed(&self, status: &RootStatus) {
         self.remember_place(status);
         self.say(status);
+        self.tell(status);
     }
 }
 

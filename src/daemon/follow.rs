@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::handover;
 use super::maintenance::Waker;
 use crate::ingest::{self, Again, Progress, Queue, Step};
@@ -19,6 +21,8 @@ pub(super) struct Follow {
     pub(super) progress: Arc<Progress>,
     pub(super) again: Arc<Again>,
     pub(super) waker: Waker,
+    /// The number of the last event that can be told.
+    pub(super) last_event: watch::Sender<u64>,
 }
 
 impl Follow {
@@ -50,6 +54,10 @@ impl Follow {
             .map_err(|error| StoreError::Follow(error.into()))?;
         if !committed.added.is_empty() || !committed.removed.is_empty() {
             self.waker.wake();
+        }
+        // Last: whoever hears of a photo finds it.
+        if let Some(last) = committed.last_event {
+            self.last_event.send_replace(last);
         }
         ingest::committed(writes, &self.queue, &self.progress, &self.again);
         Ok(())
@@ -125,6 +133,7 @@ mod tests {
             progress: Arc::default(),
             again: Arc::default(),
             waker: maintenance::waker().0,
+            last_event: watch::Sender::new(0),
         }
     }
 

@@ -92,6 +92,7 @@ async fn run_rooms(
     let progress = Arc::new(Progress::default());
     let again = Arc::new(Again::default());
     let (waker, wake_receiver) = maintenance::waker();
+    let last_event = watch::Sender::new(store.read()?.last_event()?);
     let follow = Follow {
         store: Arc::clone(&store),
         networks: Arc::clone(&networks),
@@ -100,6 +101,7 @@ async fn run_rooms(
         progress: Arc::clone(&progress),
         again: Arc::clone(&again),
         waker: waker.clone(),
+        last_event: last_event.clone(),
     };
     let (writer_thread, writer) = start_writer(&configured.model, follow)?;
     supervisor.start("the store", writer_thread.ended());
@@ -128,7 +130,7 @@ async fn run_rooms(
         queue: Arc::clone(&queue),
         index: Arc::clone(&configured.index),
     };
-    let changes = Arc::new(Changes::new(Arc::clone(&queue), Arc::clone(&store)));
+    let changes = Arc::new(Changes::new(Arc::clone(&queue), Arc::clone(&store), writer.clone()));
     let sink = Arc::clone(&changes);
     let (watcher, watch) = Watcher::start(watch_config(&config), settled.watched, Arc::new(known), sink)?;
     supervisor.start("watching", watcher.run(stop.clone()));
@@ -169,6 +171,7 @@ async fn run_rooms(
         writer,
         configured: Mutex::new(settled.configured),
         changing_roots: Arc::default(),
+        last_event: last_event.subscribe(),
         limiter: Limiter::default(),
         stop: stop.clone(),
     });

@@ -185,7 +185,10 @@ pub fn committed(writes: &[Write], queue: &Queue, progress: &Progress, again: &A
             }
             Write::NotAPhoto { file, .. } | Write::Gone { file } => settled(file),
             Write::Doubtful { file } => queue.done(file),
-            Write::TryFailuresAgain { .. } | Write::RemoveRoot { .. } | Write::PurgeOrphans { .. } => {}
+            Write::TryFailuresAgain { .. }
+            | Write::RemoveRoot { .. }
+            | Write::Place { .. }
+            | Write::PurgeOrphans { .. } => {}
         }
     }
 }

@@ -70,6 +70,7 @@ impl Api {
             pauses: holds.into_iter().map(|hold| convert::pause(hold).into()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mended_store: reader.mended()?.map(convert::mended),
+            last_event: *self.last_event.borrow(),
             step_times: Some(proto::StepTimes {
                 read_seconds: seconds(Step::Read),
                 decode_seconds: seconds(Step::Decode),

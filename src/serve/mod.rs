@@ -1,6 +1,6 @@
 //! Serving: gRPC calls in, answers out, on a Unix socket and, only on request, on TCP with a token.
 //!
-//! [`Api`] is what every call may use; `search`, `duplicates`, `library` and `daemon` are the services. A request is read by
+//! [`Api`] is what every call may use; `search`, `duplicates`, `library`, `daemon` and `events` are the services. A request is read by
 //! its service and by `query` and `filter`; what the answers have in common is put together by `convert`. Around them:
 //!
 //! | what | where |
@@ -32,6 +32,7 @@ mod copies;
 mod daemon;
 mod disk;
 mod duplicates;
+mod events;
 mod files;
 mod filter;
 mod free_text;
@@ -58,6 +59,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptorLayer;
@@ -76,6 +78,7 @@ use crate::photo::RootId;
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonServiceServer;
 use crate::proto::duplicate_service_server::DuplicateServiceServer;
+use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::library_service_server::LibraryServiceServer;
 use crate::proto::search_service_server::SearchServiceServer;
 use crate::search::FactTable;
@@ -129,6 +132,8 @@ pub struct Api {
     pub changing_roots: Arc<tokio::sync::Mutex<()>>,
     /// Whose turn it is to take the processor, on all sockets.
     pub limiter: Limiter,
+    /// The number of the last event that can be told, and news of it.
+    pub last_event: watch::Receiver<u64>,
     /// Cancelled when the daemon stops; streams end then.
     pub stop: CancellationToken,
 }
@@ -235,6 +240,8 @@ async fn routes(api: &Arc<Api>) -> Result<Routes, ServeError> {
     let duplicates = DuplicateServiceServer::new(duplicates::Duplicates::new(Arc::clone(api)));
     let library = LibraryServiceServer::new(library::Library::new(Arc::clone(api)));
     let daemon = DaemonServiceServer::new(daemon::Daemon::new(Arc::clone(api)));
+    let events = EventServiceServer::new(events::Events::new(Arc::clone(api)));
+    health.set_serving::<EventServiceServer<events::Events>>().await;
     health.set_serving::<SearchServiceServer<search::Search>>().await;
     health.set_serving::<DuplicateServiceServer<duplicates::Duplicates>>().await;
     health.set_serving::<LibraryServiceServer<library::Library>>().await;
@@ -253,6 +260,7 @@ async fn routes(api: &Arc<Api>) -> Result<Routes, ServeError> {
         .add_service(search)
         .add_service(duplicates)
         .add_service(library)
-        .add_service(daemon);
+        .add_service(daemon)
+        .add_service(events);
     Ok(routes.routes())
 }

@@ -188,7 +188,7 @@ pub fn restore(
     // Where the store is lost, its second copy of the user's decisions may be younger than the backup.
     let decided = if has_former { Decided::default() } else { Decisions::beside(path).read() };
     let (holds, networks) = build_beside(path, |db| {
-        let holds = rebuild::fill(db, &mut from, Kind::Pack, &decided, now())?;
+        let holds = rebuild::fill(db, &mut from, Kind::Restore, &decided, now())?;
         forget_volumes(db, is_elsewhere)?;
         if from.is_damaged() {
             return Err(StoreError::Damaged { what: "a part" });

@@ -4,10 +4,12 @@
 //! by [`Committed`]. A photo that leaves one file and enters another in the same batch is not mentioned at all.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use redb::{Durability, MultimapTable, ReadableMultimapTable, ReadableTable, Table, WriteTransaction};
 
 use super::decisions::Decision;
+use super::events::Telling;
 use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
 use super::rows::{from_bytes, to_bytes};
 use super::schema::{
@@ -94,6 +96,18 @@ pub enum Write {
         /// Its number.
         root: RootId,
     },
+    /// Whether a watched folder, or a volume mounted in one, can be reached, and where it is or was. Ignored where the folder is
+    /// not watched any more.
+    Place {
+        /// The folder.
+        root: RootId,
+        /// Where in it the volume is mounted; empty for the folder itself.
+        at: RelativePath,
+        /// Absolute.
+        path: PathBuf,
+        /// Whether it can be reached.
+        is_online: bool,
+    },
     /// Drops photos that have been without a file since before this second: some thousands at the most. Whether there are
     /// more says [`Reader::has_orphans`](super::Reader::has_orphans).
     PurgeOrphans {
@@ -111,6 +125,8 @@ pub struct Committed {
     pub removed: Vec<PhotoId>,
     /// Photos whose files are others than before, searchable or not.
     pub changed: Vec<PhotoId>,
+    /// The number of the last event, where there was one.
+    pub last_event: Option<u64>,
 }
 
 impl Store {
@@ -148,7 +164,7 @@ impl Store {
 pub(super) struct Batch<'txn> {
     pub(super) transaction: &'txn WriteTransaction,
     pub(super) model: &'txn ModelRecord,
-    now: i64,
+    pub(super) now: i64,
     files: Table<'txn, FileKey, &'static [u8]>,
     failures: Table<'txn, FileKey, &'static [u8]>,
     pub(super) photos: Table<'txn, u64, &'static [u8]>,
@@ -162,6 +178,7 @@ pub(super) struct Batch<'txn> {
     touched: BTreeMap<PhotoId, bool>,
     /// What the user has taken back.
     decisions: Vec<Decision>,
+    pub(super) telling: Telling,
 }
 
 impl<'txn> Batch<'txn> {
@@ -185,6 +202,7 @@ impl<'txn> Batch<'txn> {
             counts: transaction.open_table(COUNTS)?,
             touched: BTreeMap::new(),
             decisions: Vec::new(),
+            telling: Telling::default(),
         })
     }
 
@@ -197,24 +215,16 @@ impl<'txn> Batch<'txn> {
                 if let Some((model, embedding)) = former {
                     self.put_embedding(model, id, embedding)?;
                 }
-                self.put_file(file, *fingerprint, FileState::Photo(id))
+                self.put_and_tell(file, *fingerprint, FileState::Photo(id))
             }
             Write::Known { file, fingerprint, content, appearance } => {
                 let known = self.contents.get(content.0)?.map(|row| PhotoId(row.value()));
                 let Some(id) = known else { return Ok(()) };
                 self.put_appearance(id, appearance.as_deref())?;
-                self.put_file(file, *fingerprint, FileState::Photo(id))
+                self.put_and_tell(file, *fingerprint, FileState::Photo(id))
             }
             Write::Moved { from, to, fingerprint } => match self.file(from)? {
-                Some(record) => {
-                    let failure = self.failures.get(key(from))?;
-                    let failure = failure.map(|row| from_bytes(row.value())).transpose()?;
-                    self.put_file(to, *fingerprint, record.state)?;
-                    if let Some(failure) = failure {
-                        self.put_failure(to, &failure)?;
-                    }
-                    self.remove_file(from)
-                }
+                Some(record) => self.move_file(from, to, *fingerprint, record.state),
                 None => Ok(()),
             },
             Write::Doubtful { file } => match self.file(file)? {
@@ -222,12 +232,21 @@ impl<'txn> Batch<'txn> {
                 None => Ok(()),
             },
             Write::Failed { file, fingerprint, failure } => {
+                let before = (self.state(file)?, self.failure(file)?.map(|failure| failure.reason));
                 self.put_file(file, *fingerprint, FileState::Failed)?;
-                self.put_failure(file, failure)
+                self.put_failure(file, failure)?;
+                let after = (self.state(file)?, self.failure(file)?.map(|failure| failure.reason));
+                if before == after { Ok(()) } else { self.tell_failed(file, before.0, &failure.reason) }
             }
-            Write::NotAPhoto { file, fingerprint } => self.put_file(file, *fingerprint, FileState::NotAPhoto),
+            Write::NotAPhoto { file, fingerprint } => {
+                self.put_and_tell(file, *fingerprint, FileState::NotAPhoto)
+            }
             Write::TryFailuresAgain { decoder } => self.try_failures_again(*decoder),
-            Write::Gone { file } => self.remove_file(file),
+            Write::Gone { file } => self.remove_and_tell(file),
+            Write::Place { root, at, path, is_online } => match self.is_watched(*root)? {
+                true => self.put_place(*root, at, path, *is_online),
+                false => Ok(()),
+            },
             Write::RemoveRoot { root } => self.remove_root(*root),
             Write::PurgeOrphans { before } => self.purge_orphans(*before),
         }
@@ -235,6 +254,52 @@ impl<'txn> Batch<'txn> {
 
     fn file(&self, file: &FileId) -> Result<Option<FileRecord>, StoreError> {
         self.files.get(key(file))?.map(|row| from_bytes(row.value())).transpose()
+    }
+
+    pub(super) fn state(&self, file: &FileId) -> Result<Option<FileState>, StoreError> {
+        Ok(self.file(file)?.map(|record| record.state))
+    }
+
+    fn failure(&self, file: &FileId) -> Result<Option<FailureRecord>, StoreError> {
+        self.failures.get(key(file))?.map(|row| from_bytes(row.value())).transpose()
+    }
+
+    fn put_and_tell(
+        &mut self,
+        file: &FileId,
+        fingerprint: Fingerprint,
+        state: FileState,
+    ) -> Result<(), StoreError> {
+        let before = self.state(file)?;
+        self.put_file(file, fingerprint, state)?;
+        self.tell_of(file, before)
+    }
+
+    fn remove_and_tell(&mut self, file: &FileId) -> Result<(), StoreError> {
+        let before = self.state(file)?;
+        self.remove_file(file)?;
+        self.tell_of(file, before)
+    }
+
+    fn move_file(
+        &mut self,
+        from: &FileId,
+        to: &FileId,
+        fingerprint: Fingerprint,
+        state: FileState,
+    ) -> Result<(), StoreError> {
+        if !self.is_watched(to.root)? {
+            return self.remove_and_tell(from);
+        }
+        let failure = self.failure(from)?;
+        // What stood there goes, whatever it was.
+        self.remove_and_tell(to)?;
+        self.put_file(to, fingerprint, state)?;
+        if let Some(failure) = failure {
+            self.put_failure(to, &failure)?;
+        }
+        self.remove_file(from)?;
+        self.tell_moved(from, to, state)
     }
 
     /// Whether the root is still watched. A file can be in the works while its root is removed.
@@ -345,7 +410,7 @@ impl<'txn> Batch<'txn> {
                     .push(FileId { root: RootId(root), path: RelativePath::from_bytes(path.to_vec()) });
             }
         }
-        without_photo.iter().try_for_each(|file| self.remove_file(file))
+        without_photo.iter().try_for_each(|file| self.remove_and_tell(file))
     }
 
     /// Undoes what the record's state had written down for the file beyond its own row.
@@ -386,6 +451,9 @@ impl<'txn> Batch<'txn> {
             self.remove_file(file)?;
         }
         self.counts.remove(root.0)?;
+        if self.is_watched(root)? {
+            self.tell_unwatched(root)?;
+        }
         let mut roots = self.transaction.open_table(ROOTS)?;
         let removed = roots.remove(root.0)?;
         if let Some(removed) = removed {
@@ -425,6 +493,7 @@ impl<'txn> Batch<'txn> {
                 _ => {}
             }
         }
+        committed.last_event = self.telling.keep(self.transaction, self.now)?;
         Ok((committed, self.decisions))
     }
 }

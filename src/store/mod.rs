@@ -26,6 +26,7 @@ mod codes;
 mod decisions;
 mod disk;
 mod error;
+mod events;
 mod labels;
 mod open;
 mod pairs;
@@ -63,8 +64,8 @@ pub use self::photos::Photos;
 pub use self::reader::{Counts, KnownDirectory, Mended, Reader};
 pub use self::rebuild::Rebuilt;
 pub use self::record::{
-    Compared, FailureKind, FailureRecord, FileRecord, FileState, ModelRecord, MountRecord, NearPair,
-    NearRule, PairRecord, PhotoRecord, Reach, RootRecord, Seen, Standing,
+    Compared, EventRecord, FailureKind, FailureRecord, FileRecord, FileState, Happened, ModelRecord,
+    MountRecord, NearPair, NearRule, PairRecord, PhotoRecord, Reach, RootRecord, Seen, Standing,
 };
 pub use self::repair::{Repair, repair};
 use self::rows::{from_bytes, to_bytes};

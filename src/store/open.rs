@@ -75,11 +75,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
             Found::Version1 => migrate(path, disk)?,
             Found::Foreign => return Err(StoreError::Refused { path: path.to_path_buf() }),
             Found::Ours => match open_ours(path, disk)? {
-                Some(opened) if !has_packed && opened.is_loose()? => {
+                Some((opened, true)) if !has_packed => {
                     has_packed = true;
                     pack(path, opened)?;
                 }
-                Some(opened) => return Ok(opened),
+                Some((opened, _)) => return Ok(opened),
                 None if has_mended => return Err(StoreError::Refused { path: path.to_path_buf() }),
                 None => {
                     has_mended = true;
@@ -135,8 +135,8 @@ fn is_zero(disk: &FileDisk, mut at: u64, end: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Opens a file of this version. `None`: it is damaged.
-fn open_ours(path: &Path, disk: FileDisk) -> Result<Option<Opened>, StoreError> {
+/// Opens a file of this version, and says whether it is worth packing. `None`: it is damaged.
+fn open_ours(path: &Path, disk: FileDisk) -> Result<Option<(Opened, bool)>, StoreError> {
     let checked = open_checked::<Arc<dyn Disk>>(path, Arc::new(disk))?;
     if checked.is_damaged() {
         return Ok(None);
@@ -144,14 +144,15 @@ fn open_ours(path: &Path, disk: FileDisk) -> Result<Option<Opened>, StoreError> 
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let opened = Opened::new(path, Arc::clone(&checked))?;
         let decided = opened.decided()?;
-        Ok((opened, decided))
+        let is_loose = opened.is_loose()?;
+        Ok((opened, decided, is_loose))
     }));
     match opened {
-        Ok(Ok((opened, decided))) => {
+        Ok(Ok((opened, decided, is_loose))) => {
             if let Err(error) = Decisions::beside(path).replace(&decided) {
                 tracing::warn!("the second copy of folders and marks could not be written: {error}");
             }
-            Ok(Some(opened))
+            Ok(Some((opened, is_loose)))
         }
         Ok(Err(_)) | Err(_) if checked.is_damaged() => Ok(None),
         Ok(Err(error)) => Err(error),

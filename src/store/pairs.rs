@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ops::Bound;
 
-use redb::{ReadOnlyTable, ReadableTable, TableDefinition, TableError};
+use redb::ReadableTable;
 
 use super::decisions::Decision;
 use super::reader::Reader;
@@ -121,18 +121,6 @@ impl Store {
 }
 
 impl Reader {
-    /// Opens a table; `None` in a file that was made before there was one.
-    fn table<K: redb::Key + 'static>(
-        &self,
-        table: TableDefinition<'static, K, &'static [u8]>,
-    ) -> Result<Option<ReadOnlyTable<K, &'static [u8]>>, StoreError> {
-        match self.transaction().open_table(table) {
-            Ok(table) => Ok(Some(table)),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Returns which photos' pairs are known; `None` where none are.
     pub fn compared(&self, model: &ModelRecord) -> Result<Option<Compared>, StoreError> {
         let Some(table) = self.table(COMPARED)? else { return Ok(None) };

@@ -6,7 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 
-use redb::{ReadTransaction, ReadableMultimapTable, ReadableTable, ReadableTableMetadata};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableMultimapTable, ReadableTable, ReadableTableMetadata,
+    TableDefinition, TableError,
+};
 
 use super::ModelRecord;
 use super::StoreError;
@@ -63,6 +66,18 @@ impl Reader {
 
     pub(super) fn transaction(&self) -> &ReadTransaction {
         &self.transaction
+    }
+
+    /// Opens a table; `None` in a file that was made before there was one, and has not been written to it.
+    pub(super) fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
+        match self.transaction().open_table(table) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns the watched folders by number.

@@ -16,13 +16,14 @@ use super::decisions::Decided;
 use super::record::{FailureRecord, FileRecord, FileState, ModelRecord, PhotoRecord, RootRecord};
 use super::rows::{Record, from_bytes, to_bytes};
 use super::schema::{
-    APPEARANCES, CANDIDATES, CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, FAILURES, FILES, INODES, LABELS,
-    META, META_DECODER, META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, META_NEXT_MODEL, META_NEXT_PHOTO,
-    META_NEXT_ROOT, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, QUANTIZERS, ROOTS, VECTORS,
+    APPEARANCES, CANDIDATES, CODES, COMPARED, CONTENTS, COUNTS, DISTINCT, EVENTS, FAILURES, FILES, INODES,
+    LABELS, META, META_DECODER, META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, META_NEXT_EVENT,
+    META_NEXT_MODEL, META_NEXT_PHOTO, META_NEXT_ROOT, MODELS, ORPHANS, PAIRS, PHOTO_FILES, PHOTOS, PLACES,
+    QUANTIZERS, ROOTS, VECTORS,
 };
 use super::source::Source;
 use super::vectors::{self, Row};
-use super::{StoreError, version1};
+use super::{StoreError, events, version1};
 use crate::appearance::Appearance;
 use crate::photo::{ContentHash, PhotoId};
 
@@ -46,6 +47,8 @@ pub(super) enum Kind {
     Mend,
     /// All of a sound file of this version, what the search keeps for its next start included.
     Pack,
+    /// The same of a backup, which knows nothing of what was told since it was made.
+    Restore,
 }
 
 /// What a copy came to.
@@ -79,7 +82,7 @@ pub(super) fn fill(
     let marks = marks(from, &mut to, decided)?;
     let mut rebuilt = Rebuilt { folders, marks, ..Rebuilt::default() };
     if kind != Kind::DamagedVersion1 {
-        numbers(from, &mut to)?;
+        numbers(from, &mut to, kind)?;
         let dims = models(from, &mut to)?;
         (rebuilt.photos, rebuilt.lost_photos) = photos(from, &mut to)?;
         appearances(from, &mut to)?;
@@ -90,9 +93,10 @@ pub(super) fn fill(
         (rebuilt.files, rebuilt.lost_files) = files(from, &mut to, &read)?;
         orphans(from, &mut to, now)?;
     }
-    if kind == Kind::Pack {
+    if matches!(kind, Kind::Pack | Kind::Restore) {
         caches(from, &mut to)?;
     }
+    events(from, &mut to, kind, now)?;
     if matches!(kind, Kind::Mend | Kind::DamagedVersion1) {
         to.insert(META, META_MENDED, u64::try_from(now).unwrap_or(0))?;
         to.insert(META, META_LOST_FILES, rebuilt.lost_files)?;
@@ -184,7 +188,7 @@ fn folders(
     from.each(ROOTS, None, &mut |id, bytes| {
         let root = match kind {
             Kind::Version1 | Kind::DamagedVersion1 => version1::root(bytes).ok(),
-            Kind::New | Kind::Mend | Kind::Pack => record(bytes),
+            Kind::New | Kind::Mend | Kind::Pack | Kind::Restore => record(bytes),
         };
         roots.extend(root.map(|root| (id, root)));
         Ok(())
@@ -220,7 +224,7 @@ fn marks(from: &mut Source, to: &mut Target<'_>, decided: &Decided) -> Result<u6
 }
 
 /// Numbers that are never given twice, and who decoded last. Those that cannot be read follow from the rows.
-fn numbers(from: &mut Source, to: &mut Target<'_>) -> Result<(), StoreError> {
+fn numbers(from: &mut Source, to: &mut Target<'_>, kind: Kind) -> Result<(), StoreError> {
     const KEPT: [&str; 7] = [
         META_DECODER,
         META_NEXT_PHOTO,
@@ -232,7 +236,8 @@ fn numbers(from: &mut Source, to: &mut Target<'_>) -> Result<(), StoreError> {
         META_LOST_PHOTOS,
     ];
     from.each(META, None, &mut |name, number| {
-        if KEPT.contains(&name) { to.raise(name, number) } else { Ok(()) }
+        let is_kept = KEPT.contains(&name) || (name == META_NEXT_EVENT && kind == Kind::Pack);
+        if is_kept { to.raise(name, number) } else { Ok(()) }
     })
 }
 
@@ -392,6 +397,23 @@ fn orphans(from: &mut Source, to: &mut Target<'_>, now: i64) -> Result<(), Store
     orphans
         .into_iter()
         .try_for_each(|photo| to.insert(ORPHANS, photo, since.get(&photo).copied().unwrap_or(now)))
+}
+
+/// A whole log goes on. Where something was lost, or has gone back to what it was, what is told next does not follow on what was told
+/// before: a new log begins, and whoever followed the old one is told to begin anew.
+fn events(from: &mut Source, to: &mut Target<'_>, kind: Kind, now: i64) -> Result<(), StoreError> {
+    if kind == Kind::Pack {
+        from.each(EVENTS, None, &mut |number, event| to.insert(EVENTS, number, event))?;
+        return from.each(PLACES, None, &mut |key, place| to.insert(PLACES, key, place));
+    }
+    let mut next = events::first_number(now);
+    from.each(META, None, &mut |name, number| {
+        if name == META_NEXT_EVENT {
+            next = next.max(number + 1);
+        }
+        Ok(())
+    })?;
+    to.insert(META, META_NEXT_EVENT, next)
 }
 
 /// What the search keeps for its next start.

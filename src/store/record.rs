@@ -197,3 +197,59 @@ pub struct Compared {
     /// First and last photo of each run of compared ones.
     pub runs: Vec<(PhotoId, PhotoId)>,
 }
+
+/// One change, as whoever follows the library is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// When it was written down, in seconds since 1970.
+    pub at: i64,
+    /// Absolute path of the file or folder.
+    pub path: Vec<u8>,
+    /// What happened.
+    pub happened: Happened,
+}
+
+/// What happened to a file or folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// A file holds a photo, and was not known or held none.
+    Added {
+        /// The photo.
+        content: ContentHash,
+    },
+    /// A file holds another photo.
+    Changed {
+        /// The photo.
+        content: ContentHash,
+        /// The one before.
+        before: ContentHash,
+    },
+    /// A file that holds a photo, or could not be indexed, has another path.
+    Moved {
+        /// The photo, if it is one.
+        content: Option<ContentHash>,
+        /// The path before.
+        from: Vec<u8>,
+    },
+    /// A file that held a photo, or could not be indexed, is gone or holds none.
+    Removed {
+        /// What it held.
+        content: Option<ContentHash>,
+    },
+    /// A file could not be indexed.
+    Failed {
+        /// Why, for a person.
+        reason: String,
+        /// What it held.
+        before: Option<ContentHash>,
+    },
+    /// A folder, or a volume mounted in one, cannot be reached.
+    Offline,
+    /// It can be again, or is at another place.
+    Online {
+        /// The place before, if it was another one.
+        from: Option<Vec<u8>>,
+    },
+    /// A folder is not watched any more.
+    Unwatched,
+}

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
+use super::super::record::{EventRecord, Happened};
 use super::super::schema::SCHEMA_VERSION;
 use super::super::vectors;
 use super::*;
@@ -132,6 +133,21 @@ impl Golden {
             self.check(&format!("pair.{verdict:?}"), &pair(Standing::Seen(seen)));
         }
 
+        let (content, before) = (ContentHash([0xab; 32]), ContentHash([0xcd; 32]));
+        for (name, happened) in [
+            ("added", Happened::Added { content }),
+            ("changed", Happened::Changed { content, before }),
+            ("moved", Happened::Moved { content: Some(content), from: b"/a".to_vec() }),
+            ("removed", Happened::Removed { content: None }),
+            ("failed", Happened::Failed { reason: "why".to_owned(), before: Some(before) }),
+            ("offline", Happened::Offline),
+            ("online", Happened::Online { from: Some(b"/b".to_vec()) }),
+            ("unwatched", Happened::Unwatched),
+        ] {
+            let event = EventRecord { at: 1_700_000_000, path: b"/photos/\xff.jpg".to_vec(), happened };
+            self.check(&format!("event.{name}"), &event);
+        }
+
         let row = vectors::put(None, 2, &[0.5, -2.0, 1024.0]);
         let row = vectors::put(Some(vectors::Row::parse(&row, 3).unwrap()), 0, &[0.1, 1e9, 0.0]);
         self.written.push(("vectors".to_owned(), row));
@@ -177,5 +193,6 @@ proptest! {
         let _ = from_bytes::<Compared>(&bytes);
         let _ = from_bytes::<PairRecord>(&bytes);
         let _ = from_bytes::<Appearance>(&bytes);
+        let _ = from_bytes::<EventRecord>(&bytes);
     }
 }

@@ -22,6 +22,8 @@
 //! ROOTS       root -> RootRecord
 //! INODES      inode -> (root, path) ...         to recognise a file that moved without reading it
 //! COUNTS      root -> (searchable files, failures)
+//! EVENTS      number -> EventRecord                what happened, the latest of it, see [`events`](super::events)
+//! PLACES      (root, path of a volume in it) -> (whether it could be reached, where), as the events told it last
 //! META        name -> number
 //! ```
 
@@ -63,6 +65,10 @@ pub(super) const LABELS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinitio
 pub(super) const PAIRS: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("pairs");
 pub(super) const CANDIDATES: TableDefinition<'_, (u32, u64, u64), &[u8]> = TableDefinition::new("candidates");
 pub(super) const COMPARED: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("compared");
+/// Those of version 2 that were made before there were events get both with their first one.
+pub(super) const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+pub(super) const PLACES: TableDefinition<'_, FileKey, (bool, &[u8])> = TableDefinition::new("places");
+
 pub(super) const DISTINCT: TableDefinition<'_, ([u8; 32], [u8; 32]), ()> = TableDefinition::new("distinct");
 
 /// Keys of [`META`].
@@ -70,6 +76,7 @@ pub(super) const META_DECODER: &str = "decoder";
 pub(super) const META_NEXT_PHOTO: &str = "next_photo";
 pub(super) const META_NEXT_ROOT: &str = "next_root";
 pub(super) const META_NEXT_MODEL: &str = "next_model";
+pub(super) const META_NEXT_EVENT: &str = "next_event";
 /// Photos purged since the file was last packed.
 pub(super) const META_PURGED: &str = "purged";
 /// When damage was last mended, in seconds since 1970, and how many files and photos were lost to it.
@@ -101,6 +108,8 @@ pub(super) fn make_tables(db: &Database) -> Result<(), StoreError> {
     transaction.open_table(CANDIDATES)?;
     transaction.open_table(COMPARED)?;
     transaction.open_table(DISTINCT)?;
+    transaction.open_table(EVENTS)?;
+    transaction.open_table(PLACES)?;
     transaction.commit()?;
     Ok(())
 }

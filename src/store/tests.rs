@@ -64,11 +64,11 @@ impl World {
     }
 }
 
-fn fingerprint(content: u8) -> Fingerprint {
+pub(super) fn fingerprint(content: u8) -> Fingerprint {
     Fingerprint { len: u64::from(content), modified_ns: 5, changed_ns: 6, inode: u64::from(content) }
 }
 
-fn photo(content: u8) -> PhotoRecord {
+pub(super) fn photo(content: u8) -> PhotoRecord {
     PhotoRecord {
         content: ContentHash::of(&[content]),
         size_bytes: 1,

@@ -73,7 +73,12 @@ impl WriterHandle {
         self.queue.send(Message::Write(Box::new(write))).map_err(|_| StoreError::WriterEnded)
     }
 
-    /// The same for a task, which must not be kept from others by a full queue.
+    /// Queues a write, unless the queue is full. Returns whether it did.
+    pub fn try_write(&self, write: Write) -> bool {
+        self.queue.try_send(Message::Write(Box::new(write))).is_ok()
+    }
+
+    /// The same as [`write`](Self::write) for a task, which must not be kept from others by a full queue.
     pub async fn enqueue(&self, write: Write) -> Result<(), StoreError> {
         let handle = self.clone();
         let queued = tokio::task::spawn_blocking(move || handle.write(write));

@@ -116,9 +116,13 @@ async fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
 async fn health_and_both_reflections_are_served() {
     let world = World::new();
     let daemon = world.start().await;
-    for service in
-        ["", "resembled.v1.SearchService", "resembled.v1.LibraryService", "resembled.v1.DaemonService"]
-    {
+    for service in [
+        "",
+        "resembled.v1.SearchService",
+        "resembled.v1.LibraryService",
+        "resembled.v1.DaemonService",
+        "resembled.v1.EventService",
+    ] {
         let request = HealthCheckRequest { service: service.into() };
         let health = HealthClient::new(daemon.channel.clone()).check(request).await.unwrap().into_inner();
         assert_eq!(health.status, 1, "{service} is SERVING");

@@ -14,6 +14,7 @@ mod client;
 mod comparing;
 mod crash;
 mod dual;
+mod events;
 mod failing_disk;
 mod faults;
 mod formats;
