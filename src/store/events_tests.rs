@@ -253,8 +253,9 @@ fn a_store_that_is_packed_goes_on_and_one_that_is_mended_begins_a_new_log() {
     let (last, events) = (world.last(), world.events(0).unwrap());
     let path = world.directory.path().join("s.redb");
     drop(world.store);
-    for (kind, now) in [(rebuild::Kind::Pack, 2_000), (rebuild::Kind::Mend, 2_000), (rebuild::Kind::Mend, 0)]
-    {
+    use rebuild::Kind::{Mend, Pack, Restore};
+
+    for (kind, now) in [(Pack, 2_000), (Mend, 2_000), (Mend, 0), (Restore, 2_000)] {
         let opened = open::open(&path).unwrap();
         let mut from = source::Source::open(Arc::clone(&opened.db));
         let decided = Decided::default();
