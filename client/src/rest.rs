@@ -1,9 +1,10 @@
 //! Of a group of duplicates: which files stay, and which are the rest.
 //!
 //! Invariant: the rest of a group never is all of it, and holds only files that the daemon saw a moment ago, as it did at
-//! least one of those that stay.
+//! least one of those that stay. By a rule, none goes but for one that stays and is near it.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,8 @@ impl Keep {
 /// A file of a group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member<'a> {
+    /// The place of its photo in the group.
+    place: u32,
     pub(crate) photo: &'a proto::Photo,
     pub(crate) file: &'a proto::File,
 }
@@ -99,10 +102,9 @@ pub(crate) struct Split<'a> {
 
 /// Parts a group.
 pub(crate) fn split<'a>(group: &'a proto::DuplicateGroup, keep: &Keep) -> Split<'a> {
-    let members =
-        group.photos.iter().flat_map(|photo| photo.files.iter().map(move |file| Member { photo, file }));
     // What cannot be seen now neither goes, nor can anything else go for it.
-    let (mut there, kept): (Vec<Member<'a>>, Vec<Member<'a>>) = members.partition(Member::is_there);
+    let (mut there, mut kept): (Vec<Member<'a>>, Vec<Member<'a>>) =
+        members(group).partition(Member::is_there);
     // Stable: of equals, the first in the daemon's order stays.
     let stays = match keep {
         Keep::Largest => {
@@ -126,7 +128,21 @@ pub(crate) fn split<'a>(group: &'a proto::DuplicateGroup, keep: &Keep) -> Split<
         }
     };
     let rest = there.split_off(stays.min(there.len()));
+    let not_near: HashSet<(u32, u32)> = group
+        .not_near
+        .iter()
+        .flat_map(|pair| [(pair.first, pair.second), (pair.second, pair.first)])
+        .collect();
+    let (rest, far) = rest
+        .into_iter()
+        .partition(|member| there.iter().any(|stays| !not_near.contains(&(member.place, stays.place))));
+    kept.splice(0..0, far);
     without_one_shots(there, rest, kept)
+}
+
+fn members(group: &proto::DuplicateGroup) -> impl Iterator<Item = Member<'_>> {
+    let photos = group.photos.iter().zip(0..);
+    photos.flat_map(|(photo, place)| photo.files.iter().map(move |file| Member { place, photo, file }))
 }
 
 /// Parts a group as the user marked it: `goes` says which files were marked. Where all that is there would go, all of it stays.
@@ -134,9 +150,7 @@ pub(crate) fn split_as_marked<'a>(
     group: &'a proto::DuplicateGroup,
     goes: impl Fn(&Member<'a>) -> bool,
 ) -> Split<'a> {
-    let members =
-        group.photos.iter().flat_map(|photo| photo.files.iter().map(move |file| Member { photo, file }));
-    let (there, away): (Vec<Member<'a>>, Vec<Member<'a>>) = members.partition(Member::is_there);
+    let (there, away): (Vec<Member<'a>>, Vec<Member<'a>>) = members(group).partition(Member::is_there);
     let (rest, stays): (Vec<Member<'a>>, Vec<Member<'a>>) = there.into_iter().partition(goes);
     match stays.is_empty() {
         true => without_one_shots(rest, Vec::new(), away),
@@ -202,7 +216,7 @@ mod tests {
             photo(30, Some(9), "image/jpeg", &[("/p/b.jpg", THERE)]),
             photo(20, None, "image/png", &[("/p/c.png", THERE)]),
         ];
-        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
+        let group = proto::DuplicateGroup { photos, ..Default::default() };
         check(&group, Keep::Largest, &["/p/b.jpg"], &["/p/c.png", "/p/a.jpg", "/q/a.jpg"]);
         check(&group, Keep::Oldest, &["/p/a.jpg"], &["/q/a.jpg", "/p/b.jpg", "/p/c.png"]);
         check(&group, Keep::Newest, &["/p/b.jpg"], &["/p/a.jpg", "/q/a.jpg", "/p/c.png"]);
@@ -218,8 +232,23 @@ mod tests {
             photo(30, None, "image/jpeg", &[("/usb/a.jpg", AWAY)]),
             photo(10, None, "image/jpeg", &[("/p/b.jpg", THERE)]),
         ];
-        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
+        let group = proto::DuplicateGroup { photos, ..Default::default() };
         check(&group, Keep::Largest, &["/p/b.jpg", "/usb/a.jpg"], &[]);
+    }
+
+    #[test]
+    fn by_a_rule_nothing_goes_for_what_it_is_not_near() {
+        let photos = vec![
+            photo(20, Some(5), "image/jpeg", &[("/p/middle.jpg", THERE)]),
+            photo(30, Some(1), "image/jpeg", &[("/p/left.jpg", THERE)]),
+            photo(10, Some(9), "image/jpeg", &[("/p/right.jpg", THERE), ("/q/right.jpg", THERE)]),
+        ];
+        let not_near = vec![proto::PairOfPlaces { first: 1, second: 2 }];
+        let group = proto::DuplicateGroup { photos, not_near, ..Default::default() };
+        let right = ["/p/right.jpg", "/q/right.jpg"];
+        check(&group, Keep::Largest, &["/p/left.jpg", right[0], right[1]], &["/p/middle.jpg"]);
+        check(&group, Keep::Newest, &[right[0], "/p/left.jpg"], &[right[1], "/p/middle.jpg"]);
+        check(&group, Keep::Folder("/q".into()), &[right[1], "/p/left.jpg"], &["/p/middle.jpg", right[0]]);
     }
 
     #[test]
@@ -228,7 +257,7 @@ mod tests {
             photo(30, None, "image/x-canon-cr2", &[("/p/1.CR2", THERE), ("/usb/1.CR2", AWAY)]),
             photo(20, None, "image/jpeg", &[("/p/1.jpg", THERE), ("/q/1.jpg", THERE)]),
         ];
-        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
+        let group = proto::DuplicateGroup { photos, ..Default::default() };
         let check = |marked: &[&str], expected: &[&str]| {
             let parts = split_as_marked(&group, |member| marked.contains(&member.path().to_str().unwrap()));
             let rest: Vec<PathBuf> = parts.rest.iter().map(Member::path).collect();
@@ -250,7 +279,7 @@ mod tests {
             photo(30, None, "image/x-canon-cr2", &[("/p/IMG_1.CR2", THERE)]),
             photo(20, None, "image/jpeg", &[("/p/img_1.jpg", THERE), ("/q/img_1.jpg", THERE)]),
         ];
-        let group = proto::DuplicateGroup { photos, relations: Vec::new() };
+        let group = proto::DuplicateGroup { photos, ..Default::default() };
         check(&group, Keep::Largest, &["/p/IMG_1.CR2", "/p/img_1.jpg"], &["/q/img_1.jpg"]);
     }
 

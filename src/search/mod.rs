@@ -44,7 +44,7 @@ mod sampling;
 mod tests;
 
 pub use code::{Code, Quantizer};
-pub use duplicates::{MOST_A_PHOTO, Neighborhood, Pair, SAMPLE, Shot, groups, share, shots_within};
+pub use duplicates::{Group, MOST_A_PHOTO, Neighborhood, Pair, SAMPLE, Shot, groups, share, shots_within};
 pub use error::SearchError;
 pub use filter::{Area, Facet, FacetValue, FactTable, Facts, Filter, PhotoSet, RootLocation, TakenAt};
 pub use fitted::{MAX_FULL_VECTORS, SUFFICIENT_RECALL};

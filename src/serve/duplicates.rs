@@ -3,6 +3,7 @@
 mod find;
 mod relation;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::convert::{self, Roots};
 use super::pages::{self, Pages};
 use super::{Api, calls, files, filter, refuse};
 use crate::models::Bands;
+use crate::photo::PhotoId;
 use crate::proto;
 use crate::proto::DuplicateKind;
 use crate::proto::duplicate_service_server::DuplicateService;
@@ -108,30 +110,43 @@ async fn groups(
         let roots = Roots::of(&reading);
         let mut groups = Vec::with_capacity(rows.len());
         for group in &asked.groups[rows] {
-            let mut photos = Vec::with_capacity(group.len());
-            for &photo in group {
-                photos.extend(convert::photo(&known, &roots, photo)?);
+            let mut photos = Vec::with_capacity(group.photos.len());
+            for &photo in &group.photos {
+                photos.extend(convert::photo(&known, &roots, photo)?.map(|known| (photo, known)));
             }
-            groups.push(proto::DuplicateGroup { photos, relations: Vec::new() });
+            groups.push((photos, group.not_near.clone()));
         }
         Ok(groups)
     })
     .await?;
-    files::verify(api, groups.iter_mut().flat_map(|group| &mut group.photos).collect()).await?;
-    groups.iter_mut().for_each(|group| group.photos.retain(|photo| !photo.files.is_empty()));
-    groups.retain(|group| match group.photos.as_slice() {
-        [photo] => are_copies && photo.files.len() > 1,
+    let photos = groups.iter_mut().flat_map(|(photos, _)| photos).map(|(_, photo)| photo);
+    files::verify(api, photos.collect()).await?;
+    groups.iter_mut().for_each(|(photos, _)| photos.retain(|(_, photo)| !photo.files.is_empty()));
+    groups.retain(|(photos, _)| match photos.as_slice() {
+        [(_, photo)] => are_copies && photo.files.len() > 1,
         photos => photos.len() > 1,
     });
     let reading = Arc::clone(api);
     blocking(move |_| -> Result<_, StoreError> {
         let relations = Relations::of(&reading.store, &found.model)?;
-        for group in &mut groups {
-            group.relations = relations.of_group(&group.photos)?;
-        }
-        Ok(groups)
+        groups.into_iter().map(|(photos, not_near)| group(&relations, photos, &not_near)).collect()
     })
     .await
+}
+
+/// Makes a group of what is left of one.
+fn group(
+    relations: &Relations<'_>,
+    photos: Vec<(PhotoId, proto::Photo)>,
+    not_near: &[(PhotoId, PhotoId)],
+) -> Result<proto::DuplicateGroup, StoreError> {
+    let places: HashMap<PhotoId, u32> = photos.iter().map(|&(photo, _)| photo).zip(0..).collect();
+    let of_places = |&(one, other): &(PhotoId, PhotoId)| {
+        Some(proto::PairOfPlaces { first: *places.get(&one)?, second: *places.get(&other)? })
+    };
+    let not_near = not_near.iter().filter_map(of_places).collect();
+    let photos: Vec<proto::Photo> = photos.into_iter().map(|(_, photo)| photo).collect();
+    Ok(proto::DuplicateGroup { relations: relations.of_group(&photos)?, photos, not_near })
 }
 
 #[tonic::async_trait]

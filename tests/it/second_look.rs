@@ -85,6 +85,38 @@ async fn pages_of_a_form_are_nothing_to_each_other_and_edits_are_named() {
     drop(daemon);
 }
 
+/// Each two had to be near, so that one part was left out; and now that it is not, nothing may go for what it does not show.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_parts_of_a_picture_are_with_it_and_neither_goes_for_the_other() {
+    let world = World::new();
+    std::fs::create_dir(world.photo("kept")).unwrap();
+    street(1).save(world.photo("street.png")).unwrap();
+    street(2).save(world.photo("another street.png")).unwrap();
+    let part = |left| imageops::crop_imm(&street(1), left, 0, 270, 360).to_image();
+    part(0).save(world.photo("kept/left.png")).unwrap();
+    part(210).save(world.photo("right.png")).unwrap();
+    let daemon = world.start().await;
+    daemon.wait_for_files(4).await;
+
+    let groups = near(&world);
+    let names: Vec<Vec<&str>> =
+        groups.iter().map(|group| group["photos"].as_array().unwrap().iter().map(name).collect()).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(names[0][0], "street.png", "{names:?}");
+    assert_eq!(names[0].len(), 3, "{names:?}");
+    let goes = |keep: &str| {
+        let rest = world.resemble(["duplicates", "near", "--keep", keep, "--rest", "--paths"]);
+        let paths = String::from_utf8(rest.stdout).unwrap();
+        let mut names: Vec<String> =
+            paths.lines().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(goes("photos/kept"), ["street.png"]);
+    assert_eq!(goes("largest"), ["left.png", "right.png"]);
+    drop(daemon);
+}
+
 /// Until it is back, its distance decides; it is never called the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_photo_whose_drive_is_away_is_looked_at_when_it_is_back() {

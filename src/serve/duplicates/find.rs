@@ -12,12 +12,12 @@ use super::super::convert::Roots;
 use super::super::{Api, Served, files, refuse};
 use crate::decode::Format;
 use crate::photo::{PhotoId, RelativePath, RootId};
-use crate::search::{self, Facts, Pair, PhotoSet, SearchError};
+use crate::search::{self, Facts, Group, Pair, PhotoSet, SearchError};
 use crate::store::{ModelRecord, NearPair, PairRecord, Photos, Standing, StoreError};
 
 /// The answer to a request.
 pub(super) struct Found {
-    pub(super) groups: Vec<Vec<PhotoId>>,
+    pub(super) groups: Vec<Group>,
     /// Photos of which it is not known yet.
     pub(super) pending: u64,
     /// Shots that are there as RAW and as another picture.
@@ -29,9 +29,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn of(served: &Served, mut groups: Vec<Vec<PhotoId>>) -> Self {
+    fn of(served: &Served, mut groups: Vec<Group>) -> Self {
         // Stable: of equals, the one with the oldest photo first.
-        groups.sort_by_key(|group| Reverse(group.len()));
+        groups.sort_by_key(|group| Reverse(group.photos.len()));
         Self { groups, pending: 0, raw_pairs: 0, pairs_pending: 0, model: served.model.clone() }
     }
 }
@@ -39,6 +39,11 @@ impl Found {
 /// Says whether a photo meets the filter.
 fn passes(passing: Option<&PhotoSet>, photo: PhotoId) -> bool {
     passing.is_none_or(|passing| passing.contains(photo))
+}
+
+/// Makes a group of what is alike each to each.
+fn all_near(photos: Vec<PhotoId>) -> Group {
+    Group { photos, not_near: Vec::new() }
 }
 
 /// Finds the photos of which there are several files.
@@ -60,7 +65,7 @@ pub(super) async fn exact(
     let mut counted = files::count(&roots, copied.await?).await;
     counted.retain(|&(_, files)| files > 1);
     counted.sort_by_key(|&(photo, files)| (Reverse(files), photo));
-    let groups = counted.into_iter().map(|(photo, _)| vec![photo]).collect();
+    let groups = counted.into_iter().map(|(photo, _)| all_near(vec![photo])).collect();
     Ok(Found { groups, ..Found::of(served, Vec::new()) })
 }
 
@@ -80,11 +85,12 @@ pub(super) fn pixels(api: &Api, served: &Served, passing: Option<&PhotoSet>) -> 
     })?;
     let mut groups: Vec<_> = by_pixels.into_values().filter(|photos| photos.len() > 1).collect();
     groups.sort_unstable();
+    let groups = groups.into_iter().map(all_near).collect();
     let pending = index.ids_after(None).iter().filter(|&&photo| !known.contains(photo)).count() as u64;
     Ok(Found { pending, ..Found::of(served, groups) })
 }
 
-/// Finds the groups of photos that are near, each pair at most `limit` apart where there is one. What is still to be looked at is
+/// Finds the groups of photos that are near, made of pairs at most `limit` apart where there is one. What is still to be looked at is
 /// near by its distance, in its neighborhood.
 pub(super) fn near(
     api: &Api,
@@ -94,7 +100,7 @@ pub(super) fn near(
 ) -> Result<Found, StoreError> {
     let reader = api.store.read()?;
     let index = served.index.snapshot();
-    let apart = reader.told_apart()?;
+    let mut apart = reader.told_apart()?;
     let compared = reader.compared(&served.model)?.unwrap_or_default();
     let (mut pairs, mut pairs_pending) = (Vec::new(), 0);
     reader.each_pair(
@@ -118,7 +124,7 @@ pub(super) fn near(
         },
     )?;
     let raw = raw_pairs(&pairs, &api.facts.snapshot(), &reader.photos()?)?;
-    pairs.retain(|pair| !raw.contains(&(pair.first, pair.second)));
+    apart.extend(&raw);
     let runs = compared.runs;
     let is_compared = |photo: &PhotoId| {
         let after = runs.partition_point(|(first, _)| first <= photo);
@@ -126,7 +132,7 @@ pub(super) fn near(
     };
     let pending = index.ids_after(None).iter().filter(|photo| !is_compared(photo)).count() as u64;
     let raw_pairs = raw.len() as u64;
-    Ok(Found { pending, raw_pairs, pairs_pending, ..Found::of(served, search::groups(pairs)) })
+    Ok(Found { pending, raw_pairs, pairs_pending, ..Found::of(served, search::groups(pairs, &apart)) })
 }
 
 /// Returns the pairs that are one shot: a RAW and another picture with its name, in one folder, taken at one time.
@@ -164,7 +170,7 @@ fn names_of(photos: &Photos, photo: PhotoId) -> Result<impl Iterator<Item = Name
     }))
 }
 
-/// Finds the groups of photos taken within seconds by one camera, each two at most `limit` apart.
+/// Finds the groups of photos taken by one camera within seconds of a center of theirs, and at most `limit` apart from it.
 pub(super) fn bursts(
     api: &Api,
     served: &Served,
@@ -176,12 +182,11 @@ pub(super) fn bursts(
     let apart = api.store.read()?.told_apart()?;
     let mut shots = api.facts.snapshot().shots();
     shots.retain(|shot| index.contains(shot.photo) && passes(passing, shot.photo));
-    let mut pairs = search::shots_within(seconds, shots);
-    pairs.retain(|pair| !apart.contains(pair));
+    let pairs = search::shots_within(seconds, shots);
     let pairs = index.distances(&pairs, served.model.metric, cancelled).map_err(|error| match error {
         SearchError::Cancelled => refuse::given_up(),
         error => refuse::internal("the shots could not be compared", &error),
     })?;
     let near = pairs.into_iter().filter(|pair| pair.distance <= limit).collect();
-    Ok(Found::of(served, search::groups(near)))
+    Ok(Found::of(served, search::groups(near, &apart)))
 }
