@@ -22,6 +22,7 @@ const ASKING: &[&str] = &[
     "duplicates",
     "list",
     "events",
+    "watch",
     "status",
     "backup",
     "pause",

@@ -151,6 +151,7 @@ pub(crate) enum By {
     Year,
     Month,
     Camera,
+    Lens,
     Type,
     /// The folder itself, not those around it
     Folder,
@@ -162,6 +163,7 @@ impl From<By> for proto::Facet {
             By::Year => Self::Year,
             By::Month => Self::Month,
             By::Camera => Self::Camera,
+            By::Lens => Self::Lens,
             By::Type => Self::MediaType,
             By::Folder => Self::Folder,
         }
@@ -213,6 +215,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Tells what happens to the library, as it happens: photos that come, change, move and go, drives that come and go
     Events(crate::events::EventsArgs),
+    /// Waits for new photos that resemble a picture, or show something, and runs a command with each
+    Watch(crate::watch::WatchArgs),
     /// Says how far the daemon is
     Status {
         /// Goes on until everything is indexed

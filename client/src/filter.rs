@@ -39,6 +39,10 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) camera: Vec<String>,
 
+    /// taken with a lens whose name contains this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) lens: Vec<String>,
+
     /// taken around here: degrees north, degrees east, and how far: 500, 500m, 30km
     #[arg(long, value_name = "LAT,LON,DISTANCE", value_parser = parse_circle, allow_hyphen_values = true)]
     pub(crate) around: Option<proto::PlaceCircle>,
@@ -76,6 +80,8 @@ pub(crate) fn filter(args: &FilterArgs) -> anyhow::Result<Option<proto::Filter>>
         taken_from: time(args.since),
         taken_before: time(args.before),
         cameras: args.camera.clone(),
+        lenses: args.lens.clone(),
+        photos: Vec::new(),
         place,
         media_types: args.media_type.iter().flat_map(MediaTypes::names).collect(),
         dated: args.undated.then_some(false),

@@ -15,6 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A stream of events that is opened again where it broke off.
 pub(crate) struct Follower<'a> {
     target: &'a Target,
+    channel: Connection,
     stream: Streaming<proto::WatchEventsResponse>,
     /// Where it goes on when it is opened again.
     after: Option<u64>,
@@ -30,7 +31,12 @@ impl<'a> Follower<'a> {
     ) -> anyhow::Result<Result<Self, Status>> {
         let channel = connect::connect(target).await?;
         let stream = open(&channel, after, only_past).await;
-        Ok(stream.map(|stream| Self { target, stream, after, only_past }))
+        Ok(stream.map(|stream| Self { target, channel, stream, after, only_past }))
+    }
+
+    /// The connection to the daemon of the moment.
+    pub(crate) fn channel(&self) -> Connection {
+        self.channel.clone()
     }
 
     /// Returns the next message, and waits for a daemon where there is none; `None` at the end of what has happened, where
@@ -59,7 +65,7 @@ impl<'a> Follower<'a> {
             match open(&channel, after, self.only_past).await {
                 Ok(stream) => {
                     eprintln!("it is there again");
-                    (self.stream, self.after) = (stream, after);
+                    (self.channel, self.stream, self.after) = (channel, stream, after);
                     return Ok(());
                 }
                 Err(status) if is_passing(&status) => {}

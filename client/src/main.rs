@@ -25,6 +25,7 @@ mod service;
 mod sheet;
 mod status;
 mod trash;
+mod watch;
 mod window;
 mod words;
 
@@ -76,8 +77,9 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Mcp => return mcp::mcp(&cli.target).await,
         // It says the address only where somebody answers, and then needs to know where that is.
         Command::Window(args) => return window::window(&cli.target, args).await,
-        // It looks for the daemon again and again.
+        // They look for the daemon again and again.
         Command::Events(args) => return events::events(&cli.target, args).await,
+        Command::Watch(args) => return watch::watch(&cli.target, args).await,
         // Its paths are those of another machine.
         Command::Duplicates(args) if args.trash && cli.target.connect.is_some() => {
             anyhow::bail!("--trash moves files of this machine: ask the daemon here, without --connect");
@@ -107,6 +109,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         | Command::Doctor(_)
         | Command::Mcp
         | Command::Events(_)
+        | Command::Watch(_)
         | Command::Window(_) => Ok(Answer::Nothing),
         Command::Status { watch, output } => status::status(channel, watch, output.json).await,
     }

@@ -27,8 +27,8 @@ pub enum SearchError {
     #[error("the weights of the examples must add up to more than 0")]
     NothingLiked,
 
-    /// The full vectors could not be read.
-    #[error("cannot read the full vectors")]
+    /// The full vectors, or what else of the store a search asks for, could not be read.
+    #[error("cannot read the store")]
     Vectors(#[source] VectorsError),
 
     /// The caller lost interest while the search was running.

@@ -169,7 +169,7 @@ impl DuplicateService for Duplicates {
             let api = Arc::clone(&self.api);
             let passing = blocking(move |_| {
                 let failed = |error: SearchError| refuse::internal("the filter failed", &error);
-                filter::passing(&api, &filter).map_err(failed)
+                filter.passing(&api, &api.facts.snapshot()).map_err(failed)
             });
             let passing = passing.await?;
             let found = match ask {

@@ -10,12 +10,13 @@ use tonic::Status;
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
+use super::filter::Filter;
 use super::pages::{self, Pages};
 use super::{Api, files, filter, refuse};
 use crate::decode::Cancel;
 use crate::photo::{ContentHash, PhotoId};
 use crate::proto;
-use crate::search::{Facet, FacetValue, Filter, SearchError};
+use crate::search::{Facet, FacetValue, SearchError};
 use crate::store::StoreError;
 
 /// In which order photos are listed.
@@ -69,7 +70,7 @@ async fn by_name(
     };
     let api = Arc::clone(api);
     blocking(move |cancel: &Cancel| -> Result<_, Status> {
-        let passing = filter::passing(&api, &filter).map_err(failed)?;
+        let passing = filter.passing(&api, &api.facts.snapshot()).map_err(failed)?;
         let reader = api.store.read()?;
         let roots = Roots::of(&api);
         let index = api.networks.answering().index.snapshot();
@@ -157,7 +158,7 @@ async fn by_time(
 fn meant(api: &Api, filter: &Filter) -> Result<Vec<PhotoId>, Status> {
     let index = api.networks.answering().index.snapshot();
     // Also where the filter lets all pass: a photo whose last file has gone is none.
-    let passing = filter.photos(&api.facts.snapshot(), &filter::roots(api)).map_err(failed)?;
+    let passing = filter.photos(api, &api.facts.snapshot()).map_err(failed)?;
     Ok(passing.iter().filter(|&id| index.contains(id)).collect())
 }
 
@@ -177,6 +178,7 @@ pub(super) async fn count(
         proto::Facet::Year => Facet::Year,
         proto::Facet::Month => Facet::Month,
         proto::Facet::Camera => Facet::Camera,
+        proto::Facet::Lens => Facet::Lens,
         proto::Facet::MediaType => Facet::MediaType,
         proto::Facet::Folder => Facet::Folder,
     };
@@ -188,7 +190,7 @@ pub(super) async fn count(
         let mut counted = api.facts.snapshot().count(&photos.into_iter().collect(), facet);
         match facet {
             Facet::Year | Facet::Month => counted.sort_by(|(one, _), (other, _)| other.cmp(one)),
-            Facet::Camera | Facet::MediaType | Facet::Folder => {
+            Facet::Camera | Facet::Lens | Facet::MediaType | Facet::Folder => {
                 counted.sort_by(|(one, of_one), (other, of_other)| {
                     let key = |value: &Option<FacetValue>, photos| (value.is_none(), Reverse(photos));
                     key(one, *of_one).cmp(&key(other, *of_other)).then_with(|| one.cmp(other))

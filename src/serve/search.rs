@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
+use super::filter::Filter;
 use super::limiter::Permit;
 use super::near::{Around, Neighborhoods};
 use super::pages::{self, Pages};
@@ -21,7 +22,7 @@ use crate::models::Bands;
 use crate::photo::{Embedding, Metric, PhotoId};
 use crate::proto;
 use crate::proto::search_service_server::SearchService;
-use crate::search::{self, Facts, Filter, Neighbor, Options, PhotoSet, SearchError, Snapshot, TakenAt};
+use crate::search::{self, Facts, Neighbor, Options, PhotoSet, SearchError, Snapshot, TakenAt};
 use crate::store::StoreError;
 
 /// Matches where the request does not say how many.
@@ -171,7 +172,7 @@ impl Search {
             let _permit = permit;
             let around = Around { neighborhoods: &neighborhoods, model, bands: found.bands };
             let facts = api.facts.snapshot();
-            let passing = passing(&api, &facts, &ask).map_err(refused)?;
+            let passing = ask.filter.passing(&api, &facts).map_err(refused)?;
             let mut nearest_of: HashMap<PhotoId, (f32, u32)> =
                 found.neighbors.iter().map(|neighbor| (neighbor.id, (neighbor.distance, 0))).collect();
             for (turns, embedding) in (1..).zip(turned) {
@@ -225,14 +226,6 @@ fn refused(error: SearchError) -> Status {
     }
 }
 
-/// Returns the photos that meet the filter; `None` where there is none.
-fn passing(api: &Api, facts: &Facts, ask: &Ask) -> Result<Option<PhotoSet>, SearchError> {
-    match ask.filter.is_empty() {
-        true => Ok(None),
-        false => ask.filter.photos(facts, &filter::roots(api)).map(Some),
-    }
-}
-
 fn find(
     api: &Api,
     snapshot: &Snapshot,
@@ -244,8 +237,7 @@ fn find(
 ) -> Result<Found, SearchError> {
     let facts = api.facts.snapshot();
     let appearance = query.as_ref().and_then(|query| query.appearance.clone());
-    let mut passing =
-        if ask.filter.is_empty() { None } else { Some(ask.filter.photos(&facts, &filter::roots(api))?) };
+    let mut passing = ask.filter.passing(api, &facts)?;
     let known = spoken.as_ref().map_or(snapshot.len(), Spoken::photos_known);
     let searched = passing.as_ref().map_or(known, |passing| passing.len().min(known));
     let mut near = None;

@@ -84,10 +84,24 @@ async fn watch(
     Ok(client.watch_events(proto::WatchEventsRequest { after, only_past }).await?.into_inner())
 }
 
+/// Shows what the daemon said where the test fails.
+struct ShownOnFailure<'a>(&'a World);
+
+impl Drop for ShownOnFailure<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.0.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
 /// Makes changes of all kinds, so many events at the least, and follows them: by a stream while they happen, by what is kept after a
 /// daemon was killed or ended in their midst.
 async fn follow(changes: u64, seed: u64) {
     let world = World::new();
+    let _shown = ShownOnFailure(&world);
     let mut random = Random::new(seed);
     let mut follower = Follower::default();
     let (mut made, mut restarts) = (0, 0);
@@ -95,7 +109,7 @@ async fn follow(changes: u64, seed: u64) {
     while follower.seen < changes {
         let daemon = world.start().await;
         let mut live = watch(&daemon, Some(follower.after), false).await.unwrap();
-        let acts = 20 + random.below(120);
+        let acts = 20 + random.below((changes / 20) as usize);
         for _ in 0..acts {
             let place = random.below(names.len().max(1));
             match (random.below(10), names.get(place).cloned()) {
@@ -230,10 +244,10 @@ async fn a_client_that_does_not_read_holds_nobody_up_and_gets_all_when_it_does()
     let daemon = world.start().await;
     let mut slow = watch(&daemon, None, false).await.unwrap();
     let begin = slow.message().await.unwrap().unwrap().sequence;
-    for made in 0..600 {
+    for made in 0..250 {
         pictures::write(&world.photo(format!("{made}.png")), made);
     }
-    daemon.wait_for_files(600).await;
+    daemon.wait_for_files(250).await;
     let last = daemon.status().await.last_event;
     let mut follower = Follower { after: begin, ..Follower::default() };
     while follower.after < last {

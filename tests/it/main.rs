@@ -41,6 +41,7 @@ mod stores;
 mod thumbnails;
 mod turned;
 mod waiting;
+mod watches;
 mod watching;
 mod window;
 mod words;

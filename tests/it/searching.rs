@@ -95,6 +95,13 @@ async fn filters_let_pass_what_meets_them_and_cost_no_match(world: World) {
     .await;
     check(proto::Filter { media_types: vec!["image/bmp".into()], ..filter() }, std::slice::from_ref(&bmp))
         .await;
+    let named = |seeds: &[u32]| {
+        let names = seeds.iter().map(|&seed| format!("photos/{}", ContentHash::of(&pictures::png(seed))));
+        proto::Filter { photos: names.collect(), ..filter() }
+    };
+    check(named(&[4, 99]), std::slice::from_ref(&plain)).await;
+    check(named(&[99]), &[]).await;
+    check(proto::Filter { cameras: vec!["zwei".into()], ..named(&[4]) }, &[]).await;
     check(proto::Filter { online: Some(true), ..filter() }, &all).await;
     check(proto::Filter { online: Some(false), ..filter() }, &[]).await;
     let circle = |latitude, longitude, radius_metres| proto::Filter {

@@ -78,6 +78,7 @@ impl FilterAsked {
         let types = types.collect::<Result<_, _>>().map_err(|why| anyhow!("types: {why}"))?;
         ensure!(self.around.is_none() || self.within.is_none(), "around and within do not go together");
         Ok(FilterArgs {
+            lens: Vec::new(),
             folder: self.folders.iter().map(|folder| path(folder)).collect::<anyhow::Result<_>>()?,
             since: time(&self.since, "since")?,
             before: time(&self.before, "before")?,

@@ -38,6 +38,7 @@ pub(super) struct Filter {
     /// URIs.
     folders: Vec<String>,
     cameras: Vec<String>,
+    lenses: Vec<String>,
     /// Media types, or their short names.
     types: Vec<String>,
     /// As `--since` and `--before` take them.
@@ -62,6 +63,7 @@ impl Filter {
         let filter = proto::Filter {
             folder_uris: self.folders.clone(),
             cameras: self.cameras.clone(),
+            lenses: self.lenses.clone(),
             media_types,
             taken_from: time(&self.since)?,
             taken_before: time(&self.before)?,

@@ -29,6 +29,8 @@ pub struct Filter {
     pub dated: Option<bool>,
     /// The camera's name contains one of these, whatever the case.
     pub cameras: Vec<String>,
+    /// The lens's name contains one of these, whatever the case.
+    pub lenses: Vec<String>,
     /// Taken in this area.
     pub area: Option<Area>,
     /// One of these, as `image/jpeg`.
@@ -131,6 +133,9 @@ impl Filter {
         if let Some(marked) = &marks.cameras {
             keep(&mut words, |at| marked[page.camera[at] as usize]);
         }
+        if let Some(marked) = &marks.lenses {
+            keep(&mut words, |at| marked[page.lens[at] as usize]);
+        }
         if let Some(area) = self.area {
             keep(&mut words, |at| {
                 page.latitude[at] != NO_POSITION && area.contains(page.latitude[at], page.longitude[at])
@@ -157,6 +162,7 @@ fn keep(words: &mut [u64; WORDS], pass: impl Fn(usize) -> bool) {
 struct Marks {
     types: Option<Vec<bool>>,
     cameras: Option<Vec<bool>>,
+    lenses: Option<Vec<bool>>,
     /// Folders in which a file must be.
     folders: Option<Vec<bool>>,
     /// Folders in which no file may be: those that can be reached, for a filter that asks for what cannot.
@@ -173,7 +179,13 @@ impl Marks {
             filter.folders.is_empty() || filter.folders.iter().any(|asked| folder.starts_with(asked))
         };
         let needs_folder = !filter.folders.is_empty() || filter.online == Some(true);
-        let cameras: Vec<String> = filter.cameras.iter().map(|name| name.to_lowercase()).collect();
+        let contains_one = |asked: &[String]| {
+            let asked: Vec<String> = asked.iter().map(|name| name.to_lowercase()).collect();
+            move |name: &str| {
+                let name = name.to_lowercase();
+                asked.iter().any(|asked| name.contains(asked))
+            }
+        };
         Self {
             types: (!filter.media_types.is_empty()).then(|| {
                 let mut marked =
@@ -181,12 +193,8 @@ impl Marks {
                 marked.resize(usize::from(u8::MAX) + 1, false);
                 marked
             }),
-            cameras: (!cameras.is_empty()).then(|| {
-                facts.mark_cameras(|name| {
-                    let name = name.to_lowercase();
-                    cameras.iter().any(|asked| name.contains(asked))
-                })
-            }),
+            cameras: (!filter.cameras.is_empty()).then(|| facts.mark_cameras(contains_one(&filter.cameras))),
+            lenses: (!filter.lenses.is_empty()).then(|| facts.mark_lenses(contains_one(&filter.lenses))),
             folders: needs_folder.then(|| {
                 facts.mark_folders(|id, path| {
                     is_asked_for(id, path) && (filter.online != Some(true) || is_online(id, path))

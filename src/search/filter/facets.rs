@@ -18,6 +18,8 @@ pub enum Facet {
     Month,
     /// The camera's name.
     Camera,
+    /// The lens's name.
+    Lens,
     /// The media type.
     MediaType,
     /// The folder, each of them where a photo has files in several.
@@ -31,7 +33,7 @@ pub enum FacetValue {
     Year(i16),
     /// A year, and a month from 1.
     Month(i16, i8),
-    /// A name: a camera, a media type.
+    /// A name: a camera, a lens, a media type.
     Name(String),
     /// A folder.
     Folder(RootId, RelativePath),
@@ -54,6 +56,7 @@ impl Facts {
                 counted.into_iter().collect()
             }
             Facet::Camera => self.named(photos, self.cameras(), |page, at| page.camera[at]),
+            Facet::Lens => self.named(photos, self.lenses(), |page, at| page.lens[at]),
             Facet::MediaType => self.named(photos, self.types(), |page, at| u32::from(page.media_type[at])),
             Facet::Folder => {
                 let folders = self.folders();

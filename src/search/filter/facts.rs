@@ -1,6 +1,6 @@
 //! What filters ask about each photo, in memory: when, where and with what it was taken, its type, its folders.
 //!
-//! 27 bytes a photo, in pages of photos with neighboring numbers that snapshots share. Names of cameras, types and
+//! 31 bytes a photo, in pages of photos with neighboring numbers that snapshots share. Names of cameras, lenses, types and
 //! folders are kept once and numbered.
 
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +54,7 @@ pub struct Facts {
     /// By number; `None` where no photo of the page has been heard of.
     pages: Vec<Option<Arc<Page>>>,
     cameras: Arc<Names>,
+    lenses: Arc<Names>,
     types: Arc<Names>,
     folders: Arc<Folders>,
 }
@@ -104,6 +105,7 @@ pub(super) struct Page {
     pub longitude: Vec<i32>,
     /// Numbers of names from 1; 0 where there is none.
     pub camera: Vec<u32>,
+    pub lens: Vec<u32>,
     /// 0 where the photo is not known.
     pub media_type: Vec<u8>,
     folder: Vec<u32>,
@@ -119,6 +121,7 @@ impl Page {
             latitude: vec![NO_POSITION; photos],
             longitude: vec![NO_POSITION; photos],
             camera: vec![0; photos],
+            lens: vec![0; photos],
             media_type: vec![0; photos],
             folder: vec![0; photos],
             several: BTreeMap::new(),
@@ -156,6 +159,7 @@ impl Facts {
             return self.forget(photo);
         }
         let camera = info.camera.as_deref().map_or(0, |name| Names::number(&mut self.cameras, name));
+        let lens = info.lens.as_deref().map_or(0, |name| Names::number(&mut self.lenses, name));
         let media_type = Names::number(&mut self.types, info.format.media_type());
         let mut folders: Vec<u32> =
             files.iter().map(|file| Folders::number(&mut self.folders, file.root, &file.path)).collect();
@@ -170,6 +174,7 @@ impl Facts {
         page.latitude[place] = position.map_or(NO_POSITION, |p| units(p.latitude, 90.0));
         page.longitude[place] = position.map_or(NO_POSITION, |p| units(p.longitude, 180.0));
         page.camera[place] = camera;
+        page.lens[place] = lens;
         // There are fewer image formats than that.
         page.media_type[place] = u8::try_from(media_type).unwrap_or(u8::MAX);
         let key = place as u16;
@@ -220,6 +225,11 @@ impl Facts {
         self.cameras.by_number()
     }
 
+    /// Returns the names of lenses by their numbers.
+    pub(super) fn lenses(&self) -> HashMap<u32, &str> {
+        self.lenses.by_number()
+    }
+
     /// Returns the media types by their numbers.
     pub(super) fn types(&self) -> HashMap<u32, &str> {
         self.types.by_number()
@@ -258,6 +268,11 @@ impl Facts {
     /// Returns the pages that hold a photo, with their numbers.
     pub(super) fn pages(&self) -> impl Iterator<Item = (u64, &Page)> {
         (0..).zip(&self.pages).filter_map(|(number, page)| Some((number, page.as_deref()?)))
+    }
+
+    /// Marks the numbers of the lenses that are meant.
+    pub(super) fn mark_lenses(&self, is_meant: impl Fn(&str) -> bool) -> Vec<bool> {
+        self.lenses.mark(is_meant)
     }
 
     /// Marks the numbers of the cameras that are meant.

@@ -2,7 +2,7 @@
 //!
 //! | file | in | out |
 //! | --- | --- | --- |
-//! | `facts` | what is known of each photo | the same in 25 bytes a photo, side by side |
+//! | `facts` | what is known of each photo | the same in 31 bytes a photo, side by side |
 //! | `conditions` | a [`Filter`] and [`Facts`] | a [`PhotoSet`] |
 //! | `facets` | a [`PhotoSet`] and [`Facts`] | how many photos have what in common |
 //! | `photo_set` | photos | a set that answers in a nanosecond or two whether a photo is in it |

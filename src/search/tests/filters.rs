@@ -8,6 +8,7 @@ use crate::photo::{FileId, RelativePath, RootId};
 
 const FOLDERS: [&str; 5] = ["", "a", "a/b", "ab", "c"];
 const CAMERAS: [&str; 3] = ["Canon EOS 5D", "NIKON D70", "Éclair 3"];
+const LENSES: [&str; 3] = ["50mm f/1.8", "Zoom 24-70mm", "Tele"];
 const FORMATS: [Format; 3] = [Format::Jpeg, Format::Png, Format::WebP];
 
 /// A photo: its number, its info, and its files.
@@ -29,7 +30,7 @@ fn photo() -> impl Strategy<Value = Photo> {
                     offset_minutes,
                 }),
                 camera: camera.map(|camera| CAMERAS[camera].to_owned()),
-                lens: None,
+                lens: camera.map(|camera| LENSES[camera].to_owned()),
                 position: position.map(|(latitude, longitude)| Position {
                     latitude: f64::from(latitude) * 20.0,
                     longitude: f64::from(longitude) * 30.0,
@@ -61,13 +62,24 @@ fn filter() -> impl Strategy<Value = Filter> {
         prop::option::of(-200i64..200),
         prop::option::of(any::<bool>()),
         prop::collection::vec(camera.prop_map(str::to_owned), 0..3),
+        prop::collection::vec(prop::sample::select(vec!["50MM", "zoom"]).prop_map(str::to_owned), 0..3),
         prop::option::of(area),
         prop::collection::vec(media_type.prop_map(str::to_owned), 0..3),
         prop::option::of(any::<bool>()),
     )
-        .prop_map(|(folders, taken_from, taken_before, dated, cameras, area, media_types, online)| {
-            Filter { folders, taken_from, taken_before, dated, cameras, area, media_types, online }
-        })
+        .prop_map(
+            |(folders, taken_from, taken_before, dated, cameras, lenses, area, media_types, online)| Filter {
+                folders,
+                taken_from,
+                taken_before,
+                dated,
+                cameras,
+                lenses,
+                area,
+                media_types,
+                online,
+            },
+        )
 }
 
 fn roots() -> [RootLocation; 2] {
@@ -107,6 +119,9 @@ fn passes(filter: &Filter, (_, info, files): &Photo) -> bool {
         && any(&filter.media_types, &|name| info.format.media_type() == name)
         && any(&filter.cameras, &|name| {
             info.camera.as_ref().is_some_and(|camera| camera.to_lowercase().contains(&name.to_lowercase()))
+        })
+        && any(&filter.lenses, &|name| {
+            info.lens.as_ref().is_some_and(|lens| lens.to_lowercase().contains(&name.to_lowercase()))
         })
         && filter.area.is_none_or(|area| {
             let Area::Box { south, west, north, east } = area else { unreachable!("only boxes are made") };

@@ -20,6 +20,7 @@ const KINDS = [
     word: (value) => value || "Without a date",
   },
   { name: "Camera", by: "camera", list: "cameras", word: (value) => value },
+  { name: "Lens", by: "lens", list: "lenses", word: (value) => value },
   { name: "Type", by: "type", list: "types", word: typeName },
   { name: "Folder", by: "folder", list: "folders", of: "uri", word: (value) => decodeURIComponent(value.replace(/^file:\/\//, "").replace(/%(?![0-9A-F]{2})/g, "%25")) },
 ];
