@@ -78,7 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             stray::check(&words)?;
             let config = load()?;
             log::start(&config.log)?;
-            daemon::give_back_what_is_freed();
+            resembled::memory::keep_little();
             daemon::raise_descriptor_limit();
             let ended = daemon::run(config, Box::new(load));
             daemon::start_over_if_damaged(&ended);

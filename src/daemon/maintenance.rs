@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::DaemonError;
 use super::index::Written;
-use super::memory;
 use super::priority;
 use super::second_look::{self, Eyes, SecondLook};
 use crate::appearance::Library;
+use crate::memory;
 use crate::photo::PhotoId;
 use crate::search::{Index, Pair, PhotoSet, Quantizer, SAMPLE, SUFFICIENT_RECALL, SearchError, Snapshot};
 use crate::store::{
@@ -274,7 +274,7 @@ impl Maintenance {
             }
             if new.is_empty() && gone == 0 {
                 if worked && idle {
-                    memory::give_back_now();
+                    memory::give_back();
                 }
                 return Ok(waiting);
             }
@@ -307,7 +307,7 @@ impl Maintenance {
             let Some(last) = candidates.last() else {
                 second_look.rest();
                 if looked {
-                    memory::give_back_now();
+                    memory::give_back();
                 }
                 return Ok(if left { second_look::AGAIN } else { SLEEP });
             };
@@ -357,7 +357,7 @@ impl Maintenance {
         let turn = self.measured.map_or(0, |at| at.elapsed().as_secs() as usize);
         let recall = index.measure_recall(RECALL_AT, model.metric, RECALL_QUERIES, turn, &cancelled)?;
         self.measured = Some(Instant::now());
-        memory::give_back_now();
+        memory::give_back();
         tracing::debug!(recall = recall.share, photos = recall.photos, "measured recall");
         if recall.share < SUFFICIENT_RECALL {
             tracing::warn!(recall = recall.share, "the sketches do not suit the library any more");

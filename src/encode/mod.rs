@@ -17,6 +17,7 @@ mod library;
 mod loaded;
 mod onnx;
 pub mod preprocess;
+mod rest;
 mod runtime;
 #[cfg(test)]
 mod runtime_tests;

@@ -19,6 +19,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, TensorShapeProto, type_proto};
 use super::cut::{cut, inline, last_tensors};
 use super::error::Cause;
 use super::graph::{Graph, each_tensor, tensor_type};
+use super::rest::Rest;
 use super::runtime::Engine;
 use super::thread::wait;
 use super::{CutError, EncodeError, Runtime, onnx, tract};
@@ -217,14 +218,14 @@ impl TextPool {
         let (queue, mut inbox) = mpsc::channel::<Job>(QUEUE);
         let (starter, ends) = threads::threads();
         let body = move || {
-            let mut encoder = None;
+            let (mut encoder, mut rest) = (None, Rest::new(Some(give_back_after)));
             loop {
-                let limit = encoder.is_some().then_some(give_back_after);
-                let Some(next) = wait(inbox.recv(), limit) else {
-                    encoder = None;
+                let Some(next) = wait(inbox.recv(), rest.limit(&encoder)) else {
+                    rest.begin(&mut encoder);
                     continue;
                 };
                 let Some(Job { text, reply }) = next else { return };
+                rest.end();
                 // Whoever asked may have gone meanwhile.
                 if !reply.is_closed() {
                     let _ = reply.send(embed(&mut encoder, &runtime, &model, &text));

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::rest::Rest;
 use super::{EncodeError, Encoder, Input};
 use crate::photo::Embedding;
 use crate::threads::{self, Ended, Ends};
@@ -132,16 +133,17 @@ fn serve(
     mut encoder: Option<Box<dyn Encoder>>,
     give_back_after: Option<Duration>,
 ) {
+    let mut rest = Rest::new(give_back_after);
     loop {
-        let limit = give_back_after.filter(|_| encoder.is_some());
-        let Job { photo, reply } = match next(inbox, limit) {
+        let Job { photo, reply } = match next(inbox, rest.limit(&encoder)) {
             Next::Job(job) => job,
             Next::Idle => {
-                encoder = None;
+                rest.begin(&mut encoder);
                 continue;
             }
             Next::Closed => return,
         };
+        rest.end();
         // Whoever asked may have gone meanwhile.
         if !reply.is_closed() {
             let _ = reply.send(embed_one(&mut encoder, load, photo));
