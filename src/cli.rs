@@ -60,6 +60,21 @@ pub enum Command {
     /// Networks: which there are, fetching one, checking files
     #[command(subcommand)]
     Models(Models),
+    /// ONNX Runtime, in which networks run in half the time
+    #[command(subcommand)]
+    Runtime(Runtime),
+    /// Prints what the shell needs to complete our commands
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages, resembled.1 and one a command, into a folder
+    Man {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Decodes a photo sent by the daemon; not for people
     #[command(hide = true)]
     DecodeWorker,
@@ -113,4 +128,11 @@ pub enum Models {
     },
     /// Checks the files that are there against their digests
     Verify,
+}
+
+/// `resembled runtime`
+#[derive(Debug, Subcommand)]
+pub enum Runtime {
+    /// Downloads the library into the data directory, out of its wheel on the package index, and tries it
+    Pull,
 }

@@ -1,4 +1,4 @@
-//! Commands that are not the daemon: `check-config`, `repair`, `restore` and `models`.
+//! Commands that are not the daemon: `check-config`, `repair`, `restore`, `runtime` and `models`.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use resembled::cli::Models;
 use resembled::config::Config;
 use resembled::daemon;
 use resembled::deadline;
-use resembled::encode::{self, Runtime};
-use resembled::models::{Catalogue, Model, ModelState, Quality, Verdict};
+use resembled::encode::{self, Runtime, RuntimeChoice};
+use resembled::models::{self, Catalogue, Model, ModelState, Quality, RUNTIME_VERSION, Verdict};
 use resembled::store::{self, Repair, RootRecord};
 use resembled::watch::{MountTable, Volumes};
 use resembled::words::Vocabulary;
@@ -99,7 +99,7 @@ fn is_elsewhere(root: &RootRecord) -> bool {
 }
 
 /// Lists, fetches or checks networks.
-pub(crate) fn models(config: &Config, command: &Models) -> anyhow::Result<ExitCode> {
+pub(crate) fn networks(config: &Config, command: &Models) -> anyhow::Result<ExitCode> {
     let catalogue = catalogue(config)?;
     let done = match command {
         Models::List => list(config, &catalogue),
@@ -189,12 +189,7 @@ fn pull(config: &Config, catalogue: &Catalogue, name: Option<&str>) -> anyhow::R
             chosen.as_str()
         }
     };
-    let bar = ProgressBar::new(0);
-    bar.set_style(
-        ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left")
-            .context("the progress bar's template")?,
-    );
-    bar.set_message(name.to_owned());
+    let bar = download_bar(name)?;
     let runtime = Runtime::start(config.encoder.runtime, &config.onnxruntime)?;
     let accept = |model: &Model| encode::try_out(&runtime, model).map(drop).map_err(Into::into);
     let path = catalogue.pull(name, &config.pull_dir, &accept, &mut |progress| {
@@ -215,6 +210,37 @@ fn pull(config: &Config, catalogue: &Catalogue, name: Option<&str>) -> anyhow::R
                 "{best} goes on being used: write model = {name:?} in the configuration to use this one"
             ),
         },
+    };
+    writeln!(out, "{next}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn download_bar(what: &str) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::new(0);
+    bar.set_style(
+        ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left")
+            .context("the progress bar's template")?,
+    );
+    bar.set_message(what.to_owned());
+    Ok(bar)
+}
+
+/// Fetches ONNX Runtime.
+pub(crate) fn pull_runtime(config: &Config) -> anyhow::Result<ExitCode> {
+    let bar = download_bar("ONNX Runtime")?;
+    let accept = |path: &Path| encode::check_library(path).map_err(Into::into);
+    let path = models::pull_runtime(&config.runtime_dir, &accept, &mut |progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    })?;
+    bar.finish_and_clear();
+    let mut out = io::stdout().lock();
+    writeln!(out, "ONNX Runtime {RUNTIME_VERSION} (MIT) is in {}", path.display())?;
+    let next = match config.encoder.runtime {
+        RuntimeChoice::Tract => {
+            "the configuration says runtime = \"tract\": it is not used until that is gone"
+        }
+        _ => "a restart of the daemon takes it",
     };
     writeln!(out, "{next}")?;
     Ok(ExitCode::SUCCESS)

@@ -24,7 +24,8 @@
 //! Around them: [`appearance`] is what a whole picture looks like, [`cli`] what the user typed, [`config`] what it means,
 //! [`photo`] the words all rooms share,
 //! [`deadline`] how to ask a disk that may never answer, [`private`] the files that are for their owner alone,
-//! [`threads`] how their owners hear that threads have ended, [`memory`] what the allocator keeps for later, [`daemon`] the wiring, [`log`] where the log goes.
+//! [`threads`] how their owners hear that threads have ended, [`memory`] what the allocator keeps for later, [`daemon`] the wiring, [`log`] where the log goes,
+//! [`metrics`] numbers for Prometheus.
 //!
 //! Two more packages stand beside this one: `api/`, what the daemon and its clients agree on (the messages made of `proto/`,
 //! and which files are photos), and `client/`, the shell's `resemble`, which has that and no decoder, network or database.
@@ -49,6 +50,7 @@ pub mod encode;
 pub mod ingest;
 pub mod log;
 pub mod memory;
+pub mod metrics;
 pub mod models;
 pub mod photo;
 pub mod private;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use resembled::cli::{Cli, Command};
+use resembled::cli::{Cli, Command, Runtime};
 use resembled::config::{Config, ConfigError};
 use resembled::daemon::DaemonError;
 use resembled::log::LogError;
@@ -16,6 +16,7 @@ use crate::stray::StrayWord;
 
 mod commands;
 mod decode_report;
+mod manual;
 mod stray;
 
 /// What the command line asks for makes no sense; as clap has it.
@@ -72,7 +73,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::CheckConfig) => commands::check_config(&load()?),
         Some(Command::Repair) => commands::repair(&load()?),
         Some(Command::Restore { file, force }) => commands::restore(&load()?, &file, force),
-        Some(Command::Models(models)) => commands::models(&load()?, &models),
+        Some(Command::Models(models)) => commands::networks(&load()?, &models),
+        Some(Command::Runtime(Runtime::Pull)) => commands::pull_runtime(&load()?),
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { folder }) => manual::pages(&folder),
         Some(Command::DecodeReport(report)) => decode_report::run(load()?.decode.limits(), &report),
         None => {
             stray::check(&words)?;

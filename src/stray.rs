@@ -25,6 +25,7 @@ const ASKING: &[&str] = &[
     "watch",
     "status",
     "backup",
+    "export",
     "pause",
     "resume",
     "doctor",

@@ -36,6 +36,12 @@ const EXIT_CODES_OF_COMPARE: &str =
 
 const EXIT_CODES_OF_DOCTOR: &str = "Exit codes: 0 all is well, 1 there is something to look at, 2 an error";
 
+const READ_EXPORTS: &str = "\
+Python reads it so; photos[i] and vectors[i] are of one photo:
+  photos = [json.loads(line) for line in open('photos.ndjson')]
+  vectors = numpy.array([photo['embedding'] for photo in photos], 'f4')
+  vectors = numpy.load('photos.npy')    # the same, of --format npy";
+
 /// Asks resembled: which photos resemble this one?
 #[derive(Debug, Parser)]
 #[command(name = "resemble", version, after_help = EXIT_CODES)]
@@ -144,6 +150,32 @@ pub(crate) struct ListArgs {
     pub(crate) listing: Listing,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A new file; - is the standard output
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+
+    #[arg(long, value_enum, default_value = "ndjson")]
+    pub(crate) format: ExportFormat,
+
+    /// Replaces files that are there
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: crate::filter::FilterArgs,
+}
+
+/// How photos and embeddings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One JSON object a line: content, files, what the photo says of itself, embedding, network
+    Ndjson,
+    /// An array of NumPy, a row of 32-bit floats for each photo; beside it the same in NDJSON without embeddings
+    Npy,
+}
+
 /// What photos have in common.
 #[derive(Clone, Copy, Debug, serde::Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -237,6 +269,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Writes the photos and their embeddings for other programs to read
+    #[command(after_help = READ_EXPORTS)]
+    Export(ExportArgs),
     /// Lets new and changed photos wait until `resume`, or until the daemon is started anew
     Pause,
     /// Ends `pause`

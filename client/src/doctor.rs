@@ -94,7 +94,7 @@ pub(crate) fn examine(status: &proto::Status) -> Vec<Finding> {
     });
     findings.push(if status.runtime.starts_with("tract") {
         unwell(format!(
-            "networks run in {}: ONNX Runtime takes half the time (scripts/fetch-onnxruntime.sh)",
+            "networks run in {}: ONNX Runtime takes half the time (`resembled runtime pull`)",
             status.runtime
         ))
     } else {

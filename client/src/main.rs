@@ -11,6 +11,7 @@ mod connect;
 mod doctor;
 mod duplicates;
 mod events;
+mod export;
 mod filter;
 mod follow;
 mod library;
@@ -19,6 +20,7 @@ mod manual;
 mod mcp;
 mod naming;
 mod output;
+mod part;
 mod rest;
 mod search;
 mod service;
@@ -102,6 +104,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Roots { command, output } => library::roots(channel, command, output.json).await,
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
         Command::Backup { file, force, output } => backup::backup(channel, &file, force, output.json).await,
+        Command::Export(args) => export::export(channel, &args).await,
         Command::Pause => status::pause(channel).await,
         Command::Resume => status::resume(channel).await,
         Command::Completions { .. }

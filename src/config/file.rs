@@ -36,6 +36,8 @@ pub struct File {
     pub ingest: IngestSection,
     /// `[thumbnails]`
     pub thumbnails: ThumbnailSection,
+    /// `[metrics]`
+    pub metrics: MetricsSection,
 }
 
 /// `[encoder]`
@@ -163,6 +165,29 @@ impl ThumbnailSection {
     /// Returns the same in bytes.
     pub fn max_bytes(&self) -> u64 {
         self.max_mib.saturating_mul(1 << 20)
+    }
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSection {
+    /// Address of this machine on which Prometheus finds the daemon's numbers.
+    pub listen: Option<SocketAddr>,
+    /// Unix socket on which the same is to be had.
+    pub socket: Option<PathBuf>,
+}
+
+impl MetricsSection {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        match self.listen {
+            Some(address) if !address.ip().is_loopback() => Err(ConfigError::Value {
+                key: "metrics.listen",
+                value: address.to_string(),
+                problem: "must be an address of this machine alone, as 127.0.0.1:9420: there is no password",
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

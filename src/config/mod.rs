@@ -11,7 +11,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use self::file::{DecodeSection, EncoderSection, File, IngestSection, ThumbnailSection, WatchSection};
+pub use self::file::{
+    DecodeSection, EncoderSection, File, IngestSection, MetricsSection, ThumbnailSection, WatchSection,
+};
 pub use resembled_api::dirs::{Dirs, Environment, NoHome};
 
 use crate::cli;
@@ -45,6 +47,8 @@ pub struct Config {
     pub log: String,
     /// Up to how many photos full embeddings stay in memory.
     pub max_full_vectors: usize,
+    /// Where the library of ONNX Runtime is downloaded to.
+    pub runtime_dir: PathBuf,
     /// Candidates for the library of ONNX Runtime, in this order.
     pub onnxruntime: Vec<Candidate>,
     /// The other parts, as they stand in the file.
@@ -57,6 +61,8 @@ pub struct Config {
     pub ingest: IngestSection,
     /// How many thumbnails are kept.
     pub thumbnails: ThumbnailSection,
+    /// Where Prometheus finds the daemon's numbers.
+    pub metrics: MetricsSection,
 }
 
 /// What is wrong with the configuration. The text says what to do.
@@ -156,6 +162,8 @@ impl Config {
 
         file.decode.check()?;
         file.ingest.check()?;
+        file.metrics.check()?;
+        let metrics = MetricsSection { socket: file.metrics.socket.as_deref().map(in_file), ..file.metrics };
         Ok(Self {
             roots,
             model: flags.model.clone().filter(|model| !model.is_empty()).or(file.model),
@@ -178,12 +186,14 @@ impl Config {
                 .or(file.log)
                 .unwrap_or_else(|| "info".to_owned()),
             max_full_vectors: flags.max_full_vectors.unwrap_or(MAX_FULL_VECTORS),
+            runtime_dir: dirs.data.clone(),
             onnxruntime,
             encoder: file.encoder,
             decode: file.decode,
             watch: file.watch,
             ingest: file.ingest,
             thumbnails: file.thumbnails,
+            metrics,
         })
     }
 }

@@ -173,6 +173,7 @@ async fn run_rooms(
         changing_roots: Arc::default(),
         last_event: last_event.subscribe(),
         limiter: Limiter::default(),
+        calls: Arc::default(),
         stop: stop.clone(),
     });
     let retries =
@@ -191,6 +192,17 @@ async fn run_rooms(
             tracing::warn!("{address} can be reached from outside: token and photos travel unencrypted");
         }
         supervisor.start("serving TCP", serve::run_tcp(Arc::clone(&api), listener, token));
+    }
+    if let Some(address) = config.metrics.listen {
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
+        tracing::info!("metrics are at http://{address}/metrics");
+        supervisor.start("metrics on TCP", serve::run_metrics_on_tcp(Arc::clone(&api), listener));
+    }
+    if let Some(path) = &config.metrics.socket {
+        let socket = Socket::bind(path)?;
+        tracing::info!("metrics are on {}", path.display());
+        supervisor.start("metrics", serve::run_metrics_on_socket(Arc::clone(&api), socket));
     }
     supervisor.start("telling systemd", systemd::keep_informed(Arc::clone(&api), stop.clone()));
     supervisor.start("reloading", reload::on_request(Arc::clone(&api), reloads, read_again, stop.clone()));

@@ -70,6 +70,16 @@ pub(super) fn find(candidates: &[Candidate], passed_over: &mut Vec<PassedOver>) 
     None
 }
 
+/// Says whether a library can be used on this machine, and why not.
+///
+/// # Errors
+/// What the loader or the library says.
+pub fn check_library(path: &Path) -> Result<(), String> {
+    open(path).map(drop).map_err(|refusal| match refusal {
+        Refusal::Absent(reason) | Refusal::Unfit(reason) => reason,
+    })
+}
+
 enum Refusal {
     /// The loader does not load it.
     Absent(String),

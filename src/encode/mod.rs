@@ -32,7 +32,7 @@ mod trial;
 
 pub use cut::{CutError, Network};
 pub use error::EncodeError;
-pub use library::{Candidate, PassedOver};
+pub use library::{Candidate, PassedOver, check_library};
 pub use loaded::{Loaded, Loader};
 pub use onnx::OnnxEncoder;
 pub use preprocess::Input;

@@ -109,7 +109,7 @@ fn in_another_process() {
 #[test]
 fn both_runtimes_give_the_same_embeddings() {
     let Some(library) = library() else {
-        eprintln!("SKIPPED: no ONNX Runtime; set ORT_DYLIB_PATH or run scripts/fetch-onnxruntime.sh");
+        eprintln!("SKIPPED: no ONNX Runtime; set ORT_DYLIB_PATH or run `resembled runtime pull`");
         return;
     };
     let dir = tempfile::tempdir().unwrap();

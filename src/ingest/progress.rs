@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::metrics::Histogram;
+
 /// Counters since the daemon started.
 #[derive(Debug, Default)]
 pub struct Progress {
     files_indexed: AtomicU64,
     photos_encoded: AtomicU64,
     files_failed: AtomicU64,
-    step_ns: [AtomicU64; 4],
+    steps: [Histogram; 4],
 }
 
 /// Steps of indexing whose time is taken.
@@ -25,16 +27,35 @@ pub enum Step {
     Store,
 }
 
+impl Step {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Decode, Self::Encode, Self::Store];
+
+    /// Returns its name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+            Self::Store => "store",
+        }
+    }
+}
+
 impl Progress {
     /// Adds the time that a step took.
     pub fn spent(&self, step: Step, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.step_ns[step as usize].fetch_add(nanos, Ordering::Relaxed);
+        self.times(step).record(time);
     }
 
     /// Returns the time that a step took over all threads.
     pub fn time(&self, step: Step) -> Duration {
-        Duration::from_nanos(self.step_ns[step as usize].load(Ordering::Relaxed))
+        self.times(step).sum()
+    }
+
+    /// Returns how often a step took how long.
+    pub fn times(&self, step: Step) -> &Histogram {
+        &self.steps[step as usize]
     }
 
     /// Adds files that were committed, failures not counted.

@@ -67,6 +67,20 @@ pub enum Hold {
     CannotWrite,
 }
 
+impl Hold {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Asked, Self::OnBattery, Self::CannotWrite];
+
+    /// Returns its name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::OnBattery => "on_battery",
+            Self::CannotWrite => "cannot_write",
+        }
+    }
+}
+
 /// What the changes that wait will make of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {

@@ -31,5 +31,5 @@ pub use manifest::{
     Bands, BandsByMetric, External, Known, LabelSet, Manifest, Output, Quality, Source, TextTower, Wheel,
 };
 pub use preprocessing::{ImpossiblePreprocessing, Preprocessing};
-pub use pull::{Accept, Progress, PullError};
+pub use pull::{Accept, AcceptLibrary, Progress, PullError, RUNTIME_VERSION, pull_runtime};
 pub use torch::{StateError, Unreadable};

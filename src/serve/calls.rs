@@ -1,22 +1,66 @@
-//! Counts the calls of each connection: one is in hand until its answer has been sent to the end.
+//! Counts the calls of each connection: one is in hand until its answer has been sent to the end. And takes their time.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{Body as HttpBody, Bytes, Future};
 use tower::{Layer, Service};
 
 use super::connections::{Call, ConnectionId, Peer};
+use crate::metrics::Histogram;
+use crate::proto;
+
+/// How long the calls of each method of ours took until their answer began.
+#[derive(Debug)]
+pub struct CallTimes(BTreeMap<String, Histogram>);
+
+impl Default for CallTimes {
+    /// Knows the methods of our own services: what else a client may call is its own affair.
+    fn default() -> Self {
+        let files = FileDescriptorSet::decode(proto::DESCRIPTORS).map(|set| set.file).unwrap_or_default();
+        let mut times = BTreeMap::new();
+        for file in files.iter().filter(|file| file.package().starts_with("resembled.")) {
+            for service in &file.service {
+                let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+                times.extend(service.method.iter().map(|method| (path(method.name()), Histogram::default())));
+            }
+        }
+        Self(times)
+    }
+}
+
+impl CallTimes {
+    /// Returns the methods that were called, without their service, and their times.
+    pub(super) fn used(&self) -> impl Iterator<Item = (&str, &Histogram)> {
+        let is_used = |times: &Histogram| times.cumulative().last().is_some_and(|&(_, count)| count > 0);
+        let used = self.0.iter().filter(move |(_, times)| is_used(times));
+        used.map(|(path, times)| (path.rsplit('/').next().unwrap_or(path), times))
+    }
+
+    fn record(&self, path: &str, time: Duration) {
+        if let Some(times) = self.0.get(path) {
+            times.record(time);
+        }
+    }
+}
 
 /// Adds the counting to a service.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CountCalls;
+#[derive(Clone, Debug)]
+pub(super) struct CountCalls(pub(super) Arc<CallTimes>);
 
 /// A service that counts.
 #[derive(Clone, Debug)]
-pub(super) struct Counted<S>(S);
+pub(super) struct Counted<S> {
+    service: S,
+    times: Arc<CallTimes>,
+}
 
 /// An answer on its way.
 struct Answer {
@@ -33,7 +77,7 @@ impl<S> Layer<S> for CountCalls {
     type Service = Counted<S>;
 
     fn layer(&self, service: S) -> Counted<S> {
-        Counted(service)
+        Counted { service, times: Arc::clone(&self.0) }
     }
 }
 
@@ -47,14 +91,16 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(context)
+        self.service.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let call = request.extensions().get::<Peer>().map(Peer::call);
-        let answered = self.0.call(request);
+        let (begun, path, times) = (Instant::now(), request.uri().path().to_owned(), Arc::clone(&self.times));
+        let answered = self.service.call(request);
         Box::pin(async move {
             let answer = answered.await?;
+            times.record(&path, begun.elapsed());
             Ok(answer.map(|body| Body::new(Answer { body, _call: call })))
         })
     }

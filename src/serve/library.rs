@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use tokio::sync::OwnedMutexGuard;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::listing::{self, Lists};
-use super::{Api, calls, copies, disk, files, pages, refuse, thumbnails};
+use super::{Api, calls, copies, disk, export, files, pages, refuse, thumbnails};
 use crate::photo::{FileId, RelativePath, RootId, overlap};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
@@ -112,6 +113,15 @@ impl LibraryService for Library {
         request: Request<proto::ListPhotosRequest>,
     ) -> Result<Response<proto::ListPhotosResponse>, Status> {
         listing::list(&self.api, &self.lists, request.into_inner()).await.map(Response::new)
+    }
+
+    type ExportPhotosStream = ReceiverStream<Result<proto::ExportPhotosResponse, Status>>;
+
+    async fn export_photos(
+        &self,
+        request: Request<proto::ExportPhotosRequest>,
+    ) -> Result<Response<Self::ExportPhotosStream>, Status> {
+        export::stream(&self.api, request.into_inner()).await.map(Response::new)
     }
 
     async fn count_photos(

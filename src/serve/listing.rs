@@ -154,8 +154,8 @@ async fn by_time(
     })
 }
 
-/// Returns the searchable photos that pass.
-fn meant(api: &Api, filter: &Filter) -> Result<Vec<PhotoId>, Status> {
+/// Returns the searchable photos that pass, in the order of indexing.
+pub(super) fn meant(api: &Api, filter: &Filter) -> Result<Vec<PhotoId>, Status> {
     let index = api.networks.answering().index.snapshot();
     // Also where the filter lets all pass: a photo whose last file has gone is none.
     let passing = filter.photos(api, &api.facts.snapshot()).map_err(failed)?;

@@ -12,7 +12,9 @@
 //! | the files of an answer, as they stand on the disk | `files`, `copies` |
 //! | the library without a query: lists and counts | `listing` |
 //! | which matches are near | `near` |
+//! | numbers for Prometheus | `metrics` |
 //! | the whole index in one stream | `backup` |
+//! | photos with their embeddings in one stream | `export` |
 //! | answers of more than one page | `pages` |
 //! | small pictures of photos | `thumbnails` |
 //! | what two pictures are to each other | `compare` |
@@ -33,6 +35,7 @@ mod daemon;
 mod disk;
 mod duplicates;
 mod events;
+mod export;
 mod files;
 mod filter;
 mod free_text;
@@ -40,6 +43,7 @@ mod incoming;
 mod library;
 mod limiter;
 mod listing;
+mod metrics;
 mod near;
 mod networks;
 mod pages;
@@ -65,10 +69,12 @@ use tonic::service::Routes;
 use tonic::service::interceptor::InterceptorLayer;
 use tonic::transport::Server;
 
+pub use self::calls::CallTimes;
 use self::calls::CountCalls;
 use self::connections::{Connections, Limits};
 use self::incoming::Incoming;
 pub use self::limiter::Limiter;
+pub use self::metrics::{run_metrics_on_socket, run_metrics_on_tcp};
 pub use self::networks::{Networks, Served};
 pub use self::socket::{Socket, SocketError, turn_callers_away};
 pub use self::summary::{Phase, Summary};
@@ -134,6 +140,8 @@ pub struct Api {
     pub limiter: Limiter,
     /// The number of the last event that can be told, and news of it.
     pub last_event: watch::Receiver<u64>,
+    /// How long calls take.
+    pub calls: Arc<CallTimes>,
     /// Cancelled when the daemon stops; streams end then.
     pub stop: CancellationToken,
 }
@@ -177,11 +185,11 @@ pub enum ServeError {
 /// Answers calls on the socket until `stop`, then lets the calls in hand finish.
 pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError> {
     let (stop, connections) = (api.stop.clone(), Connections::new(Limits::of_socket()));
-    let routes = routes(&api).await?;
+    let (routes, calls) = (routes(&api).await?, Arc::clone(&api.calls));
     let (listener, _file) = socket.into_parts();
     let incoming = Incoming::new(listener, Arc::clone(&connections));
     let serving = server()
-        .layer(CountCalls)
+        .layer(CountCalls(calls))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     drained(serving, stop, &connections).await
@@ -190,12 +198,12 @@ pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError>
 /// Answers calls that carry the token on TCP until `stop`.
 pub async fn run_tcp(api: Arc<Api>, listener: TcpListener, token: Token) -> Result<(), ServeError> {
     let (stop, connections) = (api.stop.clone(), Connections::new(Limits::of_tcp()));
-    let routes = routes(&api).await?;
+    let (routes, calls) = (routes(&api).await?, Arc::clone(&api.calls));
     let incoming = Incoming::new(listener, Arc::clone(&connections));
     let serving = server()
         .layer(InterceptorLayer::new(move |request| token.check(request)))
         // Only calls that were let through count for their connection.
-        .layer(CountCalls)
+        .layer(CountCalls(calls))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     drained(serving, stop, &connections).await

