@@ -120,7 +120,9 @@ impl Row {
         let (ms, path) = (self.took.as_secs_f64() * 1e3, self.path.display());
         match &self.verdict {
             Verdict::Indexed(info) => {
-                writeln!(out, "indexed\t{}\t{}x{}\t{ms:.1}\t{path}\t", info.format, info.width, info.height)
+                let reason = if info.is_damaged { "damaged, shown in part" } else { "" };
+                let (format, width, height) = (info.format, info.width, info.height);
+                writeln!(out, "indexed\t{format}\t{width}x{height}\t{ms:.1}\t{path}\t{reason}")
             }
             Verdict::Failed(kind, reason) => {
                 let kind = kind.map_or("unreadable", FailureKind::name);

@@ -93,5 +93,6 @@ fn info(number: usize) -> PhotoInfo {
         camera: Some(format!("Maker Model {}", number % 7)),
         lens: Some("24-105mm F4".into()),
         position: number.is_multiple_of(2).then_some(position),
+        is_damaged: false,
     }
 }

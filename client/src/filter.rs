@@ -223,7 +223,10 @@ fn parse_circle(text: &str) -> Result<proto::PlaceCircle, String> {
     };
     let [latitude, longitude, radius] = numbers(text)?;
     let radius_metres = radius * metres;
-    Ok(proto::PlaceCircle { centre: Some(proto::Position { latitude, longitude }), radius_metres })
+    Ok(proto::PlaceCircle {
+        centre: Some(proto::Position { latitude, longitude, altitude_metres: None }),
+        radius_metres,
+    })
 }
 
 /// Reads a box.

@@ -217,6 +217,8 @@ pub(crate) fn about(photo: &proto::Photo) -> Map<String, Value> {
         "camera": photo.camera,
         "lens": photo.lens,
         "position": photo.position.map(|place| json!([place.latitude, place.longitude])),
+        "altitude": photo.position.and_then(|place| place.altitude_metres),
+        "damaged": photo.damaged,
     }))
 }
 

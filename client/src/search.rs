@@ -283,12 +283,12 @@ fn print_table(matches: &[proto::Match], is_worded: bool, by_date: bool) -> anyh
     output::print(&table)
 }
 
-/// Returns a match's band, and what was seen of it.
+/// Returns a match's band, what was seen of it, and whether a part of it is lost.
 fn told(found: &proto::Match) -> Option<String> {
-    match (band_and_turn(found), seen(found)) {
-        (Some(band), Some(seen)) => Some(format!("{band}, {seen}")),
-        (band, seen) => band.or(seen),
-    }
+    let is_damaged = found.photo.as_ref().is_some_and(|photo| photo.damaged);
+    let damage = is_damaged.then(|| "damaged".to_owned());
+    let all: Vec<String> = [band_and_turn(found), seen(found), damage].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Says what was seen when a picture and a match were looked at side by side; nothing where they were not, or are different.

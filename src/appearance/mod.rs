@@ -7,7 +7,7 @@
 //! frames; whoever deletes one of two photos must know more. `hash` has the perceptual hash, `turn` the eight ways in which
 //! a picture can lie, `join` finds the same pictures among a million.
 //!
-//! Invariant: a picture without contrast is never the same as another one, whatever their hashes say.
+//! Invariant: a picture without contrast, or of which a part is lost, is never the same as another one, whatever their hashes say.
 
 mod hash;
 mod join;
@@ -71,6 +71,8 @@ pub struct Appearance {
     pub mean: [u8; 3],
     /// Some of it is transparent.
     pub is_transparent: bool,
+    /// A part of it is lost; what the rest shows says nothing about that part.
+    pub is_damaged: bool,
     /// Its pixels, where they are decoded in full or coded in a way that can be compared.
     pub pixels: Option<PixelHash>,
 }
@@ -109,6 +111,7 @@ impl Appearance {
             aspect: (aspect.round() as u32).max(1),
             mean: spectrum.mean,
             is_transparent,
+            is_damaged: false,
             pixels,
         })
     }
@@ -144,12 +147,14 @@ impl Appearance {
             aspect: 4096,
             mean: [0; 3],
             is_transparent: false,
+            is_damaged: false,
             pixels: None,
         }
     }
 
     fn is_same_turned(&self, other: &Self, turn: Turn) -> bool {
-        if !(self.has_contrast() && other.has_contrast()) || self.is_transparent != other.is_transparent {
+        let is_whole = |of: &Self| of.has_contrast() && !of.is_damaged;
+        if !(is_whole(self) && is_whole(other)) || self.is_transparent != other.is_transparent {
             return false;
         }
         let aspect = |of: &Self| of.aspect.max(1) as f32 / ASPECT_UNITS;

@@ -99,6 +99,10 @@ fn copies_are_the_same_and_other_pictures_are_not() {
     }
     let squeezed = look(&scene(500, 400, 2));
     assert!(!original.is_same_as(&squeezed), "another shape");
+    let damaged = Appearance { is_damaged: true, ..original.clone() };
+    assert!(
+        !original.is_same_as(&damaged) && !damaged.is_same_as(&original) && !damaged.is_same_as(&damaged)
+    );
     let transparent = Appearance { is_transparent: true, ..original.clone() };
     assert!(!original.is_same_as(&transparent));
 }

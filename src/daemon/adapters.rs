@@ -264,6 +264,7 @@ mod tests {
             camera: None,
             lens: None,
             position: None,
+            is_damaged: false,
         };
         let encoded = |name| Write::Encoded {
             file: file(name),

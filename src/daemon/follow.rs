@@ -152,6 +152,7 @@ mod tests {
             camera: None,
             lens: None,
             position: None,
+            is_damaged: false,
         };
         let write = Write::Encoded {
             file: FileId { root, path: RelativePath::from_bytes(b"a.png".to_vec()) },

@@ -166,6 +166,7 @@ mod tests {
             camera: None,
             lens: None,
             position: None,
+            is_damaged: false,
         };
         let values = (0..DIM).map(|at| f32::from(number.wrapping_mul(31).wrapping_add(17 * at as u8)));
         Write::Encoded {

@@ -138,15 +138,13 @@ impl CodePoints {
         if self.is_srgb {
             return;
         }
-        let curve = &*SRGB_CURVE;
         for pixel in pixels.as_chunks_mut::<3>().0 {
             let mut light = pixel.map(|value| self.linear[usize::from(value)]);
             light = self.matrix.map(|row| row[0] * light[0] + row[1] * light[1] + row[2] * light[2]);
             if self.is_hdr {
                 light = light.map(roll_off);
             }
-            *pixel =
-                light.map(|value| curve[(value.clamp(0.0, 1.0) * (CURVE_LEN - 1) as f32 + 0.5) as usize]);
+            *pixel = light.map(srgb_of_light);
         }
     }
 }
@@ -166,6 +164,11 @@ static SRGB_CURVE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     };
     (0..CURVE_LEN).map(|at| (encode(at as f64 / (CURVE_LEN - 1) as f64) * 255.0).round() as u8).collect()
 });
+
+/// Returns the sRGB byte of linear light, of which 1 is white and less than 0 is black.
+pub(super) fn srgb_of_light(light: f32) -> u8 {
+    SRGB_CURVE[(light.clamp(0.0, 1.0) * (CURVE_LEN - 1) as f32 + 0.5) as usize]
+}
 
 /// Turns a code value from 0 to 1 into light, where 1 is an ordinary white.
 fn to_linear(transfer: u16, value: f64) -> f64 {

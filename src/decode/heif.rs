@@ -27,6 +27,10 @@ const MAX_DEPTH: usize = 4;
 /// Memory for a pixel of a coded picture: the decoder's planes, a copy of them, RGBA, and RGB.
 const BYTES_A_PIXEL: u64 = 12;
 
+/// Matrices between luma, chroma and colours that are converted (H.273): the plain one, none, and those of television. Of the
+/// others, some are no matrices at all, as that of constant luminance (10).
+const MATRICES: [u16; 8] = [0, 1, 2, 4, 5, 6, 7, 9];
+
 /// The filters that smooth the edges of coded blocks take a fifth of the time. Where the picture is made so many
 /// times smaller anyway, nobody sees what they do.
 const UNFILTERED_FROM: u32 = 3;
@@ -244,6 +248,10 @@ impl<'a> Container<'a> {
         };
         let (width, height) = size.unwrap_or((frame.widths[0], frame.heights[0]));
         let colours = self.colours_of(id, &frame);
+        if frame.widths[1] != 0 && !MATRICES.contains(&colours.matrix) {
+            let what = format!("{} with the colour matrix {} of H.273", self.format, colours.matrix);
+            return Err(DecodeError::Unsupported { what });
+        }
         if frame.widths[1] == 0 && !colours.full_range {
             to_full_range(&mut frame);
         }

@@ -28,6 +28,8 @@ pub struct PhotoInfo {
     pub lens: Option<String>,
     /// Where it was taken.
     pub position: Option<Position>,
+    /// A part of the picture is lost, and only the rest is shown.
+    pub is_damaged: bool,
 }
 
 /// A moment on the camera's clock.
@@ -101,7 +103,7 @@ impl Exif {
     /// Joins the tags with what the pixels' decoder found.
     pub(super) fn with_size(self, format: Format, width: u32, height: u32) -> PhotoInfo {
         let Self { taken, camera, lens, position, .. } = self;
-        PhotoInfo { width, height, format, taken, camera, lens, position }
+        PhotoInfo { width, height, format, taken, camera, lens, position, is_damaged: false }
     }
 }
 

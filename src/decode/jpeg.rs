@@ -6,12 +6,13 @@
 
 mod libjpeg;
 mod segments;
+mod zeroed;
 
 use super::colour::Colour;
 use super::info::Exif;
 use super::orientation::Orientation;
 use super::pixels::Pixels;
-use super::{DecodeError, Format, Limits, Need, Opened};
+use super::{DecodeError, Format, Limits, Need, Opened, PhotoInfo};
 use crate::appearance::PixelHash;
 use crate::photo::Rgb;
 use libjpeg::{ColorSpace, Fault, Header};
@@ -21,12 +22,13 @@ use segments::Segments;
 const MAX_SCANS: usize = 200;
 
 pub(super) fn decode(bytes: &[u8], need: Need, limits: &Limits) -> Result<Opened, DecodeError> {
-    let (image, exif, (width, height)) = decode_turned(bytes, None, need, limits)?;
+    let Turned { image, exif, width, height, is_damaged } = decode_turned(bytes, None, need, limits)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("{:?} {:?}\n", exif.orientation, exif.colour()).as_bytes());
     segments::hash_picture(bytes, &mut hasher);
     let pixels = Some(PixelHash::of(&hasher.finalize()));
-    Ok(Opened { image, info: exif.with_size(Format::Jpeg, width, height), is_transparent: false, pixels })
+    let info = PhotoInfo { is_damaged, ..exif.with_size(Format::Jpeg, width, height) };
+    Ok(Opened { image, info, is_transparent: false, pixels })
 }
 
 /// Decodes a preview inside another file, turned by `orientation` where that file names one; returns what its own
@@ -37,7 +39,7 @@ pub(super) fn decode_embedded(
     need: Need,
     limits: &Limits,
 ) -> Result<(Rgb, Exif), DecodeError> {
-    let (image, exif, _) = decode_turned(bytes, orientation, need, limits)?;
+    let Turned { image, exif, .. } = decode_turned(bytes, orientation, need, limits)?;
     Ok((image, exif))
 }
 
@@ -49,13 +51,23 @@ pub(super) fn decodable_size(bytes: &[u8]) -> Option<(u32, u32)> {
     is_picture.then_some((u32::from(frame.width), u32::from(frame.height)))
 }
 
-/// Returns the upright picture, its EXIF, and its upright width and height at full size.
+/// An upright picture, and what its file tells.
+struct Turned {
+    image: Rgb,
+    exif: Exif,
+    /// At full size.
+    width: u32,
+    height: u32,
+    /// A part of it is lost.
+    is_damaged: bool,
+}
+
 fn decode_turned(
     bytes: &[u8],
     orientation: Option<Orientation>,
     need: Need,
     limits: &Limits,
-) -> Result<(Rgb, Exif, (u32, u32)), DecodeError> {
+) -> Result<Turned, DecodeError> {
     // A copy that broke off often has its full length, of nothing.
     let bytes = without_zeros(bytes);
     let segments = Segments::read(bytes, MAX_SCANS + 1);
@@ -67,10 +79,12 @@ fn decode_turned(
     }
     let exif = segments.exif.map(Exif::read).unwrap_or_default();
     let colour = segments.icc_profile().map_or_else(|| exif.colour(), Colour::Icc);
-    let Stored { pixels, width, height, full_width, full_height } = stored(bytes, &segments, need, limits)?;
-    let image = Rgb { width, height, pixels: pixels.into_srgb(&colour) };
+    let stored = stored(bytes, &segments, need, limits)?;
+    let image = Rgb { width: stored.width, height: stored.height, pixels: stored.pixels.into_srgb(&colour) };
     let orientation = orientation.unwrap_or(exif.orientation);
-    Ok((orientation.apply(image), exif, orientation.upright_size(full_width, full_height)))
+    let (width, height) = orientation.upright_size(stored.full_width, stored.full_height);
+    let is_damaged = stored.is_damaged || zeroed::has_lost_a_part(bytes);
+    Ok(Turned { image: orientation.apply(image), exif, width, height, is_damaged })
 }
 
 /// Leaves away zeros at the end. No picture ends with one.
@@ -86,6 +100,7 @@ struct Stored {
     height: u32,
     full_width: u32,
     full_height: u32,
+    is_damaged: bool,
 }
 
 fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) -> Result<Stored, DecodeError> {
@@ -119,6 +134,7 @@ fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) ->
     if whole_rows < height - height / 4 && !segments.shows_all() {
         return Err(malformed("the file ends too early"));
     }
+    let is_damaged = picture.is_damaged();
     let pixels = match stored {
         ColorSpace::JCS_GRAYSCALE => Pixels::Grey(rows),
         ColorSpace::JCS_CMYK => {
@@ -128,7 +144,7 @@ fn stored(bytes: &[u8], segments: &Segments<'_>, need: Need, limits: &Limits) ->
         }
         _ => Pixels::Rgb(rows),
     };
-    Ok(Stored { pixels, width, height, full_width, full_height })
+    Ok(Stored { pixels, width, height, full_width, full_height, is_damaged })
 }
 
 /// Returns the smallest number of eighths that leaves the short side not below the need; all 8 if none does.

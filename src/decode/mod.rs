@@ -221,6 +221,7 @@ pub fn decode_squares(bytes: &[u8], squares: &[Square], limits: &Limits) -> Resu
         let images = squares.iter().map(|square| square.cut_from(&image)).collect::<Result<_, _>>()?;
         let appearance = Appearance::of(&image, (info.width, info.height), is_transparent, pixels)
             .map_err(|error| DecodeError::Crashed { reason: error.to_string() })?;
+        let appearance = Appearance { is_damaged: info.is_damaged, ..appearance };
         Ok(Squares { images, info, appearance })
     })
 }

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use image::error::{ImageError, LimitErrorKind};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
-use super::colour::Colour;
+use super::colour::{self, Colour};
 use super::info::Exif;
 use super::pixels::Pixels;
 use super::planes::Planes;
@@ -77,6 +77,12 @@ pub(super) fn decode(
     let image = DynamicImage::from_decoder(decoder)
         .map_err(|error| translate(format, error, (width, height), limits))?;
     let hash = hash_of(&image, &colour, &exif);
+    let image = match format {
+        Format::Bmp | Format::Ico => seen_if_nothing_is(image),
+        // Numbers that are no profile's are light, as all programs of HDR pictures have them.
+        Format::Tiff if matches!(colour, Colour::Srgb) => from_light(image),
+        _ => image,
+    };
     let (pixels, is_transparent) = match readable.samples {
         Samples::AsRead => Pixels::of(image),
         Samples::AndOneMore => (Pixels::Rgb(image.into_rgb8().into_raw()), false),
@@ -85,6 +91,34 @@ pub(super) fn decode(
     let image = exif.orientation.apply(pixels.into_picture(width, height, &colour, need));
     let (width, height) = exif.orientation.upright_size(width, height);
     Ok(Opened { image, info: exif.with_size(format, width, height), is_transparent, pixels: Some(hash) })
+}
+
+/// Takes the transparency off a picture of which nothing is seen: whoever wrote it left those bits at zero.
+fn seen_if_nothing_is(image: DynamicImage) -> DynamicImage {
+    match image {
+        DynamicImage::ImageRgba8(image) if image.pixels().all(|pixel| pixel[3] == 0) => {
+            DynamicImage::ImageRgba8(image).into_rgb8().into()
+        }
+        image => image,
+    }
+}
+
+/// Brings floats from linear light to the curve of sRGB, in 8 bits; other pictures stay as they are.
+fn from_light(image: DynamicImage) -> DynamicImage {
+    let shown = |value: f32| f32::from(colour::srgb_of_light(value)) / 255.0;
+    match image {
+        DynamicImage::ImageRgb32F(mut image) => {
+            image.iter_mut().for_each(|value| *value = shown(*value));
+            image.into()
+        }
+        DynamicImage::ImageRgba32F(mut image) => {
+            image
+                .pixels_mut()
+                .for_each(|pixel| pixel.0[..3].iter_mut().for_each(|value| *value = shown(*value)));
+            image.into()
+        }
+        image => image,
+    }
 }
 
 /// Hashes all pixels at their full depth, and what is made of them: whoever keeps one of two files with this hash loses no pixel.

@@ -195,6 +195,42 @@ fn a_heic_that_leaves_turning_to_exif_is_turned_by_it() {
     }
 }
 
+/// It was shown as if its matrix were that of BT.2020 in the plain way.
+#[test]
+fn colours_by_a_matrix_that_is_none_are_refused() {
+    let mut bytes = data("photo.avif");
+    let matrix = memchr::memmem::find(&bytes, b"nclx").unwrap() + 8;
+    for (code, is_read) in [(1, true), (6, true), (9, true), (8, false), (10, false), (14, false)] {
+        bytes[matrix..matrix + 2].copy_from_slice(&[0, code]);
+        match decode_full(&bytes) {
+            Ok(_) => assert!(is_read, "{code}"),
+            Err(error) => {
+                let expected = format!("unsupported: AVIF with the colour matrix {code} of H.273");
+                assert_eq!((is_read, error.to_string()), (false, expected));
+            }
+        }
+    }
+}
+
+/// A bitmap of 2x1 pixels of 16 bits: five of each colour, and one of transparency.
+fn bitmap_of_16_bits(pixels: [u16; 2]) -> Vec<u8> {
+    let header = [56u32, 2, 1, 16 << 16 | 1, 3, 4, 0, 0, 0, 0, 0x7c00, 0x3e0, 0x1f, 0x8000];
+    let mut bytes = b"BM".to_vec();
+    for number in [74, 0, 70].into_iter().chain(header) {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(pixels.map(u16::to_le_bytes).as_flattened());
+    bytes
+}
+
+/// Most programs leave the bit of transparency at zero: their bitmaps were white.
+#[test]
+fn a_bitmap_of_which_nothing_would_be_seen_is_opaque() {
+    let shown = |pixels| decode_full(&bitmap_of_16_bits(pixels)).unwrap().image.pixels;
+    assert_eq!(shown([0x7c00, 0x001f]), [255, 0, 0, 0, 0, 255]);
+    assert_eq!(shown([0xfc00, 0x001f]), [255, 0, 0, 255, 255, 255]);
+}
+
 /// A container that claimed more than its stream holds gave a photo smaller than needed, of a size it does not have.
 #[test]
 fn a_picture_smaller_than_its_container_says_is_refused() {

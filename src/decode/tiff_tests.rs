@@ -65,7 +65,7 @@ impl Kind {
                 let number = match self.bits {
                     8 => u64::from(value),
                     16 => u64::from(value) * 257,
-                    _ if self.is_float => u64::from((f32::from(value) / 255.0).to_bits()),
+                    _ if self.is_float => u64::from(light(value).to_bits()),
                     _ => u64::from(value) * 0x0101_0101,
                 };
                 let kept = if self.is_predicted { number.wrapping_sub(*before) } else { number };
@@ -187,6 +187,12 @@ impl Kind {
         let is_alike = pixels.iter().zip(expected).all(|(&found, expected)| found.abs_diff(expected) <= 1);
         pixels.len() == WIDTH * HEIGHT * 3 && is_alike
     }
+}
+
+/// Returns the light that sRGB shows by this byte; floats are light.
+fn light(value: u8) -> f32 {
+    let value = f32::from(value) / 255.0;
+    if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
 }
 
 fn deflated(bytes: &[u8]) -> Vec<u8> {

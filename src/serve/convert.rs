@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::files::Identity;
 use super::{Api, Phase, Served, refuse};
-use crate::decode::Taken;
+use crate::decode::{Position, Taken};
 use crate::ingest::{Encoding, Hold, first_wait};
 use crate::models::Bands;
 use crate::photo::{ContentHash, FileId, Fingerprint, Metric, PhotoId, RootId};
@@ -184,9 +184,12 @@ pub(super) fn photo(photos: &Photos, roots: &Roots, id: PhotoId) -> Result<Optio
         capture_time_is_local: info.taken.as_ref().is_some_and(|taken| taken.offset_minutes.is_none()),
         camera: info.camera.unwrap_or_default(),
         lens: info.lens.unwrap_or_default(),
-        position: info
-            .position
-            .map(|position| proto::Position { latitude: position.latitude, longitude: position.longitude }),
+        position: info.position.map(|Position { latitude, longitude, altitude }| proto::Position {
+            latitude,
+            longitude,
+            altitude_metres: altitude,
+        }),
+        damaged: info.is_damaged,
     }))
 }
 

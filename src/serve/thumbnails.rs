@@ -28,7 +28,7 @@ const MOST_TRIED: usize = 4;
 
 /// What is known of the photo that is asked for.
 enum Found {
-    Photo(ContentHash, proto::Photo),
+    Photo(ContentHash, Box<proto::Photo>),
     /// A file that is no photo, and why.
     NoPhoto(String),
 }
@@ -105,7 +105,7 @@ async fn find(api: &Arc<Api>, asked: Asked) -> Result<(ContentHash, proto::Photo
     match found {
         None => Err(refuse::not_found(kind, &name)),
         Some(Found::NoPhoto(why)) => Err(Status::failed_precondition(format!("{name}: {why}"))),
-        Some(Found::Photo(content, photo)) => Ok((content, photo)),
+        Some(Found::Photo(content, photo)) => Ok((content, *photo)),
     }
 }
 
@@ -134,7 +134,7 @@ fn side(pixels: i32) -> Result<Side, Status> {
 }
 
 fn of_content(api: &Api, reader: &Reader, content: ContentHash) -> Result<Option<Found>, StoreError> {
-    Ok(photo(api, reader, content)?.map(|photo| Found::Photo(content, photo)))
+    Ok(photo(api, reader, content)?.map(|photo| Found::Photo(content, Box::new(photo))))
 }
 
 fn of_names(api: &Api, names: &[PathBuf]) -> Result<Option<Found>, StoreError> {

@@ -116,6 +116,7 @@ mod tests {
             camera: None,
             lens: None,
             position: None,
+            is_damaged: false,
         };
         let mut ids = Vec::new();
         for name in ["a", "b", "c"] {

@@ -73,6 +73,7 @@ fn write(roots: &[RootId], number: u32) -> Write {
                 camera: Some(format!("camera {}", number % 3)),
                 lens: None,
                 position: None,
+                is_damaged: false,
             };
             let photo = PhotoRecord { content: content(number), size_bytes: number.into(), info };
             Write::Encoded {

@@ -73,6 +73,7 @@ impl World {
             camera: None,
             lens: None,
             position: None,
+            is_damaged: false,
         };
         Write::Encoded {
             file: self.file(name),

@@ -128,12 +128,16 @@ impl Record for FileRecord {
     }
 }
 
+/// The bit beside a format's number that says that a part of the picture is lost.
+const DAMAGED: u8 = 0x80;
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct PhotoRow {
     content: [u8; 32],
     size_bytes: u64,
     width: u32,
     height: u32,
+    /// [`format_code`], and [`DAMAGED`].
     format: u8,
     taken: Option<TakenRow>,
     camera: Option<String>,
@@ -160,13 +164,13 @@ impl Record for PhotoRecord {
     const NAME: &'static str = "a photo";
 
     fn row(&self) -> PhotoRow {
-        let PhotoInfo { width, height, format, taken, camera, lens, position } = &self.info;
+        let PhotoInfo { width, height, format, taken, camera, lens, position, is_damaged } = &self.info;
         PhotoRow {
             content: self.content.0,
             size_bytes: self.size_bytes,
             width: *width,
             height: *height,
-            format: format_code(*format),
+            format: format_code(*format) | if *is_damaged { DAMAGED } else { 0 },
             taken: taken.map(|Taken { local_seconds, nanos, offset_minutes }| TakenRow {
                 local_seconds,
                 nanos,
@@ -186,7 +190,7 @@ impl Record for PhotoRecord {
         let info = PhotoInfo {
             width: row.width,
             height: row.height,
-            format: format_of_code(row.format)?,
+            format: format_of_code(row.format & !DAMAGED)?,
             taken: row.taken.map(|TakenRow { local_seconds, nanos, offset_minutes }| Taken {
                 local_seconds,
                 nanos,
@@ -199,6 +203,7 @@ impl Record for PhotoRecord {
                 longitude,
                 altitude,
             }),
+            is_damaged: row.format & DAMAGED != 0,
         };
         Some(Self { content: ContentHash(row.content), size_bytes: row.size_bytes, info })
     }
@@ -316,6 +321,9 @@ impl Record for ModelRecord {
     }
 }
 
+const TRANSPARENT: u8 = 1;
+const PARTLY_LOST: u8 = 2;
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct AppearanceRow {
     /// 32 rows of 32 bits, little endian.
@@ -324,7 +332,8 @@ pub(super) struct AppearanceRow {
     detail: u16,
     aspect: u32,
     mean: [u8; 3],
-    is_transparent: bool,
+    /// [`TRANSPARENT`] and [`PARTLY_LOST`].
+    flags: u8,
     pixels: Option<[u8; 16]>,
 }
 
@@ -333,7 +342,8 @@ impl Record for Appearance {
     const NAME: &'static str = "what a photo looks like";
 
     fn row(&self) -> AppearanceRow {
-        let Self { hash, contrast, detail, aspect, mean, is_transparent, pixels } = self;
+        let Self { hash, contrast, detail, aspect, mean, is_transparent, is_damaged, pixels } = self;
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let mut bytes = [[0; 32]; 4];
         for (four, row) in bytes.as_flattened_mut().as_chunks_mut::<4>().0.iter_mut().zip(hash.0) {
             *four = row.to_le_bytes();
@@ -344,19 +354,31 @@ impl Record for Appearance {
             detail: *detail,
             aspect: *aspect,
             mean: *mean,
-            is_transparent: *is_transparent,
+            flags: flag(*is_transparent, TRANSPARENT) | flag(*is_damaged, PARTLY_LOST),
             pixels: pixels.map(|hash| hash.0),
         }
     }
 
     fn from_row(row: AppearanceRow) -> Option<Self> {
-        let AppearanceRow { hash: bytes, contrast, detail, aspect, mean, is_transparent, pixels } = row;
+        let AppearanceRow { hash: bytes, contrast, detail, aspect, mean, flags, pixels } = row;
+        if flags > TRANSPARENT | PARTLY_LOST {
+            return None;
+        }
         let mut hash = [0; 32];
         for (row, four) in hash.iter_mut().zip(bytes.as_flattened().as_chunks::<4>().0) {
             *row = u32::from_le_bytes(*four);
         }
         let hash = PerceptualHash(hash);
-        Some(Self { hash, contrast, detail, aspect, mean, is_transparent, pixels: pixels.map(PixelHash) })
+        Some(Self {
+            hash,
+            contrast,
+            detail,
+            aspect,
+            mean,
+            is_transparent: flags & TRANSPARENT != 0,
+            is_damaged: flags & PARTLY_LOST != 0,
+            pixels: pixels.map(PixelHash),
+        })
     }
 }
 

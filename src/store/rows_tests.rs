@@ -69,9 +69,11 @@ impl Golden {
             camera: Some("A camera".to_owned()),
             lens: Some("A lens".to_owned()),
             position: Some(Position { latitude: 48.5, longitude: -11.25, altitude: Some(519.0) }),
+            is_damaged: false,
         };
         let photo = |info| PhotoRecord { content: ContentHash([0xab; 32]), size_bytes: 1 << 33, info };
         self.check("photo.full", &photo(info.clone()));
+        self.check("photo.damaged", &photo(PhotoInfo { is_damaged: true, ..info.clone() }));
         let bare = PhotoInfo { taken: None, camera: None, lens: None, position: None, ..info };
         for code in 0..=u8::MAX {
             let Some(format) = format_of_code(code) else { continue };
@@ -114,9 +116,11 @@ impl Golden {
             aspect: 5461,
             mean: [1, 2, 255],
             is_transparent: true,
+            is_damaged: false,
             pixels: Some(PixelHash([0xcd; 16])),
         };
         self.check("appearance.with_pixels", &looked_at);
+        self.check("appearance.damaged", &Appearance { is_damaged: true, ..looked_at.clone() });
         self.check("appearance.without", &Appearance { pixels: None, is_transparent: false, ..looked_at });
         let rule = NearRule {
             candidates: Reach { distance: 0.25, share: 0.75 },

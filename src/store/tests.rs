@@ -80,6 +80,7 @@ pub(super) fn photo(content: u8) -> PhotoRecord {
             camera: None,
             lens: None,
             position: None,
+            is_damaged: false,
         },
     }
 }

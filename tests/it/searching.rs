@@ -106,7 +106,7 @@ async fn filters_let_pass_what_meets_them_and_cost_no_match(world: World) {
     check(proto::Filter { online: Some(false), ..filter() }, &[]).await;
     let circle = |latitude, longitude, radius_metres| proto::Filter {
         place: Some(proto::filter::Place::Circle(proto::PlaceCircle {
-            centre: Some(proto::Position { latitude, longitude }),
+            centre: Some(proto::Position { latitude, longitude, altitude_metres: None }),
             radius_metres,
         })),
         ..filter()

@@ -85,7 +85,11 @@ impl FilterAsked {
             undated: self.undated,
             camera: self.cameras.clone(),
             around: self.around.as_ref().map(|around| proto::PlaceCircle {
-                centre: Some(proto::Position { latitude: around.latitude, longitude: around.longitude }),
+                centre: Some(proto::Position {
+                    latitude: around.latitude,
+                    longitude: around.longitude,
+                    altitude_metres: None,
+                }),
                 radius_metres: 1_000.0 * around.kilometres,
             }),
             within: self.within.as_ref().map(|&Within { south, west, north, east }| proto::PlaceBox {

@@ -115,6 +115,12 @@ impl Picture<'_> {
         if read == 1 { Ok(()) } else { Err(Fault("there are no more rows".to_owned())) }
     }
 
+    /// Returns whether libjpeg came upon coded bytes that make no sense, and went on.
+    pub fn is_damaged(&self) -> bool {
+        // SAFETY: it was set when the state was made.
+        unsafe { (*self.0.info().common.err).num_warnings > 0 }
+    }
+
     /// Returns whether more bytes were asked for than there are: libjpeg takes the end of the file for the end of the
     /// picture then, and goes on.
     pub fn ran_dry(&self, bytes: &[u8]) -> bool {
@@ -136,7 +142,7 @@ impl Open<'_> {
             let errors = &raw mut (*state.as_ptr()).errors;
             jpeg_std_error(&mut *errors);
             (*errors).error_exit = Some(unwind);
-            (*errors).emit_message = Some(say_nothing);
+            (*errors).emit_message = Some(note);
             (*state.as_ptr()).info.common.err = errors;
         }
         open.call(|info| {
@@ -185,6 +191,27 @@ const MESSAGE_BYTES: usize = 80;
 
 /// What libjpeg calls instead of returning.
 extern "C-unwind" fn unwind(info: &mut jpeg_common_struct) {
+    // A panic's hook would be called otherwise; this is none.
+    resume_unwind(Box::new(Fault(message(info))));
+}
+
+/// What libjpeg calls where it goes on in spite of what it found. Counted is what costs a part of the picture: not bytes
+/// between its parts, and not the odd headers that some cameras write.
+extern "C-unwind" fn note(info: &mut jpeg_common_struct, level: i32) {
+    const WARNING: i32 = -1;
+    // SAFETY: it was set when the state was made.
+    if level != WARNING || unsafe { (*info.err).num_warnings } > 0 {
+        return;
+    }
+    let message = message(info);
+    if message.starts_with("Corrupt JPEG data") && !message.contains("extraneous") {
+        // SAFETY: as above.
+        unsafe { (*info.err).num_warnings += 1 };
+    }
+}
+
+/// Returns what libjpeg has to say.
+fn message(info: &mut jpeg_common_struct) -> String {
     let mut message = [0u8; MESSAGE_BYTES];
     // SAFETY: it was set when the state was made.
     let errors = unsafe { &*info.err };
@@ -200,9 +227,5 @@ extern "C-unwind" fn unwind(info: &mut jpeg_common_struct) {
         unsafe { format(info, &mut message) };
     }
     let text = message.split(|&byte| byte == 0).next().unwrap_or_default();
-    // A panic's hook would be called otherwise; this is none.
-    resume_unwind(Box::new(Fault(String::from_utf8_lossy(text).into_owned())));
+    String::from_utf8_lossy(text).into_owned()
 }
-
-/// What libjpeg calls where it goes on in spite of what it found.
-extern "C-unwind" fn say_nothing(_: &mut jpeg_common_struct, _level: i32) {}

@@ -1,8 +1,8 @@
 //! The segments of a JPEG between its markers, as far as they are ours to read. What is wrong with them is left to
 //! libjpeg to say.
 
-const END_OF_IMAGE: u8 = 0xd9;
-const START_OF_SCAN: u8 = 0xda;
+pub(super) const END_OF_IMAGE: u8 = 0xd9;
+pub(super) const START_OF_SCAN: u8 = 0xda;
 
 /// What a walk over the segments found.
 #[derive(Debug, Default, PartialEq)]
@@ -29,7 +29,7 @@ const LOW_FREQUENCIES: u64 = 0b11_1111;
 
 const DIRECT_CURRENT: u64 = 1;
 
-const PROGRESSIVE: u8 = 0xc2;
+pub(super) const PROGRESSIVE: u8 = 0xc2;
 
 /// How the picture is coded.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -194,7 +194,7 @@ pub(super) fn hash_picture(bytes: &[u8], hasher: &mut blake3::Hasher) {
 
 /// Finds the next marker and where its segment begins. On the way lie fill bytes, the coded bytes of a scan, and in
 /// files of careless writers anything.
-fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
+pub(super) fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
     loop {
         at += memchr::memchr(0xff, bytes.get(at..)?)?;
         at += bytes[at..].iter().position(|&byte| byte != 0xff)?;
@@ -205,7 +205,7 @@ fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
 }
 
 /// Returns a segment without marker and length, and where it ends.
-fn body(bytes: &[u8], start: usize) -> Option<(&[u8], usize)> {
+pub(super) fn body(bytes: &[u8], start: usize) -> Option<(&[u8], usize)> {
     let len = u16::from_be_bytes(*bytes.get(start..)?.first_chunk()?);
     let end = start + usize::from(len);
     Some((bytes.get(start + 2..end)?, end))

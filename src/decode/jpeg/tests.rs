@@ -149,6 +149,29 @@ fn a_file_that_ends_early_is_a_picture_only_if_most_of_it_is_there() {
     assert_eq!(error.to_string(), "broken JPEG file: the file ends too early");
 }
 
+/// It was half grey, and the same as a whole one that was as grey.
+#[test]
+fn a_file_of_which_a_part_is_lost_says_so() {
+    let file = photo(1280, 960);
+    let is_damaged = |file: &[u8]| decode_full(file).unwrap().info.is_damaged;
+    assert!(!is_damaged(&file));
+    assert!(!is_damaged(&file[..file.len() - 2]), "without the mark of its end");
+    assert!(is_damaged(&file[..file.len() * 9 / 10]));
+    let mut holed = file.clone();
+    holed[file.len() / 2..][..4096].fill(0);
+    assert!(is_damaged(&holed));
+    let mut marked = file.clone();
+    marked[file.len() / 2..][..2].copy_from_slice(&[0xff, 0xd3]);
+    assert!(is_damaged(&marked));
+
+    let progressive = compressed(1280, 960, &waves(1280, 960), Compress::set_progressive_mode);
+    assert!(!is_damaged(&progressive));
+    assert!(is_damaged(&progressive[..progressive.len() * 9 / 10]));
+    let white =
+        compressed(1600, 1600, &[255; 1600 * 1600 * 3], |compress| compress.set_optimize_coding(true));
+    assert!(!is_damaged(&white), "zeros are white here");
+}
+
 /// It was refused where a byte was missing.
 #[test]
 fn a_progressive_file_that_ends_early_is_a_picture_if_it_shows_all_of_it() {

@@ -36,6 +36,7 @@ fn photo() -> impl Strategy<Value = Photo> {
                     longitude: f64::from(longitude) * 30.0,
                     altitude: None,
                 }),
+                is_damaged: false,
             };
             let file = |(place, (root, folder)): (usize, (u32, usize))| {
                 let path = PathBuf::from(FOLDERS[folder]).join(format!("{number} {place}.jpg"));
@@ -168,6 +169,7 @@ fn a_circle_reaches_as_far_as_its_radius_over_the_pole_and_the_date_line() {
         camera: None,
         lens: None,
         position: Some(Position { latitude, longitude, altitude: None }),
+        is_damaged: false,
     };
     let check = |centre: (f64, f64), point: (f64, f64), metres: f64| {
         let table = FactTable::default();
