@@ -189,6 +189,7 @@ fn load_words(
         );
         return Ok(None);
     };
+    store.labels_are_by(record, words.head.fingerprint())?;
     let mut rows = Vec::new();
     store
         .read()?

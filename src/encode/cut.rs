@@ -37,7 +37,8 @@ pub struct Network {
     pub dim: usize,
     /// The tensor of the original file that is the embedding.
     pub tensor: String,
-    /// The classifier that was cut off; `None` where nothing was cut, or its weights are not in the file as floats.
+    /// The classifier that was cut off, or has a file of its own; `None` where there is none, or its weights are not written
+    /// as floats.
     pub head: Option<Head>,
 }
 
@@ -123,8 +124,23 @@ impl Network {
         each_tensor(&mut cut, &mut |tensor| inline(tensor, &model.external))?;
         proto.graph = Some(cut);
         proto.training_info.clear();
-        Ok(Self { proto, side, dim, tensor: end.tensor, head: end.head.filter(|head| head.dim() == dim) })
+        let head = match &model.classifier {
+            Some(classifier) => read_classifier(classifier)?,
+            None => end.head,
+        };
+        let head = head.filter(|head| head.dim() == dim);
+        Ok(Self { proto, side, dim, tensor: end.tensor, head })
     }
+}
+
+/// Reads a classifier that is in a file of its own: one layer. `None` where its weights are not written in it as floats.
+///
+/// # Errors
+/// There is no such layer in it.
+fn read_classifier(content: &Content) -> Result<Option<Head>, CutError> {
+    let proto: ModelProto = content.decode()?;
+    let graph = proto.graph.ok_or(CutError::Empty)?;
+    Ok(end(&Graph::new(&graph), &Output::Auto)?.head)
 }
 
 struct End {

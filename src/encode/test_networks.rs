@@ -143,6 +143,7 @@ pub fn model(onnx: Vec<u8>, output: &str, side: u32, dim: usize) -> Model {
         content: Content::in_memory(onnx),
         external: Vec::new(),
         output,
+        classifier: None,
         text: None,
         digest: ModelDigest([0; 32]),
     }

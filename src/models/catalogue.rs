@@ -26,6 +26,8 @@ pub struct Model {
     pub external: Vec<(String, Content)>,
     /// The tensor that is the embedding.
     pub output: Output,
+    /// The classifier of its embeddings, an ONNX file, where the network itself has none.
+    pub classifier: Option<Content>,
     /// What reads texts, where the model has that and its files are there.
     pub text: Option<TextModel>,
     /// Says which embeddings may be compared: SHA-256 over the digests of all files, the output and the
@@ -68,6 +70,8 @@ pub(super) struct Entry {
     pub manifest: Arc<Manifest>,
     /// The first source's bytes, in the executable.
     pub network: Option<&'static [u8]>,
+    /// The classifier of its embeddings, in the executable.
+    pub classifier: Option<&'static [u8]>,
     /// The user's manifest, whose folder is searched for the files too.
     pub written_in: Option<PathBuf>,
 }
@@ -98,12 +102,14 @@ impl Catalogue {
                 let reason = "it needs a [[source]] with the `file` of the model".to_owned();
                 return Err(ModelError::Manifest { path, reason });
             }
-            entries.push(Entry { manifest: Arc::new(manifest), network: None, written_in: Some(path) });
+            let manifest = Arc::new(manifest);
+            entries.push(Entry { manifest, network: None, classifier: None, written_in: Some(path) });
         }
-        for BuiltIn { manifest, network } in built_in {
+        for &BuiltIn { manifest, network, classifier } in built_in {
             let manifest = Manifest::parse(manifest).expect("a test reads every built-in manifest");
             if entries.iter().all(|entry| entry.manifest.name != manifest.name) {
-                entries.push(Entry { manifest: Arc::new(manifest), network: *network, written_in: None });
+                let manifest = Arc::new(manifest);
+                entries.push(Entry { manifest, network, classifier, written_in: None });
             }
         }
         Ok(Self { entries, model_dirs })
@@ -163,7 +169,8 @@ impl Catalogue {
         if let Some(network) = entry.network {
             let source = &entry.manifest.sources[0];
             let content = Content::in_executable(network);
-            return Ok(Model::new(&entry.manifest, source, None, content, Vec::new()));
+            let model = Model::new(&entry.manifest, source, None, content, Vec::new());
+            return Ok(model.with_classifier(entry.classifier));
         }
         match self.find(entry) {
             Some((source, path)) => Model::read(&entry.manifest, source, path),
@@ -209,6 +216,7 @@ impl Catalogue {
             if let Some(source) = entry.manifest.sources.iter().find(|source| source.sha256 == Some(digest)) {
                 let external = read_external(&entry.manifest, source, path)?;
                 let model = Model::new(&entry.manifest, source, Some(path.to_path_buf()), content, external);
+                let model = model.with_classifier(entry.classifier);
                 return model.with_text(path.parent().unwrap_or(Path::new("")));
             }
         }
@@ -237,7 +245,14 @@ impl Model {
     ) -> Self {
         let output = source.output.as_ref().unwrap_or(&manifest.output).clone();
         let digest = encoder_digest(manifest, &content, &external, &output);
-        Self { manifest: Arc::clone(manifest), path, content, external, output, text: None, digest }
+        let manifest = Arc::clone(manifest);
+        Self { manifest, path, content, external, output, classifier: None, text: None, digest }
+    }
+
+    /// Adds the classifier that is in the executable.
+    fn with_classifier(mut self, classifier: Option<&'static [u8]>) -> Self {
+        self.classifier = classifier.map(Content::in_executable);
+        self
     }
 
     /// Adds the text tower where all its files are in `dir`.

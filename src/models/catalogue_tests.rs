@@ -30,7 +30,7 @@ fn leak(text: String) -> &'static str {
 }
 
 pub fn built_in(manifest: String) -> BuiltIn {
-    BuiltIn { manifest: leak(manifest), network: None }
+    BuiltIn { manifest: leak(manifest), network: None, classifier: None }
 }
 
 /// A folder for manifests and two for models.
@@ -266,7 +266,11 @@ fn the_default_is_the_best_of_those_installed() {
         built_in(named("good", "a.onnx", "0.8")),
         built_in(named("better", "c.onnx", "0.9")),
         built_in(net_with(&source("d.onnx")).replace("\"net\"", "\"unmeasured\"")),
-        BuiltIn { manifest: leak(named("builtin", "b.onnx", "0.6")), network: Some(b"abc") },
+        BuiltIn {
+            manifest: leak(named("builtin", "b.onnx", "0.6")),
+            network: Some(b"abc"),
+            classifier: None,
+        },
     ];
     let catalogue = folders.catalogue(&built_in).unwrap();
     let default = || {

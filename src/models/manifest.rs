@@ -74,6 +74,9 @@ pub enum LabelSet {
     /// ImageNet's 1,000 classes in the order of their WordNet numbers.
     #[serde(rename = "imagenet_1k")]
     ImageNet1k,
+    /// Groups of those classes that a small network can tell, in the order of `models/builtin/classifier.onnx`.
+    #[serde(rename = "imagenet_broad")]
+    ImageNetBroad,
 }
 
 /// How good a network is, by measurements that are the same for all.

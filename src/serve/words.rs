@@ -6,6 +6,7 @@ use tonic::Status;
 
 use super::query::Line;
 use super::{Served, refuse};
+use crate::models::LabelSet;
 use crate::photo::{Metric, PhotoId};
 use crate::proto;
 use crate::search::{Neighbor, PhotoSet};
@@ -125,7 +126,12 @@ fn not_known(vocabulary: &Vocabulary, Unknown { word, kind, nearest, words }: &U
     if !nearest.is_empty() {
         told += &format!("; written alike: {}", nearest.join(", "));
     }
-    told += "; `resemble words` lists them, and `resembled models pull clip_vit_b32_256` gets a network that takes any text";
+    let most = Vocabulary::of(LabelSet::ImageNet1k).len();
+    told += &match *words < most {
+        true => format!("; `resemble words` lists them, and `resembled models pull` gets a network that knows {most}"),
+        false => "; `resemble words` lists them, and `resembled models pull clip_vit_b32_256` gets a network that takes any text"
+            .to_owned(),
+    };
     Status::not_found(told)
 }
 

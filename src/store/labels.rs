@@ -5,7 +5,7 @@
 use redb::TableError;
 
 use super::reader::Reader;
-use super::schema::LABELS;
+use super::schema::{LABELS, META};
 use super::{ModelRecord, Store, StoreError};
 use crate::photo::PhotoId;
 
@@ -13,6 +13,24 @@ use crate::photo::PhotoId;
 const ROWS_AT_ONCE: usize = 5000;
 
 impl Store {
+    /// Drops the labels of photos where they are those of another classifier, and remembers this one by its fingerprint.
+    pub fn labels_are_by(&self, model: &ModelRecord, classifier: u64) -> Result<(), StoreError> {
+        let key = format!("classifier of model {}", model.id);
+        let before = self.read()?.transaction().open_table(META)?.get(key.as_str())?.map(|row| row.value());
+        if before == Some(classifier) {
+            return Ok(());
+        }
+        let transaction = self.begin()?;
+        {
+            transaction.open_table(META)?.insert(key.as_str(), classifier)?;
+            if before.is_some() {
+                let mut labels = transaction.open_table(LABELS)?;
+                labels.retain_in((model.id, 0)..=(model.id, u64::MAX), |_, _| false)?;
+            }
+        }
+        self.finish(transaction)
+    }
+
     /// Keeps the labels of photos, whatever was kept of them before.
     pub fn keep_labels<B: AsRef<[u8]>>(
         &self,
@@ -58,6 +76,24 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::photo::{Metric, ModelDigest};
+
+    #[test]
+    fn labels_of_another_classifier_are_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store.redb")).unwrap();
+        let model = store.ensure_model(ModelDigest([1; 32]), "net", 2, Metric::L2).unwrap();
+        let kept = || {
+            let mut kept = 0;
+            store.read().unwrap().each_label(&model, |_, _| kept += 1).unwrap();
+            kept
+        };
+        store.keep_labels(&model, [(PhotoId(3), [3_u8])]).unwrap();
+        // Nothing is known of who made those: the one that there was.
+        for (classifier, expected) in [(17, 1), (17, 1), (18, 0)] {
+            store.labels_are_by(&model, classifier).unwrap();
+            assert_eq!(kept(), expected, "{classifier}");
+        }
+    }
 
     #[test]
     fn labels_are_kept_for_each_network() {

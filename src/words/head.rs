@@ -1,5 +1,7 @@
 //! The classifier of a network, for embeddings that are there already.
 
+use sha2::{Digest, Sha256};
+
 use super::table::TopLabels;
 
 /// The last layer of a classifier: labels × numbers in an embedding.
@@ -29,6 +31,14 @@ impl Head {
     /// Labels that it knows.
     pub fn labels(&self) -> usize {
         self.bias.len()
+    }
+
+    /// Returns a number that another classifier does not have.
+    pub fn fingerprint(&self) -> u64 {
+        let mut sha = Sha256::new();
+        self.weights.iter().chain(&self.bias).for_each(|value| sha.update(value.to_le_bytes()));
+        let digest = sha.finalize();
+        digest.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
     }
 
     /// Returns the likeliest labels of a photo.

@@ -1,6 +1,7 @@
 //! The words of a classifier: a word in, its meanings and the labels below them out.
 //!
-//! The table is made from WordNet by `scripts/make_wordnet_table.py`, whose head says what is in it.
+//! The table is made from WordNet by `scripts/make_wordnet_table.py`, whose head says what is in it; that of broad words is made
+//! of it by `models/training/classifier.py`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -13,6 +14,9 @@ use crate::models::LabelSet;
 
 /// Words above the 1,000 classes of ImageNet.
 const IMAGENET: &[u8] = include_bytes!("wordnet.tsv.gz");
+
+/// Words above groups of them.
+const BROAD: &[u8] = include_bytes!("broad.tsv.gz");
 
 /// Other words named to who asks for one that is not known.
 const SUGGESTED: usize = 5;
@@ -72,8 +76,10 @@ impl Vocabulary {
     /// Returns the words of these labels.
     pub fn of(labels: LabelSet) -> &'static Self {
         static IMAGENET_1K: OnceLock<Vocabulary> = OnceLock::new();
+        static IMAGENET_BROAD: OnceLock<Vocabulary> = OnceLock::new();
         let (words, packed) = match labels {
             LabelSet::ImageNet1k => (&IMAGENET_1K, IMAGENET),
+            LabelSet::ImageNetBroad => (&IMAGENET_BROAD, BROAD),
         };
         words.get_or_init(|| {
             let mut text = String::new();
@@ -292,6 +298,22 @@ mod tests {
         assert_eq!(vocabulary.label(0), Some("tench"));
         assert_eq!(vocabulary.label(999), Some("toilet tissue"));
         assert_eq!(vocabulary.label(1000), None);
+    }
+
+    #[test]
+    fn broad_words_are_those_of_the_groups_and_others_have_a_nearest_kind() {
+        let broad = Vocabulary::of(LabelSet::ImageNetBroad);
+        assert_eq!((broad.by_word.len(), broad.labels()), (142, 77));
+        let labels = |word: &str| &broad.find(word).unwrap().sense.labels;
+        assert_eq!(labels("entity").len(), 77);
+        assert!(labels("dogs").iter().all(|label| labels("animal").contains(label)));
+        assert!(labels("dog").iter().all(|label| !labels("vehicle").contains(label)));
+        // Each word is one of the whole vocabulary too.
+        assert!(broad.words("").all(|word| imagenet().find(word).is_ok()));
+        for (word, kind) in [("dalmatian", Some("dog")), ("puma", Some("wildcat")), ("sunset", None)] {
+            let unknown = broad.find(word).unwrap_err();
+            assert_eq!(unknown.kind.map(|kind| kind.words[0].as_str()), kind, "{word}");
+        }
     }
 
     #[test]

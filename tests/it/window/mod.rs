@@ -292,10 +292,10 @@ async fn the_page_is_told_what_the_commands_say() {
     assert_eq!(names(&inside.search(&steered, &pictures::png(1)).json()["matches"]), ["a.png"]);
 
     // What cannot be answered says why, for a person.
-    let words = inside.search(&json!({ "examples": [{ "text": "dog" }] }), b"");
-    assert_eq!(words.status, 409, "the built-in network knows no words: {}", words.text());
+    let words = inside.search(&json!({ "examples": [{ "text": "dalmatian" }] }), b"");
+    assert_eq!(words.status, 404, "the built-in network knows broad words only: {}", words.text());
     assert!(words.json()["error"].as_str().unwrap().len() > 10);
-    assert_eq!(inside.ask("words", &json!({ "prefix": "do" })).json()["words"], json!([]));
+    assert_eq!(inside.ask("words", &json!({ "prefix": "dog" })).json()["words"], json!(["dog"]));
     for (asked, picture) in
         [(&dropped, &b""[..]), (&dropped, b"no picture"), (&json!({}), b""), (&json!({ "x": 1 }), b"")]
     {
