@@ -34,6 +34,9 @@ pub enum LogError {
 }
 
 /// Starts the log.
+///
+/// # Errors
+/// The filter is wrong, or there is a log already.
 pub fn start(filter: &str) -> Result<(), LogError> {
     let filter = EnvFilter::builder()
         .parse(format!("{QUIET},{filter}"))

@@ -200,6 +200,9 @@ fn positive(key: &'static str, value: u64) -> Result<(), ConfigError> {
 
 impl File {
     /// Parses the text. The error names line and column.
+    ///
+    /// # Errors
+    /// It is not TOML, or holds a key or a value that is none.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }

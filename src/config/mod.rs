@@ -108,6 +108,9 @@ pub enum ConfigError {
 
 impl Config {
     /// Puts flags, environment, file and defaults together.
+    ///
+    /// # Errors
+    /// The file cannot be read or is wrong, or a folder cannot be found; the text says where and what to do.
     pub fn load(
         flags: &cli::Run,
         file: Option<&Path>,

@@ -114,6 +114,9 @@ impl From<ContentError> for CutError {
 
 impl Network {
     /// Cuts the network of `model` as its manifest says. Its weights are in memory once, here.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no network, or has no tensor to use.
     pub fn of(model: &Model) -> Result<Self, CutError> {
         let (side, dim) = (model.manifest.preprocessing.crop, model.manifest.dim);
         let mut proto: ModelProto = model.content.decode()?;

@@ -53,6 +53,9 @@ pub trait Encoder {
 
     /// Returns the embedding of each photo, in the order of the photos. An error condemns at least one of them and
     /// leaves the encoder usable.
+    ///
+    /// # Errors
+    /// The network fails, or gives something else than its manifest says. The encoder can be used again.
     fn embed(&mut self, photos: &[Input]) -> Result<Vec<Embedding>, EncodeError>;
 }
 

@@ -82,6 +82,9 @@ enum Run {
 
 impl OnnxEncoder {
     /// Loads and optimises the network, and tries it on a photo of one colour.
+    ///
+    /// # Errors
+    /// The runtime refuses the network, or it gives something else than its manifest says.
     pub fn new(runtime: &Runtime, network: Network) -> Result<Self, EncodeError> {
         Self::of(Arc::new(Loaded::new(runtime, network, 1)?))
     }

@@ -76,6 +76,9 @@ impl Runtime {
     /// Starts the first candidate that can be loaded, or tract, as `choice` says.
     ///
     /// Once one has started, every later call returns it, or an error where `choice` excludes it.
+    ///
+    /// # Errors
+    /// ONNX Runtime was asked for and is not there or does not start, or another choice was made earlier.
     pub fn start(choice: RuntimeChoice, candidates: &[Candidate]) -> Result<Arc<Self>, RuntimeError> {
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*started {

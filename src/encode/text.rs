@@ -80,6 +80,9 @@ enum Tower {
 
 impl TextEncoder {
     /// Loads both, and tries them on a text.
+    ///
+    /// # Errors
+    /// The tokenizer or the tower cannot be used, or is not as the manifest says.
     pub fn new(runtime: &Runtime, model: &TextModel) -> Result<Self, TextError> {
         let tokenizer = tokenizer(model).map_err(TextError::Tokenizer)?;
         let proto = take_tokens(model)?;
@@ -98,6 +101,9 @@ impl TextEncoder {
     }
 
     /// Returns the embedding of a text. What is longer than the tower can read does not count.
+    ///
+    /// # Errors
+    /// Too many texts wait, the thread has ended, or the tower fails on this text.
     pub fn embed(&mut self, text: &str) -> Result<Embedding, TextError> {
         let tokens = tokens(&self.tokenizer, &self.tower, text).map_err(TextError::Tokenizer)?;
         let values = match &mut self.network {
@@ -210,6 +216,9 @@ struct Job {
 
 impl TextPool {
     /// Starts the thread, which has nothing loaded yet.
+    ///
+    /// # Errors
+    /// No thread can be started.
     pub fn start(
         runtime: Arc<Runtime>,
         model: TextModel,
@@ -237,6 +246,9 @@ impl TextPool {
     }
 
     /// Waits for the thread to end or to panic.
+    ///
+    /// # Errors
+    /// The thread panicked.
     pub async fn ended(mut self) -> Result<(), EncodeError> {
         while let Some(Ended { name, result }) = self.ends.next().await {
             result.map_err(|_| EncodeError::Panicked(name))?;
@@ -260,6 +272,9 @@ fn embed(
 impl TextHandle {
     /// Encodes a text that somebody searches with. Refused as [`TextError::Busy`] where the queue is full; dropping the future
     /// takes the text back.
+    ///
+    /// # Errors
+    /// Too many texts wait, the thread has ended, or the tower fails on this text.
     pub async fn embed(&self, text: String) -> Result<Embedding, TextError> {
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Job { text, reply }).map_err(|error| match error {

@@ -64,6 +64,9 @@ type Inbox = Arc<Mutex<mpsc::Receiver<Job>>>;
 impl EncoderPool {
     /// Starts the threads and waits until each has its encoder; blocks for as long as that takes. The thread for
     /// queries loads its own at the first query.
+    ///
+    /// # Errors
+    /// A thread cannot be started, or one has no encoder.
     pub fn start(options: PoolOptions, load: LoadEncoder) -> Result<(Self, EncoderHandle), EncodeError> {
         let (background, background_inbox) = mpsc::channel(options.queue_len.max(1));
         let (queries, query_inbox) = mpsc::channel(options.query_queue_len.max(1));
@@ -105,6 +108,9 @@ impl EncoderPool {
     }
 
     /// Waits for all threads to end, or for the first to panic.
+    ///
+    /// # Errors
+    /// A thread panicked.
     pub async fn ended(mut self) -> Result<(), EncodeError> {
         while let Some(Ended { name, result }) = self.ends.next().await {
             result.map_err(|_| EncodeError::Panicked(name))?;
@@ -218,6 +224,9 @@ impl EncoderHandle {
     }
 
     /// Encodes a photo to be indexed. Waits where the queue is full; dropping the future takes the photo back.
+    ///
+    /// # Errors
+    /// The network fails on this photo, or the threads have ended.
     pub async fn embed(&self, photo: Input) -> Result<Embedding, EncodeError> {
         let (job, answer) = job(photo);
         self.background.send(job).await.map_err(|_| EncodeError::Stopped)?;
@@ -225,6 +234,9 @@ impl EncoderHandle {
     }
 
     /// Encodes a photo to be indexed, for threads outside of the asynchronous runtime.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
     pub fn embed_blocking(&self, photo: Input) -> Result<Embedding, EncodeError> {
         let (job, answer) = job(photo);
         self.background.blocking_send(job).map_err(|_| EncodeError::Stopped)?;
@@ -233,6 +245,9 @@ impl EncoderHandle {
 
     /// Encodes a photo that somebody searches with. Refused as [`EncodeError::Busy`] where the queue is full;
     /// dropping the future takes the photo back.
+    ///
+    /// # Errors
+    /// As [`Self::embed`], or too many queries wait.
     pub async fn embed_query(&self, photo: Input) -> Result<Embedding, EncodeError> {
         let (job, answer) = job(photo);
         self.queries.try_send(job).map_err(|error| match error {

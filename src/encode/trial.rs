@@ -45,6 +45,9 @@ pub enum TrialError {
 }
 
 /// Encodes the made picture a few times, and compares the embedding with the known one where the manifest has it.
+///
+/// # Errors
+/// It cannot be loaded or fails, or does not say of the known picture what it should.
 pub fn try_out(runtime: &Runtime, model: &Model) -> Result<Trial, TrialError> {
     if let Some(text) = &model.text {
         TextEncoder::new(runtime, text)?;

@@ -113,6 +113,9 @@ pub type IsGone = Arc<dyn Fn(&FileId) -> bool + Send + Sync>;
 
 impl Workers {
     /// Starts `count` threads; each calls `prepare` first, to lower its priority.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
     pub fn start(parts: Parts, count: usize, prepare: fn()) -> Result<Self, IngestError> {
         let queue = Arc::clone(&parts.queue);
         let worker = Worker {
@@ -138,6 +141,9 @@ impl Workers {
     }
 
     /// Waits for the first worker to end, then for all, and returns the first error.
+    ///
+    /// # Errors
+    /// A worker panicked, or what it needs has failed for good: the store or the network.
     pub async fn ended(mut self) -> Result<(), IngestError> {
         let mut first = Ok(());
         while let Some(ended) = self.ends.next().await {

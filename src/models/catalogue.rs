@@ -80,6 +80,9 @@ impl Catalogue {
     /// Reads the user's manifests, `*.toml` in each of `manifest_dirs`, and adds the built-in ones. A folder that
     /// does not exist is empty. A manifest of the user hides the built-in one of the same name. Files of models are
     /// searched in `model_dirs`, in order, then beside the user's manifest.
+    ///
+    /// # Errors
+    /// A manifest of the user cannot be read or is wrong, or two give one name.
     pub fn new(manifest_dirs: &[PathBuf], model_dirs: Vec<PathBuf>) -> Result<Self, ModelError> {
         Self::with_built_in(BUILT_IN, manifest_dirs, model_dirs)
     }
@@ -119,6 +122,9 @@ impl Catalogue {
     ///
     /// A file named by its path is described by the TOML file of the same name beside it; where there is none, by the
     /// manifest of the catalogue that has the file's digest.
+    ///
+    /// # Errors
+    /// Nothing of that name is known, or its file is missing or another one; the text says how to get it.
     pub fn resolve(&self, name_or_path: &Path) -> Result<Model, ModelError> {
         match name_or_path.to_str() {
             Some(name) if !name.contains('/') && !name.ends_with(".onnx") => self.resolve_name(name),
@@ -127,6 +133,9 @@ impl Catalogue {
     }
 
     /// Returns the best of the networks that are installed, by their quality in the catalogue, else the built-in encoder.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
     pub fn default_model(&self) -> Result<DefaultModel, ModelError> {
         let installed = self.by_quality().into_iter().find(|entry| self.find(entry).is_some());
         match installed {
@@ -138,6 +147,9 @@ impl Catalogue {
     }
 
     /// Returns the encoder in the executable.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
     pub fn built_in(&self) -> Result<Model, ModelError> {
         self.resolve_name(FALLBACK)
     }

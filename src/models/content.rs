@@ -59,6 +59,9 @@ impl Content {
     }
 
     /// Opens a file and hashes it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn of_file(path: &Path) -> io::Result<Self> {
         // A FIFO in place of the file would block for ever.
         if !fs::metadata(path)?.is_file() {
@@ -81,6 +84,9 @@ impl Content {
     }
 
     /// Reads the message that the bytes are. A file is read in small parts, so that only the message is in memory afterwards.
+    ///
+    /// # Errors
+    /// The file cannot be read any more, or holds no such message.
     pub fn decode<M: Message + Default>(&self) -> Result<M, ContentError> {
         match &self.place {
             Place::Executable(bytes) => Ok(M::decode(*bytes)?),
@@ -120,6 +126,9 @@ impl Content {
     }
 
     /// Reads all bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read any more.
     pub fn read(&self) -> io::Result<Vec<u8>> {
         self.range(0, self.bytes)
     }

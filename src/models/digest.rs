@@ -19,6 +19,9 @@ impl FileDigest {
     }
 
     /// Hashes everything that `reader` gives, and returns how many bytes that were.
+    ///
+    /// # Errors
+    /// It cannot be read.
     pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
         let mut sha = Sha256::new();
         let mut buffer = vec![0; 1 << 16];

@@ -37,6 +37,9 @@ async fn status(api: &Arc<Api>) -> Result<proto::Status, Status> {
 
 impl Api {
     /// Puts the status together.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn status(&self) -> Result<proto::Status, StoreError> {
         // First: what leaves the works enters the store, so that nothing is overlooked.
         let summary = self.summary();

@@ -33,6 +33,9 @@ const MAX_REQUEST_BYTES: u64 = 8 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers on TCP until the stop.
+///
+/// # Errors
+/// The listener fails for good.
 pub async fn run_metrics_on_tcp(api: Arc<Api>, listener: TcpListener) -> Result<(), ServeError> {
     let accept = || async { listener.accept().await.map(|(stream, _)| stream) };
     run(api, accept).await;
@@ -40,6 +43,9 @@ pub async fn run_metrics_on_tcp(api: Arc<Api>, listener: TcpListener) -> Result<
 }
 
 /// Answers on a Unix socket until the stop.
+///
+/// # Errors
+/// The listener fails for good.
 pub async fn run_metrics_on_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError> {
     let (listener, _file) = socket.into_parts();
     let accept = || async { listener.accept().await.map(|(stream, _)| stream) };

@@ -183,6 +183,9 @@ pub enum ServeError {
 }
 
 /// Answers calls on the socket until `stop`, then lets the calls in hand finish.
+///
+/// # Errors
+/// The listener fails for good.
 pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError> {
     let (stop, connections) = (api.stop.clone(), Connections::new(Limits::of_socket()));
     let (routes, calls) = (routes(&api).await?, Arc::clone(&api.calls));
@@ -196,6 +199,9 @@ pub async fn run_socket(api: Arc<Api>, socket: Socket) -> Result<(), ServeError>
 }
 
 /// Answers calls that carry the token on TCP until `stop`.
+///
+/// # Errors
+/// The listener fails for good.
 pub async fn run_tcp(api: Arc<Api>, listener: TcpListener, token: Token) -> Result<(), ServeError> {
     let (stop, connections) = (api.stop.clone(), Connections::new(Limits::of_tcp()));
     let (routes, calls) = (routes(&api).await?, Arc::clone(&api.calls));

@@ -69,12 +69,18 @@ pub enum SocketError {
 
 impl Socket {
     /// Takes the socket that systemd passed, if it did.
+    ///
+    /// # Errors
+    /// What systemd passed is no such socket.
     pub fn from_systemd() -> Result<Option<Self>, SocketError> {
         let passed = ListenFd::from_env().take_unix_listener(0).map_err(SocketError::Passed)?;
         passed.map(|listener| Self::new(listener, None).map_err(SocketError::Passed)).transpose()
     }
 
     /// Binds `path` with mode 0600, in a folder of mode 0700 if that has to be made.
+    ///
+    /// # Errors
+    /// Another daemon answers there, something else stands there, or the socket cannot be made.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Bind { path: path.to_path_buf(), source };
         if let Some(directory) = path.parent() {

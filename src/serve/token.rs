@@ -27,6 +27,9 @@ pub struct TokenError {
 
 impl Token {
     /// Reads the token, and makes one where there is none. Whoever else could read it cannot any more.
+    ///
+    /// # Errors
+    /// The file cannot be read or made, or its token is too short.
     pub fn load(path: &Path) -> Result<Self, TokenError> {
         private::tighten(path);
         let failed = |source| TokenError { path: path.to_path_buf(), source };

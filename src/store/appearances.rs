@@ -17,6 +17,9 @@ pub struct Appearances(Option<ReadOnlyTable<u64, &'static [u8]>>);
 
 impl Reader {
     /// Opens the appearances.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn appearances(&self) -> Result<Appearances, StoreError> {
         match self.transaction().open_table(APPEARANCES) {
             Ok(table) => Ok(Appearances(Some(table))),
@@ -29,18 +32,27 @@ impl Reader {
 
 impl Appearances {
     /// Returns what a photo looks like; `None` where that is not known yet.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn get(&self, photo: PhotoId) -> Result<Option<Appearance>, StoreError> {
         let Some(table) = &self.0 else { return Ok(None) };
         table.get(photo.0)?.map(|row| from_bytes(row.value())).transpose()
     }
 
     /// Returns whether it is known.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn has(&self, photo: PhotoId) -> Result<bool, StoreError> {
         let Some(table) = &self.0 else { return Ok(false) };
         Ok(table.get(photo.0)?.is_some())
     }
 
     /// Visits all of them, by number of the photo. Some may have no file any more.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn each(&self, mut visit: impl FnMut(PhotoId, Appearance)) -> Result<(), StoreError> {
         let Some(table) = &self.0 else { return Ok(()) };
         for row in table.range::<u64>(..)? {

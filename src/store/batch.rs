@@ -132,6 +132,9 @@ pub struct Committed {
 impl Store {
     /// Applies the writes in their order, in one transaction that is on the disk when this returns. Waits while the disk
     /// takes no writes, until it does or [`Store::give_up`]. `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn commit(&self, model: &ModelRecord, writes: &[Write], now: i64) -> Result<Committed, StoreError> {
         let mut transaction = self.begin_when_writable()?;
         transaction.set_durability(Durability::Immediate)?;

@@ -16,6 +16,9 @@ const ROWS_AT_ONCE: usize = 5000;
 
 impl Store {
     /// Keeps codes of the quantizer `version`, beside those that are there.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn keep_codes<S: AsRef<[u8]>>(
         &self,
         model: &ModelRecord,
@@ -37,6 +40,9 @@ impl Store {
     }
 
     /// Puts a quantizer in force, and drops the codes of all others of the model.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn keep_quantizer(
         &self,
         model: &ModelRecord,
@@ -56,6 +62,9 @@ impl Store {
 
 impl Reader {
     /// Returns the quantizer in force and its version.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn quantizer(&self, model: &ModelRecord) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         let row = self.transaction().open_table(QUANTIZERS)?.get(model.id)?;
         Ok(row.map(|row| (row.value().0, row.value().1.to_vec())))
@@ -63,6 +72,9 @@ impl Reader {
 
     /// Visits the photos that have a file, by number, each with its code of the quantizer `version`, or none. Of those
     /// without, some may have no embedding of the model.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn each_code(
         &self,
         model: &ModelRecord,

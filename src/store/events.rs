@@ -200,6 +200,9 @@ impl Telling {
 
 impl Reader {
     /// Returns the number of the last event; 0 where no log was begun.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn last_event(&self) -> Result<u64, StoreError> {
         let meta = self.transaction().open_table(META)?;
         Ok(meta.get(META_NEXT_EVENT)?.map_or(0, |next| next.value() - 1))
@@ -207,6 +210,9 @@ impl Reader {
 
     /// Returns up to `most` events with numbers after `after`, up to `until`, in their order; after 0 come all that are kept.
     /// `None`: some of those after it are not kept, or there never was such an event.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn events(
         &self,
         after: u64,
@@ -230,6 +236,9 @@ impl Reader {
     }
 
     /// Returns where the folders and the volumes mounted in them were when that was told last, and whether they were there.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn places(&self) -> Result<Vec<(RootId, RelativePath, bool)>, StoreError> {
         let Some(places) = self.table(PLACES)? else { return Ok(Vec::new()) };
         let rows = places.iter()?.map(|row| {

@@ -32,6 +32,9 @@ impl Store {
     }
 
     /// Keeps the labels of photos, whatever was kept of them before.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn keep_labels<B: AsRef<[u8]>>(
         &self,
         model: &ModelRecord,
@@ -54,6 +57,9 @@ impl Store {
 
 impl Reader {
     /// Visits the photos of which labels are kept, by number. Some may have no file any more.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn each_label(
         &self,
         model: &ModelRecord,

@@ -190,11 +190,17 @@ impl Store {
     }
 
     /// Returns a view of the last commit. It stays the same while later commits happen.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn read(&self) -> Result<Reader, StoreError> {
         Ok(Reader::new(self.db.begin_read()?))
     }
 
     /// Returns the model's record, and makes one at its first use.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn ensure_model(
         &self,
         digest: ModelDigest,
@@ -228,6 +234,9 @@ impl Store {
     }
 
     /// Writes down a watched folder and returns its number. A path that is there already keeps its number.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn add_root(&self, path: &Path, kept: bool) -> Result<RootId, StoreError> {
         use std::os::unix::ffi::OsStrExt;
 
@@ -267,6 +276,9 @@ impl Store {
     }
 
     /// Changes what is written down of a root; nothing where there is none of this number.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn update_root(&self, root: RootId, change: impl FnOnce(&mut RootRecord)) -> Result<(), StoreError> {
         let transaction = self.begin()?;
         {

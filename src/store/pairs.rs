@@ -36,6 +36,9 @@ fn pair((_, second, first): PairKey, record: &[u8]) -> Result<NearPair, StoreErr
 impl Store {
     /// Adds pairs and candidates, lower number first, and writes down which photos are compared by now. A pair that is known is
     /// no candidate again.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn keep_pairs(
         &self,
         model: &ModelRecord,
@@ -63,6 +66,9 @@ impl Store {
     }
 
     /// Writes down what became of candidates: pairs, or nothing.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn decide_pairs(
         &self,
         model: &ModelRecord,
@@ -86,6 +92,9 @@ impl Store {
     }
 
     /// Forgets the pairs of a model: what is near is another thing now.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn drop_pairs(&self, model: &ModelRecord) -> Result<(), StoreError> {
         let transaction = self.begin()?;
         {
@@ -97,6 +106,9 @@ impl Store {
     }
 
     /// Tells each two of these contents apart, or takes that back.
+    ///
+    /// # Errors
+    /// The store cannot be written: then nothing of it is kept.
     pub fn tell_apart(&self, contents: &[ContentHash], apart: bool) -> Result<(), StoreError> {
         let transaction = self.begin()?;
         let mut decisions = Vec::new();
@@ -122,12 +134,18 @@ impl Store {
 
 impl Reader {
     /// Returns which photos' pairs are known; `None` where none are.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn compared(&self, model: &ModelRecord) -> Result<Option<Compared>, StoreError> {
         let Some(table) = self.table(COMPARED)? else { return Ok(None) };
         table.get(model.id)?.map(|row| from_bytes(row.value())).transpose()
     }
 
     /// Visits the pairs, then the candidates, each in the order of the higher number.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn each_pair(&self, model: &ModelRecord, mut visit: impl FnMut(NearPair)) -> Result<(), StoreError> {
         for table in [PAIRS, CANDIDATES] {
             let Some(table) = self.table(table)? else { continue };
@@ -140,6 +158,9 @@ impl Reader {
     }
 
     /// Returns what is known of two photos, in whichever order they are given.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn pair(
         &self,
         model: &ModelRecord,
@@ -157,6 +178,9 @@ impl Reader {
     }
 
     /// Returns up to `most` candidates that come after one, in the order of the higher number, then of the lower one.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn candidates(
         &self,
         model: &ModelRecord,
@@ -175,6 +199,9 @@ impl Reader {
     }
 
     /// Returns the pairs of photos that were told apart, lower number first. Contents that are gone are passed over.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn told_apart(&self) -> Result<HashSet<(PhotoId, PhotoId)>, StoreError> {
         let mut apart = HashSet::new();
         for row in self.transaction().open_table(DISTINCT)?.iter()? {

@@ -17,6 +17,9 @@ pub struct Photos {
 
 impl Reader {
     /// Opens the photos.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn photos(&self) -> Result<Photos, StoreError> {
         Ok(Photos {
             photos: self.transaction().open_table(PHOTOS)?,
@@ -27,11 +30,17 @@ impl Reader {
 
 impl Photos {
     /// Returns a photo, whether a file holds it or not.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn get(&self, photo: PhotoId) -> Result<Option<PhotoRecord>, StoreError> {
         self.photos.get(photo.0)?.map(|row| from_bytes(row.value())).transpose()
     }
 
     /// Returns the files that hold a photo, by root and path.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn files_of(&self, photo: PhotoId) -> Result<Vec<FileId>, StoreError> {
         let mut files = Vec::new();
         for row in self.files.get(photo.0)? {

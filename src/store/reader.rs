@@ -81,6 +81,9 @@ impl Reader {
     }
 
     /// Returns the watched folders by number.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn roots(&self) -> Result<Vec<(RootId, RootRecord)>, StoreError> {
         let mut roots = Vec::new();
         for row in self.transaction.open_table(ROOTS)?.iter()? {
@@ -91,6 +94,9 @@ impl Reader {
     }
 
     /// Returns the networks that were ever used, in the order of their first use.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn models(&self) -> Result<Vec<(ModelDigest, ModelRecord)>, StoreError> {
         let mut models = Vec::new();
         for row in self.transaction.open_table(MODELS)?.iter()? {
@@ -102,6 +108,9 @@ impl Reader {
     }
 
     /// Returns what is known of a file.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn file(&self, file: &FileId) -> Result<Option<FileRecord>, StoreError> {
         let files = self.transaction.open_table(FILES)?;
         let row = files.get((file.root.0, file.path.as_bytes()))?;
@@ -109,6 +118,9 @@ impl Reader {
     }
 
     /// Returns what is known directly in a directory. The cost grows with what stands in it, not below it.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn children(&self, root: RootId, directory: &RelativePath) -> Result<KnownDirectory, StoreError> {
         let mut prefix = directory.as_bytes().to_vec();
         if !prefix.is_empty() {
@@ -142,6 +154,9 @@ impl Reader {
     }
 
     /// Returns the searchable files that were read from this inode, on whatever root.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn same_inode(&self, inode: u64) -> Result<Vec<(FileId, FileRecord)>, StoreError> {
         let files = self.transaction.open_table(FILES)?;
         let mut same = Vec::new();
@@ -159,11 +174,17 @@ impl Reader {
     }
 
     /// Returns whether no searchable file is known in a root.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn is_root_empty(&self, root: RootId) -> Result<bool, StoreError> {
         Ok(self.counts(root)?.files == 0)
     }
 
     /// Returns how many rows a root has.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn counts(&self, root: RootId) -> Result<Counts, StoreError> {
         let counts = self.transaction.open_table(COUNTS)?;
         let (files, failures) = counts.get(root.0)?.map_or((0, 0), |row| row.value());
@@ -171,6 +192,9 @@ impl Reader {
     }
 
     /// Returns how many searchable files there are below a directory. The cost grows with their number.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn count_below(&self, root: RootId, directory: &RelativePath) -> Result<u64, StoreError> {
         let first = directory.join(OsStr::new(""));
         let mut count = 0;
@@ -187,6 +211,9 @@ impl Reader {
     }
 
     /// Returns the rows of all roots together.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn total(&self) -> Result<Counts, StoreError> {
         let mut total = Counts::default();
         for row in self.transaction.open_table(COUNTS)?.iter()? {
@@ -198,17 +225,26 @@ impl Reader {
     }
 
     /// Returns the photo with this content, orphans included.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn photo_with(&self, content: ContentHash) -> Result<Option<PhotoId>, StoreError> {
         let contents = self.transaction.open_table(CONTENTS)?;
         Ok(contents.get(content.0)?.map(|row| PhotoId(row.value())))
     }
 
     /// Returns whether the model has encoded the photo.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn has_embedding(&self, model: &ModelRecord, photo: PhotoId) -> Result<bool, StoreError> {
         vectors::has(&self.transaction.open_table(VECTORS)?, model, photo)
     }
 
     /// Reads an embedding into `values`. False where the model has not encoded the photo.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn embedding(
         &self,
         model: &ModelRecord,
@@ -219,6 +255,9 @@ impl Reader {
     }
 
     /// Visits the embeddings of all photos that have a file, in the order of indexing. Stops at an error of `visit`.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for. What `visit` returns ends it, too.
     pub fn each_embedding<E: From<StoreError>>(
         &self,
         model: &ModelRecord,
@@ -248,6 +287,9 @@ impl Reader {
     }
 
     /// Visits the embeddings of these photos, which ascend. Those that the model has not encoded are passed over.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn embeddings(
         &self,
         model: &ModelRecord,
@@ -291,6 +333,9 @@ impl Reader {
     }
 
     /// Visits the photos that have a file, by number, with their files.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn each_photo(
         &self,
         mut visit: impl FnMut(PhotoId, &PhotoRecord, &[FileId]),
@@ -322,6 +367,9 @@ impl Reader {
     }
 
     /// Returns the photos that several files hold, by number, each with how many.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn copied_photos(&self) -> Result<Vec<(PhotoId, u64)>, StoreError> {
         let mut copied = Vec::new();
         for row in self.transaction.open_multimap_table(PHOTO_FILES)?.iter()? {
@@ -334,6 +382,9 @@ impl Reader {
     }
 
     /// Returns up to `limit` photos that have a file, by content hash, those after `after`.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn list_photos(
         &self,
         after: Option<ContentHash>,
@@ -356,6 +407,9 @@ impl Reader {
     }
 
     /// Returns up to `limit` failures by root and path, those after `after`.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn list_failures(
         &self,
         after: Option<&FileId>,
@@ -375,6 +429,9 @@ impl Reader {
     }
 
     /// Returns how many files could not be indexed for each kind of reason that there is. The cost grows with their number.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn failures_by_kind(&self) -> Result<Vec<(FailureKind, u64)>, StoreError> {
         let mut counts: Vec<(FailureKind, u64)> = Vec::new();
         for row in self.transaction.open_table(FAILURES)?.iter()? {
@@ -388,6 +445,9 @@ impl Reader {
     }
 
     /// Returns why a file could not be indexed.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn failure(&self, file: &FileId) -> Result<Option<FailureRecord>, StoreError> {
         let failures = self.transaction.open_table(FAILURES)?;
         let row = failures.get((file.root.0, file.path.as_bytes()))?;
@@ -395,6 +455,9 @@ impl Reader {
     }
 
     /// Says whether a photo has been without a file since before this second.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn has_orphans(&self, before: i64) -> Result<bool, StoreError> {
         for row in self.transaction.open_table(ORPHANS)?.iter()? {
             if row?.1.value() < before {
@@ -405,6 +468,9 @@ impl Reader {
     }
 
     /// Returns when damage was mended last, and what was lost to it. `None`: never.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn mended(&self) -> Result<Option<Mended>, StoreError> {
         let meta = self.transaction.open_table(META)?;
         let number = |name: &str| Ok::<_, StoreError>(meta.get(name)?.map(|number| number.value()));
@@ -417,6 +483,9 @@ impl Reader {
     }
 
     /// Returns how many photos no file holds any more.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the disk has damaged what is asked for.
     pub fn orphan_count(&self) -> Result<u64, StoreError> {
         Ok(self.transaction.open_table(ORPHANS)?.len()?)
     }

@@ -46,6 +46,9 @@ pub struct Writer(Ends<Result<(), StoreError>>);
 impl Writer {
     /// Starts the thread. `on_commit` runs on it after each commit, with the writes, what they changed, and how long
     /// that took. An error of it ends the thread.
+    ///
+    /// # Errors
+    /// No thread can be started.
     pub fn start(
         store: Arc<Store>,
         model: ModelRecord,
@@ -61,6 +64,9 @@ impl Writer {
     }
 
     /// Waits for the thread to end, and returns the error that ended it.
+    ///
+    /// # Errors
+    /// The thread panicked, or the store failed for good.
     pub async fn ended(mut self) -> Result<(), StoreError> {
         let ended = self.0.next().await.ok_or(StoreError::WriterEnded)?;
         ended.result.map_err(|_| StoreError::WriterPanicked)?
@@ -69,6 +75,9 @@ impl Writer {
 
 impl WriterHandle {
     /// Queues a write, and waits while the queue is full.
+    ///
+    /// # Errors
+    /// The writer has ended.
     pub fn write(&self, write: Write) -> Result<(), StoreError> {
         self.queue.send(Message::Write(Box::new(write))).map_err(|_| StoreError::WriterEnded)
     }
@@ -79,6 +88,9 @@ impl WriterHandle {
     }
 
     /// The same as [`write`](Self::write) for a task, which must not be kept from others by a full queue.
+    ///
+    /// # Errors
+    /// The writer has ended.
     pub async fn enqueue(&self, write: Write) -> Result<(), StoreError> {
         let handle = self.clone();
         let queued = tokio::task::spawn_blocking(move || handle.write(write));

@@ -125,16 +125,28 @@ pub type KnownError = Box<dyn Error + Send + Sync>;
 /// What the store knows.
 pub trait Known: Send + Sync {
     /// Returns what is known directly in `dir`; empty for a directory never heard of.
+    ///
+    /// # Errors
+    /// What is known cannot be asked.
     fn children(&self, root: RootId, dir: &RelativePath) -> Result<Children, KnownError>;
 
     /// Returns the fingerprint under which `file` is known.
+    ///
+    /// # Errors
+    /// What is known cannot be asked.
     fn file(&self, file: &FileId) -> Result<Option<Fingerprint>, KnownError>;
 
     /// Returns the files, on any root, known with this inode, and their fingerprints. Only photos that were
     /// read without failure.
+    ///
+    /// # Errors
+    /// What is known cannot be asked.
     fn with_inode(&self, inode: u64) -> Result<Vec<(FileId, Fingerprint)>, KnownError>;
 
     /// Says whether no photo is known below `root`; files that gave none do not count.
+    ///
+    /// # Errors
+    /// What is known cannot be asked.
     fn is_empty(&self, root: RootId) -> Result<bool, KnownError>;
 
     /// Returns the files of a root that were handed out and may become known any moment.

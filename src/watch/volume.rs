@@ -135,21 +135,39 @@ pub enum MountId {
 /// Knows the volumes. The kernel does ([`MountTable`](super::MountTable)); tests play it.
 pub trait Volumes: Send + Sync {
     /// Returns where a path leads, its links resolved.
+    ///
+    /// # Errors
+    /// The path leads nowhere, or its disk does not answer.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// Returns the anchor of the directory at `path`. Errors: those of `statx`, and `NotADirectory`.
+    ///
+    /// # Errors
+    /// The system does not say.
     fn anchor(&self, path: &Path) -> io::Result<Anchor>;
 
     /// Returns what is mounted at `path`.
+    ///
+    /// # Errors
+    /// The system does not say.
     fn at(&self, path: &Path) -> io::Result<Mounted>;
 
     /// Returns the paths at which the directory `volume.inner_path` of this volume can be found now.
+    ///
+    /// # Errors
+    /// The system does not say.
     fn find(&self, volume: &Volume) -> io::Result<Vec<PathBuf>>;
 
     /// Returns the places below `path` at which anything is mounted.
+    ///
+    /// # Errors
+    /// The system does not say.
     fn below(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 
     /// Returns which mount the entry at `path` is on, and whether it is a directory. A link there is not followed.
+    ///
+    /// # Errors
+    /// The system does not say.
     fn mount_of(&self, path: &Path) -> io::Result<(MountId, bool)>;
 }
 

@@ -206,6 +206,9 @@ impl PullError {
 impl Catalogue {
     /// Downloads the model `name` into `dir`, which is made if need be, and returns the path of the file. A good file
     /// that is there already is left as it is. Blocks, and calls `progress` at the start and a few times a megabyte.
+    ///
+    /// # Errors
+    /// None of its sources can be had, what was had is not what was meant, or the disk takes no file. What was there stays.
     pub fn pull(
         &self,
         name: &str,
