@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio_util::sync::CancellationToken;
 
+use super::candidates::{candidates, that_look_same, with_contrast};
 use super::error::DaemonError;
 use super::index::Written;
 use super::priority;
 use super::second_look::{self, Eyes, SecondLook};
-use crate::appearance::Library;
 use crate::memory;
 use crate::photo::PhotoId;
 use crate::search::{Index, Pair, PhotoSet, Quantizer, SAMPLE, SUFFICIENT_RECALL, SearchError, Snapshot};
-use crate::store::{
-    Appearances, Compared, ModelRecord, NearPair, NearRule, PairRecord, Reach, Standing, Store, StoreError,
-};
+use crate::store::{Compared, ModelRecord, NearPair, NearRule, PairRecord, Standing, Store, StoreError};
 use crate::threads::{self, Ends};
 use crate::words::Words;
 
@@ -38,11 +36,6 @@ const LABELLED_AT_ONCE: usize = 512;
 
 /// Candidates looked at before it is asked again whether there is other work.
 const LOOKED_AT_ONCE: usize = 64;
-
-/// Candidates of a photo among those before it: the nearest. Of those that count as near until they are looked at, more:
-/// a burst shall be one group.
-const CANDIDATES: usize = 10;
-const NEAR_CANDIDATES: usize = 32;
 
 /// Photos compared with the library at a time: a share of it, so that a large one is not read more often than about a
 /// hundred times, within bounds for memory. What was found is on the disk after each.
@@ -399,57 +392,6 @@ fn near_pair(Pair { first, second, distance }: Pair, standing: Standing) -> Near
     NearPair { first, second, record: PairRecord { distance, standing } }
 }
 
-/// Chooses the pairs that are to be looked at, each with its share of the radius around.
-fn candidates(mut pairs: Vec<(Pair, f32)>, rule: NearRule) -> Vec<(Pair, f32)> {
-    pairs.sort_by(|(one, share), (other, other_share)| {
-        one.second.cmp(&other.second).then(share.total_cmp(other_share)).then(one.first.cmp(&other.first))
-    });
-    let of_one = pairs.chunk_by(|(one, _), (other, _)| one.second == other.second);
-    let chosen = of_one.flat_map(|pairs| {
-        pairs.iter().enumerate().filter(|(place, (pair, share))| {
-            let is_within = |reach: &Reach, most| *place < most && reach.holds(pair.distance, *share);
-            is_within(&rule.candidates, CANDIDATES) || is_within(&rule.near, NEAR_CANDIDATES)
-        })
-    });
-    chosen.map(|(_, pair)| *pair).collect()
-}
-
-/// Leaves out pairs with a photo in which there is nothing to be seen: all empty frames are near one another.
-fn with_contrast(pairs: Vec<(Pair, f32)>, seen: &Appearances) -> Result<Vec<(Pair, f32)>, StoreError> {
-    let mut kept = Vec::with_capacity(pairs.len());
-    for (pair, share) in pairs {
-        let is_flat =
-            |photo| Ok::<_, StoreError>(seen.get(photo)?.is_some_and(|looks| !looks.has_contrast()));
-        if !is_flat(pair.first)? && !is_flat(pair.second)? {
-            kept.push((pair, share));
-        }
-    }
-    Ok(kept)
-}
-
-/// Returns the pairs of a new photo and one that was compared, or of two new ones, that look the same, turned or mirrored too.
-fn that_look_same(
-    seen: &Appearances,
-    new: &PhotoSet,
-    compared: &PhotoSet,
-) -> Result<Vec<(PhotoId, PhotoId)>, StoreError> {
-    let mut library = Library::default();
-    seen.each(|photo, looks| {
-        if compared.contains(photo) {
-            library.add(photo, &looks);
-        }
-    })?;
-    let mut same = Vec::new();
-    for (first, second) in library.candidates(|photo| new.contains(photo)) {
-        if let (Some(one), Some(other)) = (seen.get(first)?, seen.get(second)?)
-            && one.turn_to(&other).is_some()
-        {
-            same.push((first, second));
-        }
-    }
-    Ok(same)
-}
-
 /// Returns the photos that are still to be compared.
 fn uncompared(snapshot: &Snapshot, compared: &PhotoSet) -> impl Iterator<Item = PhotoId> {
     snapshot.ids_after(None).into_iter().filter(|&id| !compared.contains(id))
@@ -463,6 +405,7 @@ mod tests {
     use super::*;
     use crate::decode::{Decoders, Limits, Program};
     use crate::photo::{Metric, ModelDigest};
+    use crate::store::Reach;
     use crate::thumbnails::{Cache, Thumbnails};
 
     /// Sees no photo.
@@ -472,34 +415,6 @@ mod tests {
             decoders: Decoders::new(Program::this(), Limits::default()),
             place: Box::new(|_| None),
         }
-    }
-
-    #[test]
-    fn the_nearest_few_are_candidates_and_of_a_burst_more() {
-        let rule = NearRule {
-            candidates: Reach { distance: 0.5, share: 0.8 },
-            near: Reach { distance: 0.2, share: 0.3 },
-            judge: 1,
-        };
-        let pairs = |distance: f32, share: f32| {
-            let pair = move |first| Pair { first: PhotoId(first), second: PhotoId(100), distance };
-            (1..=60).map(|first| (pair(first), share)).collect::<Vec<_>>()
-        };
-        let chosen = |pairs: Vec<(Pair, f32)>| candidates(pairs, rule).len();
-        assert_eq!(chosen(pairs(0.4, 0.7)), CANDIDATES);
-        assert_eq!(chosen(pairs(0.1, 0.2)), NEAR_CANDIDATES);
-        assert_eq!(chosen(pairs(0.4, 0.9)), 0);
-        assert_eq!(chosen(pairs(0.6, 0.2)), 0);
-        // Each photo has its own.
-        let mut both = pairs(0.4, 0.7);
-        both.extend(
-            pairs(0.4, 0.5).into_iter().map(|(pair, share)| (Pair { second: PhotoId(99), ..pair }, share)),
-        );
-        both.reverse();
-        assert_eq!(chosen(both), 2 * CANDIDATES);
-        let mut nearer = pairs(0.4, 0.7);
-        nearer[40].1 = 0.1;
-        assert_eq!(candidates(nearer, rule)[0].0.first, PhotoId(41), "by the share, not by the number");
     }
 
     #[test]

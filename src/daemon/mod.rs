@@ -6,6 +6,7 @@
 
 mod adapters;
 mod batches;
+mod candidates;
 mod cores;
 mod decoders;
 mod descriptors;
