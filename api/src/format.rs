@@ -53,9 +53,9 @@ pub enum Format {
     OtherRaw,
     /// Windows icon.
     Ico,
-    /// JPEG 2000; known, so that it can be told that it is not decoded.
+    /// JPEG 2000, bare codestream or container.
     Jpeg2000,
-    /// Photoshop's own format; known for the same reason.
+    /// Photoshop's own format, small and large; of which only the merged picture is read.
     Psd,
 }
 
@@ -192,6 +192,13 @@ pub fn sniff(bytes: &[u8]) -> Option<Format> {
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => return sniff_iso_media(head),
         [0, 0, 1, 0, count, 0, ..] if *count != 0 => Format::Ico,
         _ if head.starts_with(b"FUJIFILMCCD-RAW ") => Format::Raf,
+        // Old RAWs of Canon, those of Sigma and of Minolta.
+        _ if head.get(6..14) == Some(b"HEAPCCDR")
+            || head.starts_with(b"FOVb")
+            || head.starts_with(b"\0MRM") =>
+        {
+            Format::OtherRaw
+        }
         // Some writers fill the two reserved fields of a bitmap; the header size after them gives it away.
         [b'B', b'M', rest @ ..] if is_bitmap_header_size(rest) => Format::Bmp,
         _ => return None,
@@ -226,10 +233,70 @@ fn sniff_iso_media(head: &[u8]) -> Option<Format> {
 
 /// Extensions of the files worth looking at, in lower case.
 const PHOTO_EXTENSIONS: &[&str] = &[
-    "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib", "ico", "tif", "tiff",
-    "heic", "heif", "heics", "heifs", "hif", "avif", "avifs", "jxl", "cr2", "cr3", "nef", "nrw", "arw",
-    "srf", "sr2", "orf", "rw2", "rwl", "raf", "pef", "dng", "srw", "kdc", "dcr", "erf", "3fr", "fff", "iiq",
-    "mef", "mos", "x3f", "jp2", "jpf", "jpx", "j2k", "psd", "psb",
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jfif",
+    "mpo",
+    "png",
+    "apng",
+    "webp",
+    "gif",
+    "bmp",
+    "dib",
+    "ico",
+    "tif",
+    "tiff",
+    "heic",
+    "heif",
+    "heics",
+    "heifs",
+    "hif",
+    "avif",
+    "avifs",
+    "jxl",
+    "cr2",
+    "cr3",
+    "nef",
+    "nrw",
+    "arw",
+    "srf",
+    "sr2",
+    "orf",
+    "rw2",
+    "rwl",
+    "raf",
+    "pef",
+    "dng",
+    "srw",
+    "kdc",
+    "dcr",
+    "erf",
+    "3fr",
+    "fff",
+    "iiq",
+    "mef",
+    "mos",
+    "x3f",
+    "jp2",
+    "jpf",
+    "jpx",
+    "j2k",
+    "j2c",
+    "jpc",
+    "psd",
+    "psb",
+    "crw",
+    "mrw",
+    "raw",
+    "gpr",
+    "insp",
+    "jps",
+    "jif",
+    "pjpeg",
+    "pjpg",
+    "jpg_large",
+    "jpg_orig",
 ];
 
 /// Says whether a file of this name is worth opening: its extension, in any case, is that of a photo.
@@ -266,6 +333,9 @@ mod tests {
         check(b"\0\0\0\x18ftypisom\0\0\0\0mp41avc1", None);
         check(b"\0\0\0\x0cjP  \r\n\x87\n", Some(Format::Jpeg2000));
         check(b"8BPS\0\x01", Some(Format::Psd));
+        check(b"II\x1a\0\0\0HEAPCCDR\x02\0", Some(Format::OtherRaw));
+        check(b"FOVb\x03\0\x02\0", Some(Format::OtherRaw));
+        check(b"\0MRM\0\0\x80\0", Some(Format::OtherRaw));
         check(b"#!/bin/sh", None);
         check(b"BMW is a car maker", None);
         check(b"", None);
@@ -277,6 +347,8 @@ mod tests {
         check("IMG_0001.JPG", true);
         check("a.b.HeIc", true);
         check("_DSC1.NEF", true);
+        check("CRW_1.crw", true);
+        check("D8xJ.jpg_large", true);
         check(".jpg", false);
         check("jpg", false);
         check("notes.txt", false);

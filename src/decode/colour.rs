@@ -170,6 +170,27 @@ pub(super) fn srgb_of_light(light: f32) -> u8 {
     SRGB_CURVE[(light.clamp(0.0, 1.0) * (CURVE_LEN - 1) as f32 + 0.5) as usize]
 }
 
+/// Converts CIE Lab in place: lightness of 255, and the two colours around 128, seen by the light of D50.
+pub(super) fn lab_to_srgb(pixels: &mut [u8]) {
+    // The white of D50, and the way from there to the primaries and the white of sRGB (Bradford).
+    const WHITE: [f32; 3] = [0.964_22, 1.0, 0.825_21];
+    const TO_SRGB: [[f32; 3]; 3] = [
+        [3.133_856, -1.616_867, -0.490_615],
+        [-0.978_768, 1.916_142, 0.033_454],
+        [0.071_945, -0.228_991, 1.405_243],
+    ];
+    let cubed = |root: f32| {
+        if root > 6.0 / 29.0 { root * root * root } else { (root - 16.0 / 116.0) * 108.0 / 841.0 }
+    };
+    for pixel in pixels.as_chunks_mut::<3>().0 {
+        let [lightness, a, b] = pixel.map(f32::from);
+        let y = (lightness * 100.0 / 255.0 + 16.0) / 116.0;
+        let roots = [y + (a - 128.0) / 500.0, y, y - (b - 128.0) / 200.0];
+        let seen = [0, 1, 2].map(|part| cubed(roots[part]) * WHITE[part]);
+        *pixel = TO_SRGB.map(|row| srgb_of_light(row[0] * seen[0] + row[1] * seen[1] + row[2] * seen[2]));
+    }
+}
+
 /// Turns a code value from 0 to 1 into light, where 1 is an ordinary white.
 fn to_linear(transfer: u16, value: f64) -> f64 {
     match transfer {
@@ -255,6 +276,14 @@ mod tests {
         assert!((228..=250).contains(&white), "{white}");
         assert!(highlight > white + 3, "{highlight}");
         assert_eq!(converted(&pq, [0; 3]), [0; 3]);
+    }
+
+    #[test]
+    fn lab_becomes_the_colours_that_it_names() {
+        let mut pixels = [0, 128, 128, 255, 128, 128, 138, 209, 198, 137, 128, 128];
+        lab_to_srgb(&mut pixels);
+        let expected = [[0; 3], [255; 3], [255, 0, 0], [128; 3]].concat();
+        assert!(pixels.iter().zip(expected).all(|(one, other)| one.abs_diff(other) <= 2), "{pixels:?}");
     }
 
     #[test]

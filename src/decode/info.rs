@@ -135,7 +135,7 @@ fn taken(main: &Directory<'_>, details: Option<&Directory<'_>>) -> Option<Taken>
 
 /// Reads `2024:07:01 18:03:59`, with whatever stands between the numbers. Zeros mean an unset clock. Some programs leave out
 /// the seconds or the whole time, write midnight as 24, or count to twelve and add `PM`.
-fn local_seconds(text: &str) -> Option<i64> {
+pub(super) fn local_seconds(text: &str) -> Option<i64> {
     let numbers = text.split(|letter: char| !letter.is_ascii_digit()).filter(|part| !part.is_empty());
     let numbers: Vec<i16> = numbers.map(|part| part.parse().ok()).collect::<Option<_>>()?;
     let (&[year, month, day], time) = numbers.split_first_chunk()?;
@@ -170,13 +170,13 @@ fn local_seconds(text: &str) -> Option<i64> {
 }
 
 /// Reads the digits after the decimal point of the seconds.
-fn nanos(digits: &str) -> Option<u32> {
+pub(super) fn nanos(digits: &str) -> Option<u32> {
     let digits: String = digits.chars().take_while(char::is_ascii_digit).take(9).collect();
     if digits.is_empty() { None } else { format!("{digits:0<9}").parse().ok() }
 }
 
 /// Reads `+02:00`, `-03:30`, `+0530` or `Z`.
-fn minutes(text: &str) -> Option<i16> {
+pub(super) fn minutes(text: &str) -> Option<i16> {
     if text == "Z" {
         return Some(0);
     }

@@ -11,8 +11,11 @@
 //! | PNG, WebP, GIF, BMP, TIFF, ICO | `raster`; `tiff` for what its decoder reads wrongly, `planes` for TIFFs in deep planes |
 //! | HEIC and AVIF: the container | `heif`, and `av1` for the pictures of AVIF |
 //! | JPEG XL | `jxl` |
+//! | JPEG 2000, by halves while it decodes | `jpeg2000` |
+//! | Photoshop: the merged picture | `psd` |
 //! | camera RAW: the largest preview | `raw` |
 //! | EXIF and the directories of TIFF | `info`, `tags`; `png` finds it in that |
+//! | XMP and IPTC, where EXIF has no time | `xmp` |
 //! | standing upright, once | `orientation` |
 //! | sRGB, 8 bits, no larger than needed, on a ground that shows it | `colour`, `pixels` |
 //! | the square that a network looks at | `square` |
@@ -32,17 +35,20 @@ mod heif;
 mod info;
 mod isolated;
 mod jpeg;
+mod jpeg2000;
 mod jxl;
 mod orientation;
 mod pixels;
 mod planes;
 mod png;
+mod psd;
 mod raster;
 mod raw;
 mod square;
 mod tags;
 mod tiff;
 mod worker;
+mod xmp;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -87,7 +93,7 @@ impl Need {
 
 /// Raised with each format, or variant of one, that can be decoded since: files that gave no photo before are
 /// then read again, see [`Limits::decoder_id`].
-const GENERATION: u64 = 3;
+const GENERATION: u64 = 4;
 
 /// Short side at which a picture is looked at that no network wants.
 const LOOKED_AT: u32 = 256;
@@ -207,7 +213,11 @@ fn open(bytes: &[u8], need: Need, limits: &Limits) -> Result<Opened, DecodeError
     }
     limits.check_len(bytes.len())?;
     let format = sniff(bytes).ok_or(DecodeError::NotAPhoto)?;
-    caught(|| decode_as(format, bytes, need, limits))
+    caught(|| {
+        let mut opened = decode_as(format, bytes, need, limits)?;
+        xmp::complete(&mut opened.info, bytes);
+        Ok(opened)
+    })
 }
 
 /// Decodes the bytes of one file for networks that look at these squares; it is decoded once for all of them.
@@ -251,9 +261,8 @@ fn decode_as(format: Format, bytes: &[u8], need: Need, limits: &Limits) -> Resul
             Some(raw) => raw::decode(raw, bytes, need, limits),
             None => raster::decode(format, bytes, need, limits),
         },
-        Format::Jpeg2000 | Format::Psd => {
-            Err(DecodeError::Unsupported { what: format!("{format} files are not decoded") })
-        }
+        Format::Jpeg2000 => jpeg2000::decode(bytes, need, limits),
+        Format::Psd => psd::decode(bytes, need, limits),
         raw if raw.is_raw() => raw::decode(raw, bytes, need, limits),
         _ => raster::decode(format, bytes, need, limits),
     }

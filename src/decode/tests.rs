@@ -231,6 +231,35 @@ fn a_bitmap_of_which_nothing_would_be_seen_is_opaque() {
     assert_eq!(shown([0xfc00, 0x001f]), [255, 0, 0, 255, 255, 255]);
 }
 
+#[test]
+fn jpeg_2000_is_decoded_no_larger_than_needed() {
+    let file = data("quarters.jp2");
+    let full = decode_full(&file).unwrap();
+    assert_eq!((full.info.format, full.info.width, full.info.height), (Format::Jpeg2000, 192, 128));
+    assert_eq!((full.image.width, full.image.height, letters(&full.image).as_str()), (192, 128, "krgb"));
+    let small = decode(&file, Need::short_side(32), &Limits::default()).unwrap();
+    assert_eq!((small.image.width, small.image.height, letters(&small.image).as_str()), (48, 32, "krgb"));
+    assert_eq!((small.info.width, small.info.height), (192, 128));
+
+    let block = exif_block(6);
+    let len = (8 + 16 + block.len() as u32).to_be_bytes();
+    let turned = [&file[..], &len, b"uuidJpgTiffExif->JP2", &block].concat();
+    let decoded = decode_full(&turned).unwrap();
+    assert_eq!((letters(&decoded.image).as_str(), decoded.info.width), ("gkbr", 128));
+    assert_eq!(decoded.info.camera.as_deref(), Some("Cam"));
+    let error = decode_full(&file[..40]).unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Corrupt, "{error}");
+}
+
+#[test]
+fn old_raws_are_the_jpeg_inside() {
+    let jpeg = data("420.jpg");
+    for head in [&b"II\x1a\0\0\0HEAPCCDR\x02\0"[..], b"FOVb\x03\0\x02\0"] {
+        let decoded = decode_full(&[head, &[0; 90], &jpeg, b"a directory"].concat()).unwrap();
+        assert_eq!((decoded.info.format, decoded.image.width), (Format::OtherRaw, 97));
+    }
+}
+
 /// A container that claimed more than its stream holds gave a photo smaller than needed, of a size it does not have.
 #[test]
 fn a_picture_smaller_than_its_container_says_is_refused() {
