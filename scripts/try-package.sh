@@ -11,6 +11,8 @@ suite=${2:-${RESEMBLED_DEBIAN:-bookworm}}
 skip() { echo "SKIPPED: $*"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "a fresh Debian takes root"
 command -v debootstrap >/dev/null || skip "debootstrap is not installed"
+# What is mounted below goes with the script.
+[ -n "${TRYING:-}" ] || TRYING=1 exec unshare --mount --propagation private "$BASH" "$0" "$@"
 
 root=$(mktemp -d)
 # Others than root live in it too.
@@ -23,7 +25,7 @@ stop() {
 }
 clean() {
     stop
-    umount "$root/proc" 2>/dev/null || umount --lazy "$root/proc" 2>/dev/null || true
+    umount --lazy "$root/proc" "$root" 2>/dev/null || true
     rm -rf --one-file-system "$root"
 }
 trap clean EXIT
@@ -33,6 +35,8 @@ ok() { echo "ok: $*"; }
 
 debootstrap --variant=minbase "$suite" "$root" >"$root.log" 2>&1 || { tail "$root.log" >&2; rm -f "$root.log"; fail "debootstrap"; }
 rm -f "$root.log"
+# A root that nothing is mounted on has no line in /proc/self/mountinfo.
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 chroot "$root" useradd --create-home me
 as_me=(chroot --userspec=me:me "$root" env -i HOME=/home/me XDG_RUNTIME_DIR=/home/me/run PATH=/usr/bin:/bin NO_COLOR=1)
@@ -102,7 +106,7 @@ next="$root/next"
 dpkg-deb --raw-extract "$package" "$next"
 version=$(sed -n 's/^Version: //p' "$next/DEBIAN/control")
 sed -i "s/^Version: .*/Version: $version+next/" "$next/DEBIAN/control"
-dpkg-deb --root-owner-group --build "$next" "$root/next.deb" >/dev/null
+dpkg-deb --root-owner-group -Zgzip -z1 --build "$next" "$root/next.deb" >/dev/null
 rm -rf "$next"
 chroot "$root" dpkg --install /next.deb >/dev/null || fail "it cannot be upgraded"
 as_me resemble status >/dev/null || fail "the daemon that ran does not answer during the upgrade"
@@ -124,7 +128,7 @@ ok "restored, nothing encoded anew"
 echo "== remove and purge"
 files=$(installed)
 chroot "$root" dpkg --remove resembled >/dev/null
-chroot "$root" dpkg --purge resembled >/dev/null
+chroot "$root" dpkg --purge resembled >/dev/null 2>&1
 for file in $files; do
     [ -d "$root$file" ] || [ ! -e "$root$file" ] || fail "$file is left"
 done

@@ -33,6 +33,6 @@ else
 fi
 # Folders that have nothing in them any more.
 for folder in "$data/systemd/user" "$data/systemd" "$data/zsh/site-functions" "$data/zsh" "$data/fish/vendor_completions.d" \
-    "$data/bash-completion/completions" "$data/bash-completion" "$data/man/man1" "$data/man" "$data/doc"; do
+    "$data/fish" "$data/bash-completion/completions" "$data/bash-completion" "$data/man/man1" "$data/man" "$data/doc"; do
     rmdir "$folder" 2>/dev/null || true
 done

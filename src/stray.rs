@@ -140,7 +140,7 @@ mod tests {
         check_words(&["src"], Ok(()));
         check_words(&[&path("cat.jpg")], Err("cat.jpg is no folder to watch; `resemble search"));
         check_words(&["start"], Err("`systemctl --user start resembled`"));
-        check_words(&["completions", "bash"], Err("`resemble completions bash`"));
+        check_words(&["similar", "a.jpg"], Err("`resemble similar a.jpg`"));
         check_words(&["src", "nonsense"], Err("no folder nonsense here"));
     }
 }

@@ -92,7 +92,7 @@ impl Daemon {
     /// Keeps it from comparing photos for duplicates, which would take both cores while something else is measured.
     fn pause(&self) -> anyhow::Result<()> {
         let mut client = DaemonServiceClient::new(self.channel.clone());
-        self.runtime.block_on(client.pause_indexing(proto::PauseIndexingRequest {}))?;
+        self.runtime.block_on(client.pause_indexing(proto::PauseIndexingRequest::default()))?;
         Ok(())
     }
 

@@ -273,7 +273,14 @@ pub(crate) enum Command {
     #[command(after_help = READ_EXPORTS)]
     Export(ExportArgs),
     /// Lets new and changed photos wait until `resume`, or until the daemon is started anew
-    Pause,
+    Pause {
+        /// For so long, also if the daemon is started anew: 90s, 30m, 2h
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]
+        length: Option<Duration>,
+        /// Also if the daemon is started anew
+        #[arg(long)]
+        keep: bool,
+    },
     /// Ends `pause`
     Resume,
     /// Lets an assistant ask, by the Model Context Protocol on the standard input and output
@@ -327,6 +334,14 @@ pub(crate) struct WindowArgs {
     /// Ends when it was not used for so long: 90s, 30m, 2h; 0 never
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     pub(crate) unused: Duration,
+}
+
+/// Reads `90s`, `30m` or `2h`.
+fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write 90s, 30m or 2h".to_owned())
 }
 
 /// Reads `90s`, `30m`, `2h` or `0`.

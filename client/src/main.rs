@@ -105,7 +105,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Rescan { folder } => library::rescan(channel, folder.as_deref()).await,
         Command::Backup { file, force, output } => backup::backup(channel, &file, force, output.json).await,
         Command::Export(args) => export::export(channel, &args).await,
-        Command::Pause => status::pause(channel).await,
+        Command::Pause { length, keep } => status::pause(channel, length, keep).await,
         Command::Resume => status::resume(channel).await,
         Command::Completions { .. }
         | Command::Man { .. }

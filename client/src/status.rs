@@ -27,10 +27,19 @@ pub(crate) async fn status(channel: Connection, watch: bool, json: bool) -> anyh
     Ok(Answer::Found)
 }
 
-pub(crate) async fn pause(channel: Connection) -> anyhow::Result<Answer> {
+/// Begins a pause, of a length or for good. One with a length, or that is kept, goes on when the daemon is started anew.
+pub(crate) async fn pause(
+    channel: Connection,
+    length: Option<Duration>,
+    keep: bool,
+) -> anyhow::Result<Answer> {
     let mut client = DaemonServiceClient::new(channel);
-    client.pause_indexing(proto::PauseIndexingRequest {}).await.map_err(refused)?;
-    eprintln!("new and changed photos wait until `resemble resume`; queries are answered");
+    let duration = length.map(prost_types::Duration::try_from).transpose()?;
+    let request = proto::PauseIndexingRequest { duration, keep: keep || length.is_some() };
+    client.pause_indexing(request).await.map_err(refused)?;
+    let status = client.get_status(proto::GetStatusRequest {}).await.map_err(refused)?.into_inner();
+    let end = until(&status).unwrap_or_default();
+    eprintln!("new and changed photos wait until {end}`resemble resume`; queries are answered");
     Ok(Answer::Found)
 }
 
@@ -92,13 +101,26 @@ fn state(state: proto::State) -> &'static str {
 pub(crate) fn why(status: &proto::Status, pause: proto::Pause) -> String {
     let why = match pause {
         proto::Pause::Unspecified => "for a reason that this version does not know",
-        proto::Pause::Asked => "`resemble pause` was called; `resemble resume` ends it",
+        proto::Pause::Asked => {
+            let end = until(status).unwrap_or_default();
+            return format!("`resemble pause` was called; it lasts until {end}`resemble resume`");
+        }
+        proto::Pause::UnderPressure => {
+            "others wait for the machine (ingest.max_pressure); it goes on by itself"
+        }
         proto::Pause::OnBattery => "the machine runs on its battery (ingest.pause_on_battery)",
         proto::Pause::CannotWrite => {
             status.write_problem.as_ref().map_or("the index cannot be written", |problem| &problem.message)
         }
     };
     why.to_owned()
+}
+
+/// Says when the pause that was asked for ends by itself, in the time of this machine, if it does.
+fn until(status: &proto::Status) -> Option<String> {
+    let end = status.pause_end_time.as_ref()?;
+    let end = jiff::Timestamp::from_second(end.seconds).ok()?.to_zoned(jiff::tz::TimeZone::system());
+    Some(format!("{} or ", end.strftime("%Y-%m-%d %H:%M")))
 }
 
 fn pause_word(pause: proto::Pause) -> String {
@@ -160,6 +182,7 @@ pub(crate) fn status_json(status: &proto::Status) -> serde_json::Map<String, ser
         "photos": status.photos,
         "files": status.files,
         "pauses": status.pauses().map(pause_word).collect::<Vec<_>>(),
+        "pause_end_time": output::time(status.pause_end_time.as_ref()),
         "write_problem": status.write_problem.as_ref().map(|problem| &problem.message),
         "pending": status.pending,
         "failed": status.failed,

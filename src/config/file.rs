@@ -125,11 +125,13 @@ pub struct IngestSection {
     pub keep_deleted_days: u32,
     /// Lets changes wait while the machine runs on its battery.
     pub pause_on_battery: bool,
+    /// Lets changes wait while some work stands still for more than this share of the time, in percent. 0: whatever it is.
+    pub max_pressure: f32,
 }
 
 impl Default for IngestSection {
     fn default() -> Self {
-        Self { threads: 0, keep_deleted_days: 30, pause_on_battery: false }
+        Self { threads: 0, keep_deleted_days: 30, pause_on_battery: false, max_pressure: 0.0 }
     }
 }
 
@@ -141,6 +143,14 @@ impl IngestSection {
                 key: "ingest.threads",
                 value,
                 problem: "at most 256; 0 takes one a core",
+            });
+        }
+        if !(0.0..=100.0).contains(&self.max_pressure) {
+            let value = self.max_pressure.to_string();
+            return Err(ConfigError::Value {
+                key: "ingest.max_pressure",
+                value,
+                problem: "is a share in percent, 0 to 100; 0 does not look",
             });
         }
         Ok(())

@@ -19,6 +19,7 @@ mod lifetime;
 mod maintenance;
 mod networks;
 mod power;
+mod pressure;
 mod priority;
 mod reload;
 mod restart;

@@ -23,10 +23,10 @@ use super::maintenance::{self, MaintenanceThread, Waker};
 use super::retries::Retries;
 use super::second_look::Eyes;
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{batches, decoders, disk, networks, power, priority, reload, roots, systemd};
+use super::{batches, decoders, disk, networks, power, pressure, priority, reload, roots, systemd};
 use crate::config::{Config, ConfigError};
 use crate::decode;
-use crate::ingest::{Again, Parts, Progress, Queue, Workers};
+use crate::ingest::{Again, Parts, Pause, Progress, Queue, Workers};
 use crate::models::Bands;
 use crate::serve::{self, Api, Limiter, ServeError, Socket, Token};
 use crate::store::{NearRule, Reach, Store, StoreError, Write};
@@ -89,6 +89,7 @@ async fn run_rooms(
     let facts = Arc::new(facts);
     let configured = Arc::clone(networks.configured());
     let queue = Arc::new(Queue::default());
+    let pause = Arc::new(Pause::load(Arc::clone(&queue), config.store.with_file_name("paused")));
     let progress = Arc::new(Progress::default());
     let again = Arc::new(Again::default());
     let (waker, wake_receiver) = maintenance::waker();
@@ -173,6 +174,7 @@ async fn run_rooms(
         changing_roots: Arc::default(),
         last_event: last_event.subscribe(),
         limiter: Limiter::default(),
+        pause: Arc::clone(&pause),
         calls: Arc::default(),
         stop: stop.clone(),
     });
@@ -239,6 +241,12 @@ async fn run_rooms(
     supervisor.start("hearing of rest", wake_at_rest(api.watch.activity(), waker.clone(), stop.clone()));
     let maintenance = MaintenanceThread::start(maintained, eyes, waker, wake_receiver)?;
     supervisor.start("maintaining the index", maintenance.ended(stop.clone()));
+    supervisor.start("ending a pause", pause.run(stop.clone()));
+    if config.ingest.max_pressure > 0.0 {
+        let watched =
+            pressure::pause_under_pressure(Arc::clone(&queue), config.ingest.max_pressure, stop.clone());
+        supervisor.start("watching the pressure", watched);
+    }
     if config.ingest.pause_on_battery {
         supervisor.start("watching the battery", power::pause_on_battery(Arc::clone(&queue), stop.clone()));
     }

@@ -8,6 +8,7 @@
 //! was missed for whatever reason shows as a difference at the next comparison.
 
 mod again;
+mod pause;
 mod progress;
 mod queue;
 mod read;
@@ -17,6 +18,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::again::{Again, first_wait};
+pub use self::pause::{Pause, Until};
 pub use self::progress::{Progress, Step};
 pub use self::queue::{Hold, Outlook, Queue};
 pub use self::read::{Contents, read, read_beating};

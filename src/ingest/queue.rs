@@ -63,19 +63,22 @@ pub enum Hold {
     Asked,
     /// The machine runs on its battery.
     OnBattery,
+    /// Others wait for the machine.
+    UnderPressure,
     /// The disk under the store takes no writes, so that what was read could not be kept.
     CannotWrite,
 }
 
 impl Hold {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Asked, Self::OnBattery, Self::CannotWrite];
+    pub const ALL: [Self; 4] = [Self::Asked, Self::OnBattery, Self::UnderPressure, Self::CannotWrite];
 
     /// Returns its name for programs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Asked => "asked",
             Self::OnBattery => "on_battery",
+            Self::UnderPressure => "under_pressure",
             Self::CannotWrite => "cannot_write",
         }
     }

@@ -271,6 +271,7 @@ pub(super) fn pause(hold: Hold) -> proto::Pause {
     match hold {
         Hold::Asked => proto::Pause::Asked,
         Hold::OnBattery => proto::Pause::OnBattery,
+        Hold::UnderPressure => proto::Pause::UnderPressure,
         Hold::CannotWrite => proto::Pause::CannotWrite,
     }
 }

@@ -1,9 +1,11 @@
 //! `DaemonService`: how far the daemon is, and what it may be told.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -11,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::blocking::blocking;
 use super::{Api, backup, convert, refuse};
-use crate::ingest::{Hold, Step};
+use crate::ingest::{Pause, Step, Until};
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonService;
 use crate::store::StoreError;
@@ -27,6 +29,20 @@ pub(super) struct Daemon {
 impl Daemon {
     pub(super) fn new(api: Arc<Api>) -> Self {
         Self { api }
+    }
+
+    /// Begins or ends the pause that a user asks for, which may be written down.
+    async fn change_pause(
+        &self,
+        change: impl FnOnce(&Pause) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Status> {
+        let pause = Arc::clone(&self.api.pause);
+        blocking(move |_| {
+            change(&pause).map_err(|error| {
+                refuse::unavailable("what is to be kept for the next start cannot be written down", &error)
+            })
+        })
+        .await
     }
 }
 
@@ -71,6 +87,7 @@ impl Api {
             decoder: convert::decoder(&served.encoding),
             write_problem,
             pauses: holds.into_iter().map(|hold| convert::pause(hold).into()).collect(),
+            pause_end_time: self.pause.end_time().map(Into::into),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mended_store: reader.mended()?.map(convert::mended),
             last_event: *self.last_event.borrow(),
@@ -160,11 +177,16 @@ impl DaemonService for Daemon {
 
     async fn pause_indexing(
         &self,
-        _request: Request<proto::PauseIndexingRequest>,
+        request: Request<proto::PauseIndexingRequest>,
     ) -> Result<Response<proto::PauseIndexingResponse>, Status> {
-        if self.api.queue.hold(Hold::Asked, true) {
-            tracing::info!("indexing pauses until `resemble resume`");
-        }
+        let proto::PauseIndexingRequest { duration, keep } = request.into_inner();
+        let until = duration.map_or(Ok(Until::Resumed), |duration| {
+            let duration = Duration::try_from(duration).ok().filter(|duration| !duration.is_zero());
+            let end = duration.and_then(|duration| Timestamp::now().checked_add(duration).ok());
+            end.map(Until::Time)
+                .ok_or_else(|| refuse::field("duration", "must be more than nothing, and end some time"))
+        })?;
+        self.change_pause(move |pause| pause.begin(until, keep)).await?;
         Ok(Response::new(proto::PauseIndexingResponse {}))
     }
 
@@ -172,9 +194,7 @@ impl DaemonService for Daemon {
         &self,
         _request: Request<proto::ResumeIndexingRequest>,
     ) -> Result<Response<proto::ResumeIndexingResponse>, Status> {
-        if self.api.queue.hold(Hold::Asked, false) {
-            tracing::info!("indexing goes on");
-        }
+        self.change_pause(Pause::end).await?;
         Ok(Response::new(proto::ResumeIndexingResponse {}))
     }
 

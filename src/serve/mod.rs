@@ -79,7 +79,7 @@ pub use self::networks::{Networks, Served};
 pub use self::socket::{Socket, SocketError, turn_callers_away};
 pub use self::summary::{Phase, Summary};
 pub use self::token::{Token, TokenError};
-use crate::ingest::{Again, Progress, Queue};
+use crate::ingest::{Again, Pause, Progress, Queue};
 use crate::photo::RootId;
 use crate::proto;
 use crate::proto::daemon_service_server::DaemonServiceServer;
@@ -140,6 +140,8 @@ pub struct Api {
     pub limiter: Limiter,
     /// The number of the last event that can be told, and news of it.
     pub last_event: watch::Receiver<u64>,
+    /// The pause that a user asks for.
+    pub pause: Arc<Pause>,
     /// How long calls take.
     pub calls: Arc<CallTimes>,
     /// Cancelled when the daemon stops; streams end then.

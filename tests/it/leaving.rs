@@ -18,7 +18,7 @@ async fn start_with(world: &World, photos: u32) -> Daemon {
 }
 
 async fn pause(daemon: &Daemon) {
-    daemon.daemon().pause_indexing(proto::PauseIndexingRequest {}).await.unwrap();
+    daemon.daemon().pause_indexing(proto::PauseIndexingRequest::default()).await.unwrap();
 }
 
 async fn resume(daemon: &Daemon) {

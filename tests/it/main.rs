@@ -32,6 +32,7 @@ mod namespace;
 mod networks;
 mod omissions;
 mod passing;
+mod pausing;
 mod pictures;
 mod private_disk;
 mod random;

@@ -221,7 +221,7 @@ fn a_stray_word_is_no_folder_to_watch() {
         text
     };
     assert!(refused(&["start"]).contains("`systemctl --user start resembled`"));
-    assert!(refused(&["completions", "bash"]).contains("`resemble completions bash`"));
+    assert!(refused(&["similar", "a.jpg"]).contains("`resemble similar a.jpg`"));
     assert!(refused(&["./cat.jpg"]).contains("`resemble search ./cat.jpg`"));
     assert!(refused(&["photos", "Pictrues"]).contains("no folder Pictrues here"));
     // Each command of the client is known as one.

@@ -46,7 +46,7 @@ pub(super) enum Order {
 pub(super) async fn order(window: &Window, order: Order) -> Result<Value, Failure> {
     let mut daemon = window.daemon();
     match order {
-        Order::Pause => _ = daemon.pause_indexing(proto::PauseIndexingRequest {}).await?,
+        Order::Pause => _ = daemon.pause_indexing(proto::PauseIndexingRequest::default()).await?,
         Order::Resume => _ = daemon.resume_indexing(proto::ResumeIndexingRequest {}).await?,
         Order::Rescan => _ = daemon.rescan(proto::RescanRequest::default()).await?,
     }
