@@ -10,8 +10,14 @@ use super::info::{Position, Taken, local_seconds, minutes, nanos};
 const MOST_XMP: usize = 1 << 20;
 
 /// When a photo was taken, by the names that say so, the best first.
-const TIMES: [&str; 4] =
-    ["exif:DateTimeOriginal", "photoshop:DateCreated", "exif:DateTimeDigitized", "xmp:CreateDate"];
+const TIMES: [&str; 5] = [
+    "exif:DateTimeOriginal",
+    "photoshop:DateCreated",
+    "exif:DateTimeDigitized",
+    "xmp:CreateDate",
+    // As it was called before it was XMP.
+    "xap:CreateDate",
+];
 
 /// Completes what is known of a photo that does not say when it was taken.
 pub(super) fn complete(info: &mut PhotoInfo, bytes: &[u8]) {
@@ -167,6 +173,8 @@ mod tests {
         check("2024-07", None);
         check("", None);
         check("yesterday", None);
+        let old = told(b"<rdf:RDF><xap:CreateDate>2024-07-01T18:03:59Z</xap:CreateDate></rdf:RDF>");
+        assert_eq!(old.taken.map(|taken| taken.local_seconds), Some(1_719_857_039));
     }
 
     #[test]

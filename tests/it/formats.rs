@@ -62,6 +62,14 @@ pub fn turned_by_exif(jpeg: &[u8], orientation: u32) -> Vec<u8> {
     [&jpeg[..2], b"\xff\xe1", &len, b"Exif\0\0", &block, &jpeg[2..]].concat()
 }
 
+/// A Photoshop document that was saved without its merged picture: of one grey pixel.
+fn document_of_layers() -> Vec<u8> {
+    let header = b"8BPS\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x08\0\x01";
+    let version = b"8BIM\x04\x21\0\0\0\0\0\x05\0\0\0\x01\0\0";
+    let resources = [&(version.len() as u32).to_be_bytes()[..], version].concat();
+    [&header[..], &[0; 4], &resources, &[0; 4], &[0, 0, 255]].concat()
+}
+
 async fn media_type(daemon: &Daemon, bytes: &[u8]) -> String {
     let name = format!("photos/{}", resembled::photo::ContentHash::of(bytes));
     let request = proto::GetPhotoRequest { name };
@@ -85,6 +93,7 @@ async fn every_format_is_indexed_by_its_content_and_what_is_not_has_a_reason() {
         ("a.heic", data("photo.heic"), "image/heif"),
         ("a.avif", data("photo.avif"), "image/avif"),
         ("a.jxl", data("photo.jxl"), "image/jxl"),
+        ("a.jp2", data("quarters.jp2"), "image/jp2"),
         ("a.dcr", raw(&jpeg(&drawn)), "image/x-dcraw"),
     ];
     let bomb = tiff(
@@ -102,7 +111,8 @@ async fn every_format_is_indexed_by_its_content_and_what_is_not_has_a_reason() {
     let bad = [
         ("text.jpg", b"Dear diary".to_vec(), FailureKind::NotAPhoto),
         ("half.heic", data("photo.heic")[..700].to_vec(), FailureKind::Corrupt),
-        ("layers.psd", b"8BPS\0\x01and so on".to_vec(), FailureKind::Unsupported),
+        ("layers.psd", document_of_layers(), FailureKind::Unsupported),
+        ("half.psd", b"8BPS\0\x01and so on".to_vec(), FailureKind::Corrupt),
         ("bomb.tif", bomb, FailureKind::TooLarge),
     ];
     for (name, bytes) in good.iter().map(|(name, bytes, _)| (name, bytes)) {
