@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use resembled::deadline::{self, PATIENCE};
 
-/// Commands of `resemble`; a test compares them with its help.
+/// Commands of `resemble` that are none of ours; a test compares them with its help.
 const ASKING: &[&str] = &[
     "window",
     "search",
@@ -30,8 +30,6 @@ const ASKING: &[&str] = &[
     "resume",
     "doctor",
     "mcp",
-    "completions",
-    "man",
     "roots",
     "failures",
     "rescan",
