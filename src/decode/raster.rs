@@ -76,7 +76,8 @@ pub(super) fn decode(
     let colour = code_points.or(profile.map(Colour::Icc)).unwrap_or_else(|| exif.colour());
     let image = DynamicImage::from_decoder(decoder)
         .map_err(|error| translate(format, error, (width, height), limits))?;
-    let hash = hash_of(&image, &colour, &exif);
+    // Places say nothing without their palette.
+    let hash = (readable.samples != Samples::Places).then(|| hash_of(&image, &colour, &exif));
     let image = match format {
         Format::Bmp | Format::Ico => seen_if_nothing_is(image),
         // Numbers that are no profile's are light, as all programs of HDR pictures have them.
@@ -87,10 +88,15 @@ pub(super) fn decode(
         Samples::AsRead => Pixels::of(image),
         Samples::AndOneMore => (Pixels::Rgb(image.into_rgb8().into_raw()), false),
         Samples::Ink => (Pixels::Cmyk(image.into_rgba8().into_raw()), false),
+        Samples::Places => {
+            let pixels = tiff::coloured(bytes, image.as_bytes())
+                .ok_or_else(|| DecodeError::malformed(format, "its palette is missing or too short"))?;
+            (Pixels::Rgb(pixels), false)
+        }
     };
     let image = exif.orientation.apply(pixels.into_picture(width, height, &colour, need));
     let (width, height) = exif.orientation.upright_size(width, height);
-    Ok(Opened { image, info: exif.with_size(format, width, height), is_transparent, pixels: Some(hash) })
+    Ok(Opened { image, info: exif.with_size(format, width, height), is_transparent, pixels: hash })
 }
 
 /// Takes the transparency off a picture of which nothing is seen: whoever wrote it left those bits at zero.

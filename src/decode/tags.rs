@@ -24,6 +24,7 @@ pub(super) mod tag {
     pub const PLANAR_CONFIGURATION: u16 = 0x011c;
     pub const DATE_TIME: u16 = 0x0132;
     pub const PREDICTOR: u16 = 0x013d;
+    pub const COLOR_MAP: u16 = 0x0140;
     pub const TILE_WIDTH: u16 = 0x0142;
     pub const TILE_LENGTH: u16 = 0x0143;
     pub const TILE_OFFSETS: u16 = 0x0144;

@@ -12,7 +12,9 @@ use super::{DecodeError, raw};
 /// Directories looked at, whatever the file links together.
 const MAX_DIRECTORIES: usize = 40;
 
+const GREY: u16 = 1;
 const RGB: u64 = 2;
+const PALETTE: u64 = 3;
 const CMYK: u64 = 5;
 const JPEG: [u64; 2] = [6, 7];
 const FLOAT: u64 = 3;
@@ -26,6 +28,8 @@ pub(super) enum Samples {
     AndOneMore,
     /// Cyan, magenta, yellow and black, which the decoder has been told are RGBA.
     Ink,
+    /// Places in the palette, which the decoder has been told are grey.
+    Places,
 }
 
 /// A file that the decoder reads rightly.
@@ -103,6 +107,10 @@ pub(super) fn readable(bytes: &[u8]) -> Result<Readable<'_>, DecodeError> {
         (Some(RGB | CMYK), _, 1..) if is_predicted || is_tiled => {
             return refused(format!("TIFF with {count} samples a pixel, {extra} of them extra ones"));
         }
+        (Some(PALETTE), 1, 0) if bits == 8 => {
+            changes.extend(main.set(tag::PHOTOMETRIC, GREY));
+            samples = Samples::Places;
+        }
         (Some(CMYK), 4, 0)
             if matches!(bits, 8 | 16) && !number(tag::COMPRESSION).is_some_and(|how| JPEG.contains(&how)) =>
         {
@@ -125,6 +133,16 @@ pub(super) fn readable(bytes: &[u8]) -> Result<Readable<'_>, DecodeError> {
         bytes[at..at + value.len()].copy_from_slice(&value);
     }
     Ok(Readable { bytes: Cow::Owned(bytes), samples })
+}
+
+/// Looks places in the photo's palette up, of which all reds come first, then the greens, then the blues. `None` where it has none.
+pub(super) fn coloured(bytes: &[u8], places: &[u8]) -> Option<Vec<u8>> {
+    let map = photo(Tiff::parse(bytes)?)?.find(tag::COLOR_MAP)?;
+    let levels: Vec<u64> = (0..3 * 256).map(|at| map.unsigned(at)).collect::<Option<_>>()?;
+    // Of 16 bits; some programs write 8.
+    let shift = if levels.iter().any(|&level| level > 255) { 8 } else { 0 };
+    let level = |place: u8, part: usize| (levels[part * 256 + usize::from(place)] >> shift) as u8;
+    Some(places.iter().flat_map(|&place| [0, 1, 2].map(|part| level(place, part))).collect())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
 use super::super::tags::tag;
+use super::super::tags::tests::little_endian;
 use super::super::{DecodeError, FailureKind, Limits, Need, decode};
 
 const WIDTH: usize = 21;
@@ -259,6 +260,37 @@ fn every_kind_of_tiff_is_read_rightly_or_refused() {
     assert!(wrong.is_empty(), "{read} right, {refused} refused, {} wrong: {wrong:#?}", wrong.len());
     eprintln!("{read} right, {refused} refused");
     assert!(read >= 330, "only {read} are read, {refused} refused");
+}
+
+/// It was refused.
+#[test]
+fn places_in_a_palette_are_its_colours() {
+    let start = 8 + 2 + 9 * 12 + 4u32;
+    let short = |which: u16, value: u8| (which, 3u16, 1u32, [value, 0, 0, 0]);
+    let file = |map: &[u16]| {
+        let entries = [
+            short(tag::IMAGE_WIDTH, 2),
+            short(tag::IMAGE_LENGTH, 1),
+            short(tag::BITS_PER_SAMPLE, 8),
+            short(tag::COMPRESSION, 1),
+            short(tag::PHOTOMETRIC, 3),
+            (tag::STRIP_OFFSETS, 4, 1, (start + 2 * map.len() as u32).to_le_bytes()),
+            short(tag::SAMPLES_PER_PIXEL, 1),
+            short(tag::STRIP_BYTE_COUNTS, 2),
+            (tag::COLOR_MAP, 3, map.len() as u32, start.to_le_bytes()),
+        ];
+        let map: Vec<u8> = map.iter().flat_map(|level| level.to_le_bytes()).collect();
+        little_endian(&entries, &[&map[..], &[7, 255]].concat())
+    };
+    for (unit, level) in [(256, 10), (1, 10)] {
+        let mut map = [0; 3 * 256];
+        (map[7], map[256 + 7], map[512 + 7]) = (200 * unit, level * unit, 30 * unit);
+        map[512 + 255] = 255 * unit;
+        let decoded = decode(&file(&map), Need::full(), &Limits::default()).unwrap();
+        assert_eq!(decoded.image.pixels, [200, 10, 30, 0, 0, 255]);
+    }
+    let error = decode(&file(&[0; 300]), Need::full(), &Limits::default()).unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Corrupt, "{error}");
 }
 
 #[test]
