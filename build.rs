@@ -7,12 +7,13 @@ use std::{env, fs};
 
 use prost::Message;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "resembled/v1/photo.proto",
     "resembled/v1/search.proto",
     "resembled/v1/duplicates.proto",
     "resembled/v1/library.proto",
     "resembled/v1/daemon.proto",
+    "resembled/v1/errors.proto",
     "resembled/v1/events.proto",
 ];
 

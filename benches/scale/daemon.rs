@@ -181,7 +181,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 fn nearest(query: &[f32]) -> proto::SearchPhotosRequest {
     proto::SearchPhotosRequest {
-        query: Some(Query::Embedding(proto::Embedding { values: query.to_vec() })),
+        query: Some(Query::Embedding(proto::Embedding { values: query.to_vec(), ..Default::default() })),
         k: K as u32,
         ..Default::default()
     }

@@ -109,6 +109,7 @@ async fn ask(
         order_by: if wanted.by_date { "capture_time desc" } else { "" }.to_owned(),
         turned,
         verify,
+        model_digest: String::new(),
     };
     let is_worded = request.query.as_ref().is_some_and(asked::is_worded);
     let mut answer = Answer::Nothing;
@@ -151,6 +152,8 @@ async fn ask(
             }
             return Ok(answer);
         }
+        // Of the next page it is known without.
+        request.query = None;
         request.page_token = page.next_page_token;
     }
 }

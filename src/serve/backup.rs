@@ -6,9 +6,10 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::ErrorDetails;
 
 use super::blocking::CancelOnDrop;
+use super::refuse::Reason;
 use super::{Api, refuse};
 use crate::decode::Cancel;
 use crate::proto;
@@ -33,7 +34,7 @@ pub(super) fn stream(api: &Arc<Api>) -> Result<ReceiverStream<Message>, Status> 
         tokio::select! {
             () = api.stop.cancelled() => {
                 // Where its client does not read, it is cut off.
-                let _ = is_gone.try_send(Err(Status::unavailable("the daemon is stopping")));
+                let _ = is_gone.try_send(Err(refuse::stopping()));
             }
             () = is_gone.closed() => {}
             () = send(Arc::clone(&api), messages, alone) => {}
@@ -102,7 +103,7 @@ fn refused(error: StoreError) -> Status {
         StoreError::NoRoom { .. } => {
             let details =
                 ErrorDetails::with_precondition_failure_violation("ROOM", "index", error.to_string());
-            Status::with_error_details(Code::FailedPrecondition, error.to_string(), details)
+            refuse::with(Code::FailedPrecondition, Reason::NoRoom, error.to_string(), details)
         }
         StoreError::GivenUp => refuse::given_up(),
         error => error.into(),

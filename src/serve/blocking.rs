@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::refuse;
+use super::refuse::Reason;
 use crate::decode::Cancel;
 
 /// Threads that work for calls at a time. Far more than cores, since most of them wait for the disk.
@@ -31,7 +32,9 @@ where
 {
     let silent = "the disk of the index does not answer; try again when it does";
     let thread = tokio::time::timeout(PATIENCE, THREADS.acquire()).await;
-    let Ok(Ok(thread)) = thread else { return Err(Status::unavailable(silent)) };
+    let Ok(Ok(thread)) = thread else {
+        return Err(refuse::because(Code::Unavailable, Reason::DiskSilent, silent));
+    };
     let cancel = Cancel::default();
     let _guard = CancelOnDrop(cancel.clone());
     let working = spawn_blocking(move || {
@@ -44,7 +47,11 @@ where
     match tokio::time::timeout(DEADLINE, working).await {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => Err(refuse::internal("the call failed", &error)),
-        Err(_) => Err(Status::deadline_exceeded(format!("not done within {DEADLINE:?}; perhaps {silent}"))),
+        Err(_) => Err(refuse::because(
+            Code::DeadlineExceeded,
+            Reason::TooSlow,
+            format!("not done within {DEADLINE:?}; perhaps {silent}"),
+        )),
     }
 }
 

@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::refuse;
+use super::refuse::Reason;
 use crate::deadline::{self, Pulse};
 use crate::ingest::{self, Contents};
 
@@ -47,13 +48,18 @@ pub(super) async fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Status>
         Contents::Changing => Err(refuse::busy("the file is being written")),
         Contents::TooLarge { .. } => {
             let mib = max_bytes >> 20;
-            Err(Status::resource_exhausted(format!("the file is larger than the limit of {mib} MiB")))
+            Err(refuse::because(
+                Code::ResourceExhausted,
+                Reason::TooLarge,
+                format!("the file is larger than the limit of {mib} MiB"),
+            ))
         }
         Contents::NoAnswer(error) => Err(refuse::no_answer(&error)),
-        Contents::Unreadable { error } => Err(Status::permission_denied(format!(
-            "the daemon cannot read {}: {error}; send the picture itself",
-            path.display()
-        ))),
+        Contents::Unreadable { error } => Err(refuse::because(
+            Code::PermissionDenied,
+            Reason::Unreadable,
+            format!("the daemon cannot read {}: {error}; send the picture itself", path.display()),
+        )),
     }
 }
 

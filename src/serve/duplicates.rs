@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::ErrorDetails;
 
 use self::find::Found;
 use self::relation::Relations;
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::pages::{self, Pages};
+use super::refuse::Reason;
 use super::{Api, calls, files, filter, refuse};
 use crate::models::Bands;
 use crate::photo::PhotoId;
@@ -87,7 +88,7 @@ impl Ask {
 fn unknown_bands() -> Status {
     let what = "it is not known which distances are near with this network: its manifest has no bands";
     let details = ErrorDetails::with_precondition_failure_violation("BANDS", "model", what);
-    Status::with_error_details(Code::FailedPrecondition, what, details)
+    refuse::with(Code::FailedPrecondition, Reason::UnknownBands, what, details)
 }
 
 impl Duplicates {
@@ -192,6 +193,8 @@ impl DuplicateService for Duplicates {
                     found.await?
                 }
             };
+            let api = Arc::clone(&self.api);
+            let found = blocking(move |_| found.summed(&api)).await?;
             let rows = found.groups.len();
             self.pages.first(fingerprint, found, rows, size)?
         } else {
@@ -205,6 +208,10 @@ impl DuplicateService for Duplicates {
             photos_pending: page.answer.pending,
             raw_pairs: page.answer.raw_pairs,
             pairs_pending: page.answer.pairs_pending,
+            total_files: page.answer.sums.files,
+            total_bytes: page.answer.sums.bytes,
+            rest_bytes: page.answer.sums.rest_bytes,
+            model_digest: page.answer.model_digest.clone(),
         }))
     }
 

@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::ErrorDetails;
 
 use super::blocking::blocking;
-use super::{Api, convert};
+use super::refuse::Reason;
+use super::{Api, convert, refuse};
 use crate::photo::ContentHash;
 use crate::proto;
 use crate::proto::event_service_server::EventService;
@@ -119,7 +120,7 @@ fn not_kept(after: u64) -> Status {
          and follow the events from now on (without `after`)"
     );
     let details = ErrorDetails::with_bad_request_violation("after", "not kept any more");
-    Status::with_error_details(Code::OutOfRange, message, details)
+    refuse::with(Code::OutOfRange, Reason::EventsNotKept, message, details)
 }
 
 /// Puts an event together.

@@ -46,7 +46,7 @@ pub(super) async fn embed(text: &TextHandle, lines: &[Line]) -> Result<Vec<(Vec<
     for (part, weight) in weighted {
         let embedding = text.embed(part).await.map_err(|error| match error {
             TextError::Busy => refuse::busy("too many queries at once"),
-            TextError::Stopped => Status::unavailable("the daemon is stopping"),
+            TextError::Stopped => refuse::stopping(),
             error => refuse::internal("the network failed on the text", &error),
         })?;
         embeddings.push((embedding.0, weight));

@@ -9,17 +9,21 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use tokio::sync::OwnedMutexGuard;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::listing::{self, Lists};
+use super::refuse::Reason;
 use super::{Api, calls, copies, disk, export, files, pages, refuse, thumbnails};
 use crate::photo::{FileId, RelativePath, RootId, overlap};
 use crate::proto;
 use crate::proto::library_service_server::LibraryService;
 use crate::store::{StoreError, Write};
 use crate::watch::{Omission, Root, WatchError};
+
+/// Photos of one batch at the most.
+const MAX_BATCH: usize = 1_000;
 
 /// How long a call waits for another that adds or removes a folder.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,6 +95,34 @@ impl LibraryService for Library {
         let mut photo = photo.ok_or_else(|| refuse::not_found("photo", &name))?;
         files::fold_paths(&self.api, vec![&mut photo]).await?;
         Ok(Response::new(photo))
+    }
+
+    async fn batch_get_photos(
+        &self,
+        request: Request<proto::BatchGetPhotosRequest>,
+    ) -> Result<Response<proto::BatchGetPhotosResponse>, Status> {
+        let names = request.into_inner().names;
+        if names.is_empty() || names.len() > MAX_BATCH {
+            return Err(refuse::field("names", format_args!("must be 1 to {MAX_BATCH} photos")));
+        }
+        let contents = names.iter().map(|name| convert::parse_photo_name("names", name));
+        let contents = contents.collect::<Result<Vec<_>, _>>()?;
+        let photos = self
+            .blocking(move |api| {
+                let reader = api.store.read()?;
+                let (known, roots) = (reader.photos()?, Roots::of(api));
+                let photo = |content| match reader.photo_with(content)? {
+                    Some(photo) => convert::photo(&known, &roots, photo),
+                    None => Ok(None),
+                };
+                contents.into_iter().map(photo).collect::<Result<Vec<_>, StoreError>>()
+            })
+            .await?;
+        let found = names.iter().zip(photos);
+        let found = found.map(|(name, photo)| photo.ok_or_else(|| refuse::not_found("photo", name)));
+        let mut photos = found.collect::<Result<Vec<_>, _>>()?;
+        files::fold_paths(&self.api, photos.iter_mut().collect()).await?;
+        Ok(Response::new(proto::BatchGetPhotosResponse { photos }))
     }
 
     async fn find_copies(
@@ -220,7 +252,11 @@ impl LibraryService for Library {
         // A removal that still waits to be written down would take the folder with it.
         self.api.writer.flush().await.map_err(Status::from)?;
         if let Some(other) = self.api.watch.roots().into_iter().find(|root| overlap(&path, &root.path)) {
-            return Err(Status::already_exists(format!("{} is watched already", other.path.display())));
+            return Err(refuse::because(
+                Code::AlreadyExists,
+                Reason::AlreadyWatched,
+                format!("{} is watched already", other.path.display()),
+            ));
         }
         let root = self
             .blocking(move |api| {
@@ -229,13 +265,17 @@ impl LibraryService for Library {
                 let id = api.store.add_root(&path, true)?;
                 if let Err(error) = api.watch.add_root(Root::new(id, path)) {
                     api.writer.write(Write::RemoveRoot { root: id })?;
-                    return Ok(Err(Status::failed_precondition(error.to_string())));
+                    return Ok(Err(refuse::because(
+                        Code::FailedPrecondition,
+                        Reason::CannotWatch,
+                        error.to_string(),
+                    )));
                 }
                 let reader = api.store.read()?;
                 let roots = api.watch.roots();
                 match roots.iter().find(|status| status.id == id) {
                     Some(status) => convert::root(api, &reader, status).map(Ok),
-                    None => Ok(Err(Status::unavailable("the daemon is stopping"))),
+                    None => Ok(Err(refuse::stopping())),
                 }
             })
             .await??;
@@ -250,7 +290,9 @@ impl LibraryService for Library {
         let root = convert::parse_root_name("name", &name)?;
         let changing = self.change_roots().await?;
         if self.api.is_configured(root) {
-            return Err(Status::failed_precondition(
+            return Err(refuse::because(
+                Code::FailedPrecondition,
+                Reason::Configured,
                 "the configuration or the command line names this folder: remove it there, and restart or reload",
             ));
         }
@@ -278,18 +320,24 @@ impl LibraryService for Library {
         let proto::AcceptRootRequest { path, validate_only, uri } = request.into_inner();
         let path = convert::parse_path_or_uri(&path, &uri)?;
         let Some((root, at)) = self.api.watch.place(&path) else {
-            return Err(Status::not_found(format!(
-                "{} is neither a watched folder nor a drive mounted in one; ListRoots has them",
-                path.display()
-            )));
+            return Err(refuse::because(
+                Code::NotFound,
+                Reason::NotFound,
+                format!(
+                    "{} is neither a watched folder nor a drive mounted in one; ListRoots has them",
+                    path.display()
+                ),
+            ));
         };
         let (api, place) = (Arc::clone(&self.api), at.clone());
         let counted =
             disk::ask(&path, move |pulse| api.watch.missing_at(root, &place, &|| pulse.beat())).await?;
         let missing = counted.map_err(|error| match error {
-            WatchError::Look { path, source } => {
-                Status::failed_precondition(format!("{} cannot be looked at: {source}", path.display()))
-            }
+            WatchError::Look { path, source } => refuse::because(
+                Code::FailedPrecondition,
+                Reason::Unreadable,
+                format!("{} cannot be looked at: {source}", path.display()),
+            ),
             error => refuse::internal("what is known could not be compared with the disk", &error),
         })?;
         if !validate_only {

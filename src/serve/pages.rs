@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::ErrorDetails;
 
 use super::refuse;
+use super::refuse::Reason;
 
 /// Answers that are kept at the most.
 const KEPT: usize = 32;
@@ -82,8 +83,9 @@ impl<A> Pages<A> {
             parse(asked).ok_or_else(|| refuse::field("page_token", "not a token of this call"))?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(found) = kept.iter_mut().find(|kept| kept.number == number) else {
-            return Err(Status::with_error_details(
+            return Err(refuse::with(
                 Code::FailedPrecondition,
+                Reason::PageNotKept,
                 "page_token: its answer is no longer kept; ask again for the first page",
                 ErrorDetails::with_precondition_failure_violation("PAGE_TOKEN", asked, "no longer kept"),
             ));
@@ -133,12 +135,12 @@ pub(super) const GROUPS: Sizes = Sizes { default: 100, most: 1_000 };
 /// Photos and failures.
 pub(super) const ROWS: Sizes = Sizes { default: 1_000, most: 10_000 };
 
-/// Reads the size of a page.
+/// Reads the size of a page: one beyond the limit is the limit (AIP-158).
 pub(super) fn size(asked: i32, Sizes { default, most }: Sizes) -> Result<usize, Status> {
     match usize::try_from(asked) {
         Ok(0) => Ok(default),
-        Ok(size) if size <= most => Ok(size),
-        _ => Err(refuse::field("page_size", format_args!("must be from 1 to {most}, or 0 for {default}"))),
+        Ok(size) => Ok(size.min(most)),
+        Err(_) => Err(refuse::field("page_size", format_args!("must not be negative; 0 is {default}"))),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::blocking::blocking;
 use super::limiter::Permit;
+use super::refuse::Reason;
 use super::second_look::Sight;
 use super::{Api, Served, convert, disk, files, free_text, refuse};
 use crate::appearance::Appearance;
@@ -52,7 +53,7 @@ enum Picture {
     Image(prost::bytes::Bytes),
     File(PathBuf),
     Photo { name: String, content: ContentHash },
-    Embedding(Vec<f32>),
+    Embedding(proto::Embedding),
     Indexed { names: Vec<PathBuf> },
 }
 
@@ -170,7 +171,7 @@ impl Given {
                 let content = convert::parse_photo_name("photo", &name)?;
                 Picture::Photo { name, content }
             }
-            example::Query::Embedding(embedding) => Picture::Embedding(embedding.values),
+            example::Query::Embedding(embedding) => Picture::Embedding(embedding),
             example::Query::IndexedPath(path) => {
                 let path = convert::parse_path("indexed_path", &path)?;
                 Picture::Indexed { names: disk::names(&path).await? }
@@ -188,6 +189,17 @@ impl Picture {
         disk::wake(&path).await?;
         Ok(Self::File(path))
     }
+}
+
+/// Refuses what belongs to another network than the one that answers; nothing named is any.
+pub(super) fn check_network(field: &str, named: &str, served: &Served) -> Result<(), Status> {
+    let digest = served.digest.to_string();
+    if named.is_empty() || named.eq_ignore_ascii_case(&digest) {
+        return Ok(());
+    }
+    let message =
+        format!("{field}: {} answers now, with the digest {digest}; ask it anew", served.model.name);
+    Err(refuse::because(Code::FailedPrecondition, Reason::OtherNetwork, message))
 }
 
 /// Turns what is asked into an embedding: that of its picture, or the one that stands for its examples.
@@ -251,13 +263,11 @@ async fn embed_one(
     wants_features: bool,
 ) -> Result<Embedded, Status> {
     match picture {
-        Picture::Embedding(values) => Ok(Embedded {
-            embedding: Embedding(values),
-            photo: None,
-            input: None,
-            appearance: None,
-            features: None,
-        }),
+        Picture::Embedding(proto::Embedding { values, model_digest }) => {
+            check_network("embedding.model_digest", &model_digest, served)?;
+            let embedding = Embedding(values);
+            Ok(Embedded { embedding, photo: None, input: None, appearance: None, features: None })
+        }
         Picture::Photo { name, content } => {
             let (api, served) = (Arc::clone(api), Arc::clone(served));
             let found = blocking(move |_| stored(&api, &served, content)).await?;
@@ -346,7 +356,7 @@ pub(super) fn features(
 fn not_decoded(field: &'static str, error: IsolatedError) -> Status {
     match error {
         IsolatedError::Photo(error) if error.kind() == FailureKind::TooLarge => {
-            Status::resource_exhausted(format!("{field}: {error}"))
+            refuse::because(Code::ResourceExhausted, Reason::TooLarge, format!("{field}: {error}"))
         }
         IsolatedError::Photo(error) => {
             refuse::field(field, format_args!("not a picture that can be read: {error}"))
@@ -360,7 +370,7 @@ fn not_decoded(field: &'static str, error: IsolatedError) -> Status {
 pub(super) async fn embed_input(served: &Served, input: Input) -> Result<Embedding, Status> {
     served.encoding.encoder.embed_query(input).await.map_err(|error| match error {
         EncodeError::Busy => refuse::busy("too many queries at once"),
-        EncodeError::Stopped => Status::unavailable("the daemon is stopping"),
+        EncodeError::Stopped => refuse::stopping(),
         error => refuse::internal("the network failed on the picture", &error),
     })
 }

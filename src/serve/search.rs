@@ -57,6 +57,10 @@ struct Found {
     is_free: bool,
     /// By how many quarters the query must be turned to be so near, where that is not none.
     turns: HashMap<PhotoId, u32>,
+    /// The network that found them.
+    model_digest: String,
+    /// What tells the query from others.
+    query: Option<pages::Fingerprint>,
 }
 
 /// In which order matches come.
@@ -217,6 +221,13 @@ impl Search {
     }
 }
 
+/// What tells a query from others: its kind and its value.
+fn fingerprint_of(query: &proto::search_photos_request::Query) -> pages::Fingerprint {
+    let mut bytes = Vec::new();
+    query.encode(&mut bytes);
+    *blake3::hash(&bytes).as_bytes()
+}
+
 /// Says what was wrong with a search.
 fn refused(error: SearchError) -> Status {
     match error {
@@ -256,7 +267,21 @@ fn find(
     ask.arrange(&facts, &mut neighbors);
     let (photos, turns) = (snapshot.len(), HashMap::new());
     let bands = around.bands;
-    Ok(Found { neighbors, metric, bands, appearance, near, searched, photos, spoken, is_free: false, turns })
+    let (is_free, model_digest, query) = (false, String::new(), None);
+    Ok(Found {
+        neighbors,
+        metric,
+        bands,
+        appearance,
+        near,
+        searched,
+        photos,
+        spoken,
+        is_free,
+        turns,
+        model_digest,
+        query,
+    })
 }
 
 /// Returns the neighbors of a query: all within a distance that is given, else the k nearest.
@@ -301,11 +326,15 @@ impl SearchService for Search {
         let size = pages::size(request.page_size, pages::MATCHES)?;
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
+        query::check_network("model_digest", &request.model_digest, &served)?;
+        // A page may be asked for without the picture, or with the same.
+        let query = request.query.take();
         let fingerprint = *blake3::hash(&request.encode_to_vec()).as_bytes();
+        let asked_for = query.as_ref().map(fingerprint_of);
 
         let mut sight = None;
         let (page, mut matches) = if token.is_empty() {
-            let asked = Asked::of(request.query.take()).await?;
+            let asked = Asked::of(query).await?;
             let is_free = served.text.is_some() && !asked.words.is_empty();
             let spoken = if is_free { None } else { Spoken::of(&served, &asked.words)? };
             let is_worded = !asked.has_pictures() && !is_free;
@@ -340,7 +369,8 @@ impl SearchService for Search {
             }
             let (found, matches) =
                 self.find(&served, Arc::clone(&permit), query, spoken, Arc::clone(&ask), size).await?;
-            let found = Found { is_free, ..found };
+            let (model_digest, query) = (served.digest.to_string(), asked_for);
+            let found = Found { is_free, model_digest, query, ..found };
             let (found, matches) = match (input, turning(request.turned, &found)) {
                 (Some(input), Some(limit)) => {
                     let turned = turned(&served, input).await?;
@@ -352,6 +382,9 @@ impl SearchService for Search {
             (self.pages.first(fingerprint, found, rows, size)?, matches)
         } else {
             let page = self.pages.next(fingerprint, &token, size)?;
+            if asked_for.is_some() && asked_for != page.answer.query {
+                return Err(refuse::field("page_token", "belongs to another request"));
+            }
             let (api, found, rows) = (Arc::clone(&self.api), Arc::clone(&page.answer), page.rows.clone());
             (page, blocking(move |_| matches(&api, &found, rows)).await?)
         };
@@ -363,6 +396,7 @@ impl SearchService for Search {
         let spoken = page.answer.spoken.as_ref();
         Ok(Response::new(proto::SearchPhotosResponse {
             matches,
+            model_digest: page.answer.model_digest.clone(),
             metric: convert::metric(page.answer.metric).into(),
             photos_searched: page.answer.searched as u64,
             next_page_token: page.next_token,
@@ -393,7 +427,7 @@ impl SearchService for Search {
         let asked = Asked::of_picture(request.into_inner().picture).await?;
         let permit = Arc::new(self.api.limiter.enter(connection).await?);
         let query = query::embed(&self.api, &served, &permit, asked, served.manifest.metric, false).await?;
-        Ok(Response::new(words::describe(words, &query.embedding.0)?))
+        Ok(Response::new(words::describe(words, &query.embedding.0, served.digest.to_string())?))
     }
 
     async fn compare_pictures(

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::blocking::blocking;
 use super::connections::ConnectionId;
+use super::refuse::{self, Reason};
 use super::thumbnails::{self, Asked};
 use super::{Api, compare, convert};
 use crate::models::Bands;
@@ -82,7 +83,9 @@ pub(super) async fn look(
 async fn of_photo(api: &Arc<Api>, connection: ConnectionId, photo: PhotoId) -> Result<LocalFeatures, Status> {
     let reading = Arc::clone(api);
     let record = blocking(move |_| reading.store.read()?.photos()?.get(photo)).await?;
-    let record = record.ok_or_else(|| Status::failed_precondition("the photo has just gone"))?;
+    let record = record.ok_or_else(|| {
+        refuse::because(Code::FailedPrecondition, Reason::NoPicture, "the photo has just gone")
+    })?;
     thumbnails::features(api, connection, Asked::Name(format!("photos/{}", record.content))).await
 }
 

@@ -5,11 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::blocking::blocking;
 use super::connections::ConnectionId;
 use super::convert::{self, Roots};
+use super::refuse::Reason;
 use super::{Api, disk, files, refuse};
 use crate::decode::{Cancel, Decoders, IsolatedError};
 use crate::ingest::Contents;
@@ -53,7 +54,7 @@ pub(super) async fn get(
     });
     let jpeg = made.await?.map_err(|why| {
         let what = "the photo cannot be shown, and no thumbnail of it was kept";
-        Status::failed_precondition(format!("{what}: {why}"))
+        refuse::because(Code::FailedPrecondition, Reason::NoPicture, format!("{what}: {why}"))
     })?;
     Ok(proto::Thumbnail { jpeg })
 }
@@ -86,7 +87,7 @@ pub(super) async fn features(
     });
     let nothing = || {
         let what = "the photo cannot be looked at, and no thumbnail of it was kept";
-        Status::failed_precondition(format!("{what}: {why}"))
+        refuse::because(Code::FailedPrecondition, Reason::NoPicture, format!("{what}: {why}"))
     };
     found.await?.ok_or_else(nothing)
 }
@@ -104,7 +105,9 @@ async fn find(api: &Arc<Api>, asked: Asked) -> Result<(ContentHash, proto::Photo
     };
     match found {
         None => Err(refuse::not_found(kind, &name)),
-        Some(Found::NoPhoto(why)) => Err(Status::failed_precondition(format!("{name}: {why}"))),
+        Some(Found::NoPhoto(why)) => {
+            Err(refuse::because(Code::FailedPrecondition, Reason::NoPicture, format!("{name}: {why}")))
+        }
         Some(Found::Photo(content, photo)) => Ok((content, *photo)),
     }
 }
@@ -228,9 +231,11 @@ fn reason(contents: &Contents) -> String {
 fn refused(error: ThumbnailError) -> Status {
     match error {
         ThumbnailError::Decode(IsolatedError::Cancelled) => refuse::given_up(),
-        ThumbnailError::Decode(IsolatedError::Photo(error)) => {
-            Status::failed_precondition(format!("the photo cannot be decoded: {error}"))
-        }
+        ThumbnailError::Decode(IsolatedError::Photo(error)) => refuse::because(
+            Code::FailedPrecondition,
+            Reason::NoPicture,
+            format!("the photo cannot be decoded: {error}"),
+        ),
         ThumbnailError::Decode(error) => refuse::unavailable("the photo could not be decoded now", &error),
         error @ (ThumbnailError::Encode(_) | ThumbnailError::NoPixels) => {
             refuse::internal("the thumbnail could not be made", &error)

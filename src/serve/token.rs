@@ -6,8 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
+use super::refuse::{self, Reason};
 use crate::private;
 
 /// Proof that a caller may read the user's files.
@@ -64,7 +65,9 @@ impl Token {
         let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         match given.and_then(|value| value.strip_prefix("Bearer ")) {
             Some(token) if blake3::hash(token.trim().as_bytes()) == self.hash => Ok(request),
-            _ => Err(Status::unauthenticated(
+            _ => Err(refuse::because(
+                Code::Unauthenticated,
+                Reason::Unauthenticated,
                 "a bearer token is needed: send `authorization: Bearer TOKEN` with the token from the daemon's data directory",
             )),
         }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::query::Line;
+use super::refuse::Reason;
 use super::{Served, refuse};
 use crate::models::LabelSet;
 use crate::photo::{Metric, PhotoId};
@@ -34,11 +35,11 @@ pub(super) fn of(served: &Served) -> Result<&Arc<Words>, Status> {
     served.words.as_ref().ok_or_else(|| {
         let name = &served.model.name;
         if served.text.is_some() {
-            return Status::failed_precondition(format!(
+            return refuse::because(Code::FailedPrecondition, Reason::NoWords, format!(
                 "the network {name} takes any text, so it has no list of words, and names nothing that it sees"
             ));
         }
-        Status::failed_precondition(format!(
+        refuse::because(Code::FailedPrecondition, Reason::NoWords, format!(
             "the network {} knows no words: `resembled models pull` gets one that does, and a restart of the daemon takes it",
             name
         ))
@@ -132,7 +133,7 @@ fn not_known(vocabulary: &Vocabulary, Unknown { word, kind, nearest, words }: &U
         false => "; `resemble words` lists them, and `resembled models pull clip_vit_b32_256` gets a network that takes any text"
             .to_owned(),
     };
-    Status::not_found(told)
+    refuse::because(Code::NotFound, Reason::UnknownWord, told)
 }
 
 fn explained<'a>(
@@ -171,7 +172,11 @@ pub(super) fn list(words: &Words, prefix: &str) -> proto::ListWordsResponse {
 }
 
 /// Says what an embedding's photo shows.
-pub(super) fn describe(words: &Words, embedding: &[f32]) -> Result<proto::DescribePhotoResponse, Status> {
+pub(super) fn describe(
+    words: &Words,
+    embedding: &[f32],
+    model_digest: String,
+) -> Result<proto::DescribePhotoResponse, Status> {
     if embedding.len() != words.head.dim() {
         let dim = words.head.dim();
         return Err(refuse::field("embedding", format_args!("must have {dim} numbers")));
@@ -180,5 +185,6 @@ pub(super) fn describe(words: &Words, embedding: &[f32]) -> Result<proto::Descri
         let word = words.vocabulary.label(label).unwrap_or_default().to_owned();
         proto::Label { word, likelihood }
     };
-    Ok(proto::DescribePhotoResponse { labels: words.head.top_labels(embedding).iter().map(label).collect() })
+    let labels = words.head.top_labels(embedding).iter().map(label).collect();
+    Ok(proto::DescribePhotoResponse { labels, model_digest })
 }

@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use resembled::photo::ContentHash;
 use resembled::proto;
+use resembled::proto::duplicate_service_client::DuplicateServiceClient;
 use resembled::proto::search_photos_request::Query;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -55,7 +56,7 @@ async fn an_embedding_is_a_query_too_and_both_metrics_order_by_their_own_distanc
     let dimensions = status.model.unwrap().dimensions as usize;
     let values: Vec<f32> = (0..dimensions).map(|at| (at % 5) as f32 - 2.0).collect();
     for metric in [proto::Metric::L2, proto::Metric::Cosine] {
-        let query = Query::Embedding(proto::Embedding { values: values.clone() });
+        let query = Query::Embedding(proto::Embedding { values: values.clone(), ..Default::default() });
         let request = proto::SearchPhotosRequest { metric: metric.into(), k: 10, ..request(query) };
         let response = daemon.search().search_photos(request.clone()).await.unwrap().into_inner();
         assert_eq!((response.metric(), response.matches.len(), response.photos_searched), (metric, 4, 4));
@@ -72,8 +73,8 @@ async fn an_embedding_is_a_query_too_and_both_metrics_order_by_their_own_distanc
 async fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
     let world = World::new();
     let daemon = world.start().await;
-    let long = Query::Embedding(proto::Embedding { values: vec![1.0] });
-    let wild = Query::Embedding(proto::Embedding { values: vec![f32::NAN; 1] });
+    let long = Query::Embedding(proto::Embedding { values: vec![1.0], ..Default::default() });
+    let wild = Query::Embedding(proto::Embedding { values: vec![f32::NAN; 1], ..Default::default() });
     let image = || Query::Image(pictures::png(1).into());
     for (request, code, field) in [
         (proto::SearchPhotosRequest::default(), Code::InvalidArgument, "query"),
@@ -172,4 +173,78 @@ async fn pages_of_photos_and_failures_are_complete_and_without_repeats() {
     }
     assert!(paths.is_sorted_by(|a, b| a < b));
     assert_eq!(paths.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_needs_no_picture_again_and_another_network_is_refused() {
+    let world = World::new();
+    for seed in 0..6 {
+        pictures::write(&world.photo(format!("{seed}.png")), seed);
+    }
+    let daemon = world.start().await;
+    let model = daemon.wait_for_files(6).await.model.unwrap();
+    let mut next = proto::SearchPhotosRequest {
+        k: 6,
+        page_size: 4,
+        model_digest: model.digest.to_uppercase(),
+        ..request(Query::Image(pictures::png(0).into()))
+    };
+    let first = daemon.search().search_photos(next.clone()).await.unwrap().into_inner();
+    assert_eq!((first.matches.len(), &first.model_digest), (4, &model.digest));
+    next.page_token = first.next_page_token;
+    let with_query = names(&daemon, next.clone()).await;
+    let other =
+        proto::SearchPhotosRequest { query: Some(Query::Image(pictures::png(1).into())), ..next.clone() };
+    let refused = daemon.search().search_photos(other).await.unwrap_err();
+    assert!(refused.message().contains("belongs to another request"), "{refused:?}");
+    next.query = None;
+    let without_query = names(&daemon, next.clone()).await;
+    assert_eq!((without_query.len(), &without_query), (2, &with_query));
+
+    let elsewhere = "0".repeat(64);
+    let values = vec![1.0; model.dimensions as usize];
+    let embedding = |model_digest: &str| {
+        request(Query::Embedding(proto::Embedding {
+            values: values.clone(),
+            model_digest: model_digest.into(),
+        }))
+    };
+    assert_eq!(names(&daemon, embedding(&model.digest)).await.len(), 3);
+    let asked = proto::SearchPhotosRequest { model_digest: elsewhere.clone(), ..embedding("") };
+    for request in [embedding(&elsewhere), asked] {
+        let refused = daemon.search().search_photos(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert_eq!(refused.get_details_error_info().unwrap().reason, "OTHER_NETWORK");
+        assert!(refused.message().contains(&model.digest), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn photos_are_had_many_at_once_and_duplicates_are_summed_up() {
+    let world = World::new();
+    for (name, seed) in [("a", 1), ("b", 1), ("c", 1), ("d", 2), ("e", 2), ("f", 3)] {
+        pictures::write(&world.photo(format!("{name}.png")), seed);
+    }
+    let daemon = world.start().await;
+    daemon.wait_for_files(6).await;
+    let name = |seed| format!("photos/{}", ContentHash::of(&pictures::png(seed)));
+    let wanted: Vec<String> = [3, 1, 3].map(name).into();
+    let batch = proto::BatchGetPhotosRequest { names: wanted.clone() };
+    let photos = daemon.library().batch_get_photos(batch).await.unwrap().into_inner().photos;
+    assert_eq!(photos.iter().map(|photo| photo.name.clone()).collect::<Vec<_>>(), wanted);
+    assert_eq!(photos.iter().map(|photo| photo.files.len()).collect::<Vec<_>>(), [1, 3, 1]);
+
+    let mut client = DuplicateServiceClient::new(daemon.channel.clone());
+    let kind = proto::DuplicateKind::Exact.into();
+    let request = proto::ListDuplicateGroupsRequest { kind, page_size: 1, ..Default::default() };
+    let groups = client.list_duplicate_groups(request).await.unwrap().into_inner();
+    let bytes = |seed| pictures::png(seed).len() as u64;
+    assert_eq!((groups.groups.len(), groups.total_size, groups.total_files), (1, 2, 5));
+    assert_eq!(groups.total_bytes, 3 * bytes(1) + 2 * bytes(2));
+    assert_eq!(groups.rest_bytes, 2 * bytes(1) + bytes(2), "one of each stays");
+    assert_eq!(groups.model_digest, daemon.status().await.model.unwrap().digest);
+
+    // More than a page may have is taken for that (AIP-158).
+    let list = proto::ListPhotosRequest { page_size: i32::MAX, ..Default::default() };
+    assert_eq!(daemon.library().list_photos(list).await.unwrap().into_inner().photos.len(), 3);
 }

@@ -95,7 +95,7 @@ async fn pictures_are_told_what_they_are_to_each_other() {
     assert!(answer.probability > 0.9 && answer.inliers > 50, "{answer:?}");
 
     let refused = |answer: Result<proto::ComparePicturesResponse, tonic::Status>| answer.unwrap_err().code();
-    let embedding = Query::Embedding(proto::Embedding { values: vec![1.0] });
+    let embedding = Query::Embedding(proto::Embedding { values: vec![1.0], ..Default::default() });
     assert_eq!(refused(compare(&daemon, embedding, image.clone()).await), Code::InvalidArgument);
     let text = Query::Image(b"no picture"[..].into());
     assert_eq!(refused(compare(&daemon, image.clone(), text).await), Code::InvalidArgument);

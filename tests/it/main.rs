@@ -12,6 +12,7 @@ mod backup;
 mod checking;
 mod client;
 mod comparing;
+mod contract;
 mod crash;
 mod dual;
 mod events;

@@ -375,6 +375,8 @@ async fn duplicates_are_grouped_as_they_come_and_told_apart_for_good(world: Worl
 
 async fn a_burst_is_near_in_time_too(world: World) {
     let shot = |taken: &'static str| Facts { taken, ..ALPS };
+    let daemon = start_with_bands(&world).await;
+    let mut indexed = 0;
     for (name, taken) in [
         ("a", "2023:08:01 10:00:00"),
         ("b", "2023:08:01 10:00:08"),
@@ -382,9 +384,11 @@ async fn a_burst_is_near_in_time_too(world: World) {
         ("d", "2023:08:01 10:00:24"),
     ] {
         pictures::write_with(&world.photo(format!("{name}.png")), 1, &shot(taken));
+        // Which photos make a group follows from the order in which they came.
+        indexed += 1;
+        daemon.wait_for_files(indexed).await;
     }
     pictures::write(&world.photo("without a time.png"), 1);
-    let daemon = start_with_bands(&world).await;
     daemon.wait_for_files(5).await;
     let ask = |max_seconds| proto::ListDuplicateGroupsRequest {
         kind: proto::DuplicateKind::Burst.into(),

@@ -216,6 +216,7 @@ impl Waiting<'_> {
                 .into_iter()
                 .filter_map(|found| Some((found.photo.as_ref()?.name.clone(), found)));
             matches.extend(named);
+            request.query = None;
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() {
                 return Ok(matches);

@@ -1,7 +1,7 @@
 //! Finds the groups of each kind. All of it may take seconds, and runs on blocking threads.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -24,15 +24,60 @@ pub(super) struct Found {
     pub(super) raw_pairs: u64,
     /// Pairs that are to be looked at side by side.
     pub(super) pairs_pending: u64,
-    /// The network by which they were found.
+    /// The network by which they were found, and what tells it from others.
     pub(super) model: ModelRecord,
+    pub(super) model_digest: String,
+    /// How many files hold a photo, where that was looked up on the disk.
+    copies: HashMap<PhotoId, u64>,
+    pub(super) sums: Sums,
+}
+
+/// What the groups come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// Free when of each group only the largest file stays.
+    pub(super) rest_bytes: u64,
 }
 
 impl Found {
     fn of(served: &Served, mut groups: Vec<Group>) -> Self {
         // Stable: of equals, the one with the oldest photo first.
         groups.sort_by_key(|group| Reverse(group.photos.len()));
-        Self { groups, pending: 0, raw_pairs: 0, pairs_pending: 0, model: served.model.clone() }
+        Self {
+            groups,
+            pending: 0,
+            raw_pairs: 0,
+            pairs_pending: 0,
+            model: served.model.clone(),
+            model_digest: served.digest.to_string(),
+            copies: HashMap::new(),
+            sums: Sums::default(),
+        }
+    }
+
+    /// Sums the groups up.
+    pub(super) fn summed(self, api: &Api) -> Result<Self, StoreError> {
+        let photos = api.store.read()?.photos()?;
+        let mut sums = Sums::default();
+        for group in &self.groups {
+            let mut largest = 0;
+            let mut bytes = 0;
+            for &photo in &group.photos {
+                let Some(record) = photos.get(photo)? else { continue };
+                let files = match self.copies.get(&photo) {
+                    Some(&files) => files,
+                    None => photos.files_of(photo)?.len() as u64,
+                };
+                sums.files += files;
+                bytes += files * record.size_bytes;
+                largest = largest.max(record.size_bytes);
+            }
+            sums.bytes += bytes;
+            sums.rest_bytes += bytes.saturating_sub(largest);
+        }
+        Ok(Self { sums, ..self })
     }
 }
 
@@ -65,8 +110,9 @@ pub(super) async fn exact(
     let mut counted = files::count(&roots, copied.await?).await;
     counted.retain(|&(_, files)| files > 1);
     counted.sort_by_key(|&(photo, files)| (Reverse(files), photo));
+    let copies = counted.iter().map(|&(photo, files)| (photo, files as u64)).collect();
     let groups = counted.into_iter().map(|(photo, _)| all_near(vec![photo])).collect();
-    Ok(Found { groups, ..Found::of(served, Vec::new()) })
+    Ok(Found { groups, copies, ..Found::of(served, Vec::new()) })
 }
 
 /// Finds the photos that have all pixels in common.
