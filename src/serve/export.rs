@@ -11,7 +11,7 @@ use tonic::Status;
 use super::blocking::blocking;
 use super::convert::{self, Roots};
 use super::networks::Served;
-use super::{Api, filter, listing};
+use super::{Api, filter, listing, refuse};
 use crate::photo::PhotoId;
 use crate::proto;
 
@@ -45,7 +45,7 @@ pub(super) async fn stream(
         tokio::select! {
             () = api.stop.cancelled() => {
                 // Where its client does not read, it is cut off.
-                let _ = is_gone.try_send(Err(Status::unavailable("the daemon is stopping")));
+                let _ = is_gone.try_send(Err(refuse::stopping()));
             }
             () = is_gone.closed() => {}
             () = send(Arc::clone(&api), served, head, ids, messages) => {}
@@ -85,7 +85,7 @@ fn some(api: &Api, served: &Served, ids: &[PhotoId]) -> Message {
         // One that has gone since is left out.
         if let Some(photo) = convert::photo(&known, &roots, id)? {
             message.photos.push(photo);
-            message.embeddings.push(proto::Embedding { values });
+            message.embeddings.push(proto::Embedding { values, ..Default::default() });
         }
     }
     Ok(message)

@@ -149,6 +149,9 @@ fn rows(world: &World) -> Vec<Row> {
     let rescan = |root: &str| proto::RescanRequest { root: root.into() };
     let describe = proto::DescribePhotoRequest { picture: example(&photo) };
     let backwards = -1;
+    let nonsense = proto::ExportPhotosRequest {
+        filter: Some(proto::Filter { photos: vec!["x".into()], ..Default::default() }),
+    };
 
     vec![
         row("SearchService/SearchPhotos", &search(Query::Photo(photo.clone())), InvalidArgument)
@@ -175,6 +178,7 @@ fn rows(world: &World) -> Vec<Row> {
             .missing(&thumbnail(&nowhere)),
         row("LibraryService/ListPhotos", &proto::ListPhotosRequest::default(), Ok)
             .bad(&proto::ListPhotosRequest { order_by: "colour".into(), ..Default::default() }),
+        row("LibraryService/ExportPhotos", &proto::ExportPhotosRequest::default(), Ok).bad(&nonsense),
         row("LibraryService/CountPhotos", &count(proto::Facet::Year.into()), InvalidArgument).bad(&count(99)),
         row("LibraryService/FindCopies", &copies(&photo), InvalidArgument).bad(&copies("x")),
         row("LibraryService/ListFailures", &proto::ListFailuresRequest::default(), Ok)

@@ -53,7 +53,7 @@ async fn what_is_exported_has_every_photo_with_its_files_and_its_embedding() {
         assert_eq!(values.len(), model.dimensions as usize);
         // Whoever reads it may ask for it.
         let content = photo["content"].as_str().unwrap();
-        let query = Some(Query::Embedding(proto::Embedding { values }));
+        let query = Some(Query::Embedding(proto::Embedding { values, ..Default::default() }));
         let request = proto::SearchPhotosRequest { query, k: 1, ..Default::default() };
         let found = daemon.search().search_photos(request).await.unwrap().into_inner().matches;
         assert_eq!(found[0].photo.as_ref().unwrap().name, format!("photos/{content}"));

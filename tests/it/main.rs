@@ -16,6 +16,7 @@ mod contract;
 mod crash;
 mod dual;
 mod events;
+mod examples;
 mod export;
 mod failing_disk;
 mod faults;
