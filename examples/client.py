@@ -32,13 +32,6 @@ def similar(channel, picture):
         request.page_token = page.next_page_token
 
 
-def follow(channel):
-    """Yields what happens. Who keeps the last sequence goes on behind it after a restart, by `after`."""
-    stub = event_stubs.EventServiceStub(channel)
-    for message in stub.WatchEvents(events.WatchEventsRequest()):
-        yield from message.events
-
-
 def main():
     picture, *more = sys.argv[1:]
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -46,10 +39,13 @@ def main():
     # Without it, grpcio sends the path as a host name, which no server in Rust takes.
     options = [("grpc.default_authority", "localhost")]
     with grpc.insecure_channel(f"unix:{socket}", options) as channel:
+        # Opened first, so that nothing falls in between. Who keeps the last `sequence` goes on behind it after a restart, by `after`.
+        stream = event_stubs.EventServiceStub(channel).WatchEvents(events.WatchEventsRequest())
+        next(stream)
         for match in similar(channel, picture):
-            print(f"{match.distance:.4f}  {match.photo.files[0].uri}")
-        if "--follow" in more:
-            for event in follow(channel):
+            print(f"{match.distance:.4f}  {match.photo.files[0].uri}", flush=True)
+        while "--follow" in more:
+            for event in next(stream).events:
                 print(events.EventKind.Name(event.kind), event.uri, flush=True)
 
 
