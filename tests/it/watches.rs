@@ -116,7 +116,7 @@ async fn what_cannot_be_waited_for_is_said_at_once() {
     refused(&["query.png"], "--max-distance D");
     refused(&["missing.png", "--max-distance", "1"], "cannot read missing.png");
     refused(&["text.png", "--max-distance", "1"], "not a picture");
-    refused(&["dog"], "knows no words");
+    refused(&["qwertyuiop"], "is not among the");
     refused(&["query.png", "--max-distance", "1", "--shell", "--exec", "a", "b"], "one line");
     refused(&["query.png", "--max-distance", "1", "--from-event", "1"], "list the photos anew");
 }
