@@ -192,7 +192,7 @@ fn rows(world: &World) -> Vec<Row> {
         row("DaemonService/GetStatus", &proto::GetStatusRequest {}, Ok),
         row("DaemonService/WatchStatus", &proto::WatchStatusRequest {}, Ok),
         row("DaemonService/Rescan", &rescan("roots/1"), Ok).bad(&rescan("x")).missing(&rescan("roots/99")),
-        row("DaemonService/PauseIndexing", &proto::PauseIndexingRequest {}, Ok),
+        row("DaemonService/PauseIndexing", &proto::PauseIndexingRequest::default(), Ok),
         row("DaemonService/ResumeIndexing", &proto::ResumeIndexingRequest {}, Ok),
         row("DaemonService/BackUpIndex", &proto::BackUpIndexRequest {}, Ok),
         row("EventService/WatchEvents", &proto::WatchEventsRequest::default(), Ok),
