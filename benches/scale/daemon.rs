@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::store::Network;
 use crate::{Arguments, K, found_of, percentile, row, store, time_row};
 
 /// How long anything may take: learning and comparing a million photos.
@@ -36,7 +37,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(home: &Path, models: &Path) -> anyhow::Result<Self> {
+    fn start(home: &Path, network: &Network) -> anyhow::Result<Self> {
         let run = home.join("run");
         let mut command = Command::new(env!("CARGO_BIN_EXE_resembled"));
         command.env_clear().env("HOME", home).env("XDG_RUNTIME_DIR", &run);
@@ -48,8 +49,8 @@ impl Daemon {
         std::fs::create_dir_all(store::photos(home))?;
         let log = std::fs::File::options().create(true).append(true).open(home.join("log"))?;
         let child = command
-            .env("RESEMBLED_MODEL", "mobilenet_v2")
-            .env("RESEMBLED_MODEL_DIR", models)
+            .env("RESEMBLED_MODEL", &network.name)
+            .env("RESEMBLED_MODEL_DIR", &network.folder)
             .envs(std::env::var_os("ORT_DYLIB_PATH").map(|library| ("ORT_DYLIB_PATH", library)))
             .arg(store::photos(home))
             .stdin(Stdio::null())
@@ -188,11 +189,11 @@ fn nearest(query: &[f32]) -> proto::SearchPhotosRequest {
 }
 
 /// Starts a daemon without photos, asks it often, and returns its resident memory in MB.
-pub(crate) fn memory_of_an_empty_one(directory: &Path, models: &Path) -> anyhow::Result<f64> {
+pub(crate) fn memory_of_an_empty_one(directory: &Path, network: &Network) -> anyhow::Result<f64> {
     let home = directory.join("empty");
     std::fs::create_dir(&home)?;
-    let mut daemon = Daemon::start(&home, models)?;
-    let dim = store::model(models)?.manifest.dim;
+    let mut daemon = Daemon::start(&home, network)?;
+    let dim = store::model(network)?.manifest.dim;
     let query = vec![1.0; dim];
     daemon.first_answer(&query)?;
     for _ in 0..200 {
@@ -213,7 +214,7 @@ pub(crate) fn measure(
     learn(home, arguments, size, &queries[0])?;
 
     let begun = Instant::now();
-    let mut daemon = Daemon::start(home, &arguments.models)?;
+    let mut daemon = Daemon::start(home, &arguments.network)?;
     let first = daemon.first_answer(&queries[0])?;
     time_row(
         "daemon start until the first answer",
@@ -287,6 +288,7 @@ pub(crate) fn measure(
         [Some(2.0); 3],
         false,
     );
+    ask_words(&daemon, size, plain)?;
     let limit = exact.iter().filter_map(|answer| answer.last()).copied().fold(0.0, f32::max);
     let range = |query: &[f32]| proto::SearchPhotosRequest {
         max_distance: Some(limit),
@@ -306,6 +308,44 @@ pub(crate) fn measure(
     daemon.stop()
 }
 
+/// Asks for the ten photos that show a word most likely, beside the ten that are nearest an embedding: both without encoding.
+fn ask_words(daemon: &Daemon, size: usize, plain: Duration) -> anyhow::Result<()> {
+    const WORDS: [&str; 8] = [
+        "dog",
+        "animal",
+        "entity",
+        "golden retriever",
+        "vehicle",
+        "cat or dog",
+        "food not pizza",
+        "musical instrument",
+    ];
+    if daemon.status()?.model.unwrap_or_default().words == 0 {
+        println!("{:52} {:>10}", "word query", "the network knows no words");
+        return Ok(());
+    }
+    let shown = |word: &str| {
+        let query = Some(Query::Text(word.to_owned()));
+        daemon.search(proto::SearchPhotosRequest { query, k: K as u32, ..Default::default() })
+    };
+    let begun = Instant::now();
+    while shown(WORDS[0])?.photos_waiting > 0 {
+        ensure!(begun.elapsed() < DEADLINE, "the labels of some photos are not known yet");
+        std::thread::sleep(POLL);
+    }
+    let mut times = Vec::new();
+    for word in WORDS.iter().cycle().take(25 * WORDS.len()) {
+        let begun = Instant::now();
+        shown(word)?;
+        times.push(begun.elapsed());
+    }
+    let worded = percentile(&mut times, 0.5);
+    time_row("word query p50, one client of the daemon", size, worded, [None; 3]);
+    let times_plain = worded.as_secs_f64() / plain.as_secs_f64();
+    row("the same, in times of a query by an embedding", size, times_plain, "x", [Some(2.0); 3], false);
+    Ok(())
+}
+
 /// What the daemon takes of a core while nobody asks it anything.
 fn at_rest(daemon: &Daemon, size: usize) -> anyhow::Result<()> {
     let before = daemon.processor_time()?;
@@ -319,7 +359,7 @@ fn at_rest(daemon: &Daemon, size: usize) -> anyhow::Result<()> {
 /// The first start: sketches are made, recall is measured, and if asked for all photos are compared.
 fn learn(home: &Path, arguments: &Arguments, size: usize, query: &[f32]) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut daemon = Daemon::start(home, &arguments.models)?;
+    let mut daemon = Daemon::start(home, &arguments.network)?;
     daemon.first_answer(query)?;
     time_row("first start, sketches made from embeddings", size, begun.elapsed(), [None; 3]);
     if !arguments.duplicates {

@@ -26,9 +26,14 @@ impl Vectors for Stored {
     }
 }
 
-pub(crate) fn measure(home: &Path, models: &Path, size: usize, queries: &[Vec<f32>]) -> anyhow::Result<()> {
+pub(crate) fn measure(
+    home: &Path,
+    network: &store::Network,
+    size: usize,
+    queries: &[Vec<f32>],
+) -> anyhow::Result<()> {
     let store = Arc::new(Store::open(&store::path(home))?);
-    let model = store::record(&store, &store::model(models)?)?;
+    let model = store::record(&store, &store::model(network)?)?;
     let reader = store.read()?;
     let (version, quantizer) = reader.quantizer(&model)?.context("the daemon has trained a quantizer")?;
     let quantizer: Quantizer = postcard::from_bytes(&quantizer)?;

@@ -2,13 +2,13 @@
 //!
 //! ```sh
 //! benches/scale/embed.py mobilenet_v2_features.onnx photos.npy FOLDER...
-//! cargo bench --bench scale -- --embeddings photos.npy --models DIR [--sizes 10000,100000,1000000] [--dir DIR]
-//!     [--peers] [--python PYTHON] [--duplicates] [--keep]
+//! cargo bench --bench scale -- --embeddings photos.npy --models DIR [--network mobilenet_v2]
+//!     [--sizes 10000,100000,1000000] [--dir DIR] [--peers] [--python PYTHON] [--duplicates] [--keep]
 //! ```
 //!
 //! A store is filled as indexing would fill it, and the real daemon is started on it (`daemon.rs`): its answers, their
 //! times, its memory. What one process does without a client between is measured on an index over the same store
-//! (`inside.rs`). `--peers` runs the same workload in usearch and NumPy, `--duplicates` waits until all photos are
+//! (`inside.rs`). A network with a classifier is asked for words too. `--peers` runs the same workload in usearch and NumPy, `--duplicates` waits until all photos are
 //! compared; without it, comparing is paused. A million photos take 14 GB in DIR, which are deleted afterwards unless `--keep` is given.
 
 mod daemon;
@@ -22,6 +22,8 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+
+use self::store::Network;
 
 const QUERIES: usize = 200;
 const K: usize = 10;
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
 
 struct Arguments {
     embeddings: PathBuf,
-    models: PathBuf,
+    network: Network,
     sizes: Vec<usize>,
     directory: PathBuf,
     peers: bool,
@@ -55,7 +57,7 @@ fn arguments() -> anyhow::Result<Option<Arguments>> {
             // What `cargo bench` and `cargo test --benches` add of their own.
             "--bench" | "--test" => {}
             "--peers" | "--duplicates" | "--keep" => _ = found.insert(word, String::new()),
-            "--embeddings" | "--models" | "--sizes" | "--dir" | "--python" => {
+            "--embeddings" | "--models" | "--network" | "--sizes" | "--dir" | "--python" => {
                 let value = words.next().with_context(|| format!("{word} needs a value"))?;
                 found.insert(word, value);
             }
@@ -67,7 +69,10 @@ fn arguments() -> anyhow::Result<Option<Arguments>> {
     let sizes = sizes.split(',').map(|size| size.parse().context("a size is a number"));
     Ok(Some(Arguments {
         embeddings: embeddings.into(),
-        models: found.remove("--models").context("--models DIR: where mobilenet_v2's file is")?.into(),
+        network: Network {
+            name: found.remove("--network").unwrap_or_else(|| "mobilenet_v2".into()),
+            folder: found.remove("--models").context("--models DIR: where the network's file is")?.into(),
+        },
         sizes: sizes.collect::<Result<_, _>>()?,
         directory: found.remove("--dir").map_or_else(std::env::temp_dir, PathBuf::from),
         peers: found.contains_key("--peers"),
@@ -85,7 +90,7 @@ fn run() -> anyhow::Result<()> {
     let mut directory =
         tempfile::Builder::new().prefix("resembled-scale-").tempdir_in(&arguments.directory)?;
     directory.disable_cleanup(arguments.keep);
-    let empty = daemon::memory_of_an_empty_one(directory.path(), &arguments.models)?;
+    let empty = daemon::memory_of_an_empty_one(directory.path(), &arguments.network)?;
     println!("resident memory of a daemon without photos: {empty:.1} MB");
     for &size in &arguments.sizes {
         let home = directory.path().join(size.to_string());
@@ -105,9 +110,9 @@ fn measure(arguments: &Arguments, home: &Path, size: usize, empty: f64) -> anyho
         "\n{size} photos of {} numbers, {} of them real; {QUERIES} queries, k = {K}",
         grown.dim, grown.real
     );
-    store::fill(home, &arguments.models, &vectors, grown.dim, size)?;
+    store::fill(home, &arguments.network, &vectors, grown.dim, size)?;
     daemon::measure(home, arguments, size, &grown.queries, empty)?;
-    inside::measure(home, &arguments.models, size, &grown.queries)?;
+    inside::measure(home, &arguments.network, size, &grown.queries)?;
     if arguments.peers {
         let queries = home.join("queries.f32");
         let bytes: Vec<u8> = grown.queries.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();

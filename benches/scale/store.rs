@@ -27,8 +27,15 @@ pub(crate) fn photos(home: &Path) -> PathBuf {
     home.join("photos")
 }
 
-pub(crate) fn model(models: &Path) -> anyhow::Result<Model> {
-    Ok(Catalogue::new(&[], vec![models.to_path_buf()])?.resolve(Path::new("mobilenet_v2"))?)
+/// Which network the embeddings are of.
+pub(crate) struct Network {
+    pub(crate) name: String,
+    /// Where its file is.
+    pub(crate) folder: PathBuf,
+}
+
+pub(crate) fn model(network: &Network) -> anyhow::Result<Model> {
+    Ok(Catalogue::new(&[], vec![network.folder.clone()])?.resolve(Path::new(&network.name))?)
 }
 
 pub(crate) fn record(store: &Store, model: &Model) -> anyhow::Result<ModelRecord> {
@@ -38,7 +45,7 @@ pub(crate) fn record(store: &Store, model: &Model) -> anyhow::Result<ModelRecord
 
 pub(crate) fn fill(
     home: &Path,
-    models: &Path,
+    network: &Network,
     vectors: &Path,
     dim: usize,
     size: usize,
@@ -46,7 +53,7 @@ pub(crate) fn fill(
     let begun = Instant::now();
     std::fs::create_dir_all(photos(home))?;
     let store = Store::open(&path(home))?;
-    let model = record(&store, &model(models)?)?;
+    let model = record(&store, &model(network)?)?;
     let root = store.add_root(&photos(home), true)?;
     let mut file = BufReader::with_capacity(1 << 20, File::open(vectors)?);
     let mut bytes = vec![0; dim * size_of::<f32>()];
