@@ -1,6 +1,6 @@
 //! What `build.rs` made of `proto/`: messages, the services, their clients. Documented there.
 
-#![allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated")]
+#![allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::missing_errors_doc, reason = "generated")]
 
 tonic::include_proto!("resembled.v1");
 

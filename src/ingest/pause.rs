@@ -133,6 +133,9 @@ impl Pause {
     }
 
     /// Ends each pause when its time is over, until `stop`.
+    ///
+    /// # Errors
+    /// The file of the pause cannot be removed, so that it would be in force again after a restart.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), io::Error> {
         let mut until = self.until.subscribe();
         loop {

@@ -14,6 +14,9 @@ const ROWS_AT_ONCE: usize = 5000;
 
 impl Store {
     /// Drops the labels of photos where they are those of another classifier, and remembers this one by its fingerprint.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
     pub fn labels_are_by(&self, model: &ModelRecord, classifier: u64) -> Result<(), StoreError> {
         let key = format!("classifier of model {}", model.id);
         let before = self.read()?.transaction().open_table(META)?.get(key.as_str())?.map(|row| row.value());
