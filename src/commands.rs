@@ -58,6 +58,11 @@ pub(crate) fn repair(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
 /// Makes the index of a backup.
 pub(crate) fn restore(config: &Config, file: &Path, force: bool) -> anyhow::Result<ExitCode> {
     let restored = store::restore(&config.store, file, force, &is_elsewhere)?;
@@ -65,8 +70,11 @@ pub(crate) fn restore(config: &Config, file: &Path, force: bool) -> anyhow::Resu
     let holds = restored.holds;
     writeln!(
         out,
-        "the index has: {} photos in {} files, {} folders, {} marks of \"not the same\"",
-        holds.photos, holds.files, holds.folders, holds.marks
+        "the index has: {} in {}, {}, {} of \"not the same\"",
+        counted(holds.photos, "photo"),
+        counted(holds.files, "file"),
+        counted(holds.folders, "folder"),
+        counted(holds.marks, "mark")
     )?;
     if let Some(former) = restored.former {
         writeln!(out, "what was there before is {}: delete it when all is well", former.display())?;

@@ -81,7 +81,7 @@ async fn the_index_moves_to_another_home_and_nothing_is_encoded_anew() {
     copy(&world.photos(), &other.photos());
     let restored = restore(other.resembled(), &file, &[]);
     assert!(restored.status.success(), "{restored:?}");
-    assert!(text(&restored).contains("60 photos in 61 files, 2 folders, 1 marks"), "{restored:?}");
+    assert!(text(&restored).contains("60 photos in 61 files, 2 folders, 1 mark of"), "{restored:?}");
     let daemon = other.start().await;
     let status = daemon.wait_for_files(60).await;
     assert_eq!((status.photos_encoded, status.roots.len(), status.failed), (0, 2, 1), "{status:#?}");
