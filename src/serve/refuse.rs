@@ -1,6 +1,6 @@
 //! Refusals: a status that says what to do, with details of `google.rpc`, and no internals.
 //!
-//! Invariant: each has an `ErrorInfo` whose reason is one of [`ErrorReason`]; a test asks every call for one.
+//! Invariant: each has an `ErrorInfo` whose reason is one of [`ErrorReason`](crate::proto::ErrorReason); a test asks every call for one.
 
 use std::fmt::Display;
 use std::time::Duration;
